@@ -1,0 +1,193 @@
+"""Every error the platform raises on purpose, in one tree.
+
+::
+
+    MlPlatformError
+    +-- InvalidInput            the request itself is wrong; nothing ran            (CLI exit 2)
+    |   +-- InvalidPipeline     a pipeline document has findings
+    |   +-- InvalidParameters   run parameters or run setup have findings
+    |   +-- NotFound            a named run, task, artifact or file does not exist
+    |   +-- Unsupported         understood, but cannot be done here
+    +-- TaskFailed              user code failed                                    (CLI exit 1)
+    +-- RunFailed               a run ended FAILED                                  (CLI exit 1)
+    +-- RunCancelled            a run ended CANCELLED                               (CLI exit 1)
+    +-- PlanningError           a value or condition of a run could not be resolved
+    +-- EnvironmentFailed       an interpreter, package set, image or tool could not be had
+    +-- ServiceError            the local service could not be started or reached
+    +-- StoreError              the run store refused or lost a write
+    +-- ArtifactError           an artifact store refused or lost a transfer
+    +-- TrackingError           MLflow refused a request (never fails a run)
+    +-- InvalidTransition       a state machine was asked for an edge it lacks (our bug)
+
+Each class has a stable ``code`` (what scripts match on; it never changes meaning) and ``retryable``
+(whether trying the same again may work). Validation gathers every finding before it raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong with an input.
+
+    ``path`` is the field path in the document as the user wrote it (``components.comp-a.dag.tasks.b``),
+    ``hint`` says what to do next; ``code`` is stable.
+    """
+
+    path: str
+    message: str
+    code: str = "invalid"
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.path}: {self.message}" if self.path else self.message
+        return f"{text} ({self.hint})" if self.hint else text
+
+    def to_json(self) -> dict[str, str]:
+        return {"path": self.path, "code": self.code, "message": self.message, "hint": self.hint}
+
+
+class MlPlatformError(Exception):
+    """Root of the tree. ``str(error)`` is a full sentence a user can act on."""
+
+    code: ClassVar[str] = "ERROR"
+    retryable: ClassVar[bool] = False
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "", findings: Iterable[Finding] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.findings: tuple[Finding, ...] = tuple(findings)
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        lines += [f"  - {finding}" for finding in self.findings]
+        if self.hint:
+            lines.append(self.hint)
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
+            "retryable": self.retryable,
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+class InvalidInput(MlPlatformError):
+    """The request is wrong: nothing was started."""
+
+    code = "INVALID_INPUT"
+    exit_status = 2
+
+
+class InvalidPipeline(InvalidInput):
+    """A pipeline document cannot be run as it is; ``findings`` lists everything that is wrong."""
+
+    code = "INVALID_PIPELINE"
+
+
+class InvalidParameters(InvalidInput):
+    """Run parameters or the run setup do not fit the pipeline's inputs."""
+
+    code = "INVALID_PARAMETERS"
+
+
+class NotFound(InvalidInput):
+    """A run, task, artifact or file named by the user does not exist."""
+
+    code = "NOT_FOUND"
+
+
+class Unsupported(InvalidInput):
+    """The request is understood but cannot be carried out here."""
+
+    code = "UNSUPPORTED"
+
+
+class TaskFailed(MlPlatformError):
+    """User code failed; ``traceback`` is the user's own, without our frames."""
+
+    code = "TASK_FAILED"
+
+    def __init__(self, message: str, *, task: str = "", traceback: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.task = task
+        self.traceback = traceback
+
+
+class RunFailed(MlPlatformError):
+    """A run ended FAILED."""
+
+    code = "RUN_FAILED"
+
+
+class RunCancelled(MlPlatformError):
+    """A run ended CANCELLED."""
+
+    code = "RUN_CANCELLED"
+
+
+class PlanningError(MlPlatformError):
+    """A condition, placeholder, loop or input of a running pipeline could not be resolved."""
+
+    code = "UNRESOLVABLE"
+
+
+class EnvironmentFailed(MlPlatformError):
+    """An interpreter, package set, container image or tool that a task needs could not be had."""
+
+    code = "ENVIRONMENT"
+    retryable = True
+
+
+class ServiceError(MlPlatformError):
+    """The local service could not be started or reached."""
+
+    code = "SERVICE"
+    retryable = True
+
+
+class StoreError(MlPlatformError):
+    """The run store refused a write (disk full, database locked, connection lost)."""
+
+    code = "STORE"
+    retryable = True
+
+
+class ArtifactError(MlPlatformError):
+    """An artifact could not be read from or written to its store."""
+
+    code = "ARTIFACT"
+    retryable = True
+
+
+class TrackingError(MlPlatformError):
+    """MLflow refused a request. Never fails a run."""
+
+    code = "TRACKING"
+    retryable = True
+
+
+class InvalidTransition(MlPlatformError):
+    """A state machine was asked for an edge that its table lacks: a bug of ours."""
+
+    code = "INVALID_TRANSITION"
+
+
+def error_classes() -> Mapping[str, type[MlPlatformError]]:
+    """All concrete classes by ``code``, for the generated error reference and for clients."""
+    found: dict[str, type[MlPlatformError]] = {}
+    queue: list[type[MlPlatformError]] = [MlPlatformError]
+    while queue:
+        cls = queue.pop()
+        found[cls.code] = cls
+        queue.extend(cls.__subclasses__())
+    return dict(sorted(found.items()))

@@ -1,0 +1,176 @@
+"""What a client hands over to have a pipeline run, and what of it is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlplatform.core.errors import Finding, InvalidInput, InvalidParameters
+from mlplatform.core.model import Artifact, ArtifactValue
+from mlplatform.engine.ports import Interpreter
+
+#: Variables of a submitter's shell that mean nothing to a task, or would point it back at the submitter.
+_DROPPED_ENV = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "LD_PRELOAD", "MLPLATFORM_ATTEMPT", "PYTHONINSPECT"})
+
+_SETUP_KEYS = frozenset({"allow", "secrets", "config_maps", "pvcs", "artifacts"})
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The outside world of a run: secrets and config maps by name, claims, root artifacts, and what the user allowed.
+
+    Secret values live here and in the processes that need them, nowhere else.
+    """
+
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]], repr=False)
+    config_maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    pvcs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    allow: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One request to run a document. ``env`` is the submitter's environment; it is kept only while the run lives."""
+
+    document: str
+    parameters: Mapping[str, Any]
+    interpreter: Interpreter
+    cwd: str
+    env: Mapping[str, str] = field(repr=False)
+    setup_path: str = ""
+    name: str = ""
+    experiment: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    cache: bool = True
+    containers: str = ""
+    priority: int = 0
+    script: bool = False
+
+    @staticmethod
+    def from_args(args: Mapping[str, Any]) -> Submission:
+        """Raises InvalidInput for a request that is not of the protocol's form."""
+        try:
+            python = args["interpreter"]
+            containers = args.get("containers") or ""
+            if containers not in ("", "docker", "podman", "subprocess"):
+                raise InvalidInput(f"containers is docker, podman or subprocess, not {containers!r}")
+            return Submission(
+                document=args["document"],
+                parameters=dict(args.get("parameters") or {}),
+                interpreter=Interpreter(
+                    executable=python["executable"],
+                    digest="",
+                    version=python.get("version") or "",
+                    sys_path=tuple(python.get("sys_path") or ()),
+                ),
+                cwd=args.get("cwd") or os.path.expanduser("~"),
+                env={k: v for k, v in (args.get("env") or {}).items() if k not in _DROPPED_ENV},
+                setup_path=args.get("setup_path") or "",
+                name=args.get("name") or "",
+                experiment=args.get("experiment") or "",
+                tags=dict(args.get("tags") or {}),
+                cache=bool(args.get("cache", True)),
+                containers=containers,
+                priority=int(args.get("priority") or 0),
+                script=bool(args.get("script")),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidInput(f"the submission is not complete: {error!r}") from None
+
+    def context(self) -> dict[str, Any]:
+        """The part that is stored with the run: no environment, no secret."""
+        return {
+            "interpreter": {
+                "executable": self.interpreter.executable,
+                "version": self.interpreter.version,
+                "sys_path": list(self.interpreter.sys_path),
+            },
+            "cwd": self.cwd,
+            "setup_path": self.setup_path,
+            "cache": self.cache,
+            "containers": self.containers,
+            "script": self.script,
+        }
+
+
+def read_setup(path: str) -> Setup:
+    """Read a setup file; an empty path is an empty setup.
+
+    Raises:
+        InvalidParameters: the file cannot be read or has findings. No value of it appears in a message.
+    """
+    if not path:
+        return Setup()
+    try:
+        data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidParameters(f"the setup file {path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise InvalidParameters(f"the setup file {path} is not JSON") from None
+    findings: list[Finding] = []
+    if not isinstance(data, dict):
+        raise InvalidParameters(f"the setup file {path} must hold one JSON object")
+    table: dict[str, Any] = data  # pyright: ignore[reportUnknownVariableType]
+    for key in sorted(set(table) - _SETUP_KEYS):
+        findings.append(Finding(key, "is not a part of a setup file", hint="known: " + ", ".join(sorted(_SETUP_KEYS))))
+    for section in ("secrets", "config_maps"):
+        findings += _check_texts(section, table.get(section) or {})
+    for section in ("pvcs", "artifacts"):
+        if not isinstance(table.get(section) or {}, dict):
+            findings.append(Finding(section, "must be an object"))
+    if findings:
+        raise InvalidParameters(f"the setup file {path} has findings", findings=findings)
+    return Setup(
+        secrets=table.get("secrets") or {},
+        config_maps=table.get("config_maps") or {},
+        pvcs=table.get("pvcs") or {},
+        artifacts=table.get("artifacts") or {},
+        allow=frozenset(table.get("allow") or ()),
+    )
+
+
+def _check_texts(section: str, value: Any) -> list[Finding]:
+    if not isinstance(value, dict):
+        return [Finding(section, "must be an object of objects")]
+    findings: list[Finding] = []
+    for name, entries in value.items():  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(entries, dict) or not all(isinstance(text, str) for text in entries.values()):  # pyright: ignore[reportUnknownVariableType]
+            findings.append(Finding(f"{section}.{name}", "must be an object of texts"))
+    return findings
+
+
+def root_artifacts(setup: Setup, types: Mapping[str, str]) -> dict[str, ArtifactValue]:
+    """Root input artifacts named in the setup, with the types the pipeline declares (default system.Artifact)."""
+    found: dict[str, ArtifactValue] = {}
+    for name, entry in setup.artifacts.items():
+        found[name] = Artifact(
+            name=name,
+            uri=str(entry.get("uri", "")),
+            type=types.get(name, "system.Artifact"),
+            metadata=dict(entry.get("metadata") or {}),
+        )
+    return found
+
+
+def keep_private(path: Path, env: Mapping[str, str]) -> None:
+    """Write the submitter's environment where only the user reads it, atomically; removed when the run ends."""
+    temporary = path.with_suffix(".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+        json.dump({"env": dict(env)}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_private(path: Path) -> dict[str, str]:
+    """The environment kept by :func:`keep_private`; empty if the run was submitted without one or has ended."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))["env"])
+    except (OSError, ValueError, KeyError):
+        return {}

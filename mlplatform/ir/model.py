@@ -82,7 +82,8 @@ class ParameterSource:
     """Where a task's input parameter comes from: exactly one of the fields.
 
     ``constant`` (with ``has_constant``) is a template where it is a string; ``runtime_parameter`` is the older name
-    for a root parameter; ``expression`` is a CEL selector such as ``parseJson(string_value)["a"]`` applied to the value.
+    for a root parameter; ``expression`` is a CEL selector such as ``parseJson(string_value)["a"]`` applied to the
+    value.
     """
 
     producer_task: str = ""

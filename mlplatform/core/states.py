@@ -59,12 +59,14 @@ RUN_TRANSITIONS: Final[Mapping[RunState, frozenset[RunState]]] = {
     RunState.CANCELLED: frozenset({RunState.PENDING}),
 }
 
-#: RUNNING goes back to PENDING when an attempt was lost with its process (not the user's failure).
+#: RUNNING goes back to PENDING (and at once on to QUEUED) when an attempt was lost with its process, which is not the
+#: user's failure; it goes to QUEUED when a retry is due at once. A finished task goes back to PENDING only by ``runs resume``.
 TASK_TRANSITIONS: Final[Mapping[TaskState, frozenset[TaskState]]] = {
     TaskState.PENDING: frozenset(
         {
             TaskState.QUEUED,
             TaskState.RUNNING,
+            TaskState.RETRYING,
             TaskState.SUCCEEDED,
             TaskState.CACHED,
             TaskState.FAILED,
@@ -73,14 +75,33 @@ TASK_TRANSITIONS: Final[Mapping[TaskState, frozenset[TaskState]]] = {
         }
     ),
     TaskState.QUEUED: frozenset(
-        {TaskState.RUNNING, TaskState.CACHED, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED}
+        {
+            TaskState.RUNNING,
+            TaskState.RETRYING,
+            TaskState.CACHED,
+            TaskState.SUCCEEDED,
+            TaskState.FAILED,
+            TaskState.CANCELLED,
+            TaskState.PENDING,
+        }
     ),
     TaskState.RUNNING: frozenset(
-        {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.RETRYING, TaskState.CANCELLED, TaskState.PENDING}
+        {
+            TaskState.SUCCEEDED,
+            TaskState.FAILED,
+            TaskState.SKIPPED,
+            TaskState.RETRYING,
+            TaskState.QUEUED,
+            TaskState.CACHED,
+            TaskState.CANCELLED,
+            TaskState.PENDING,
+        }
     ),
-    TaskState.RETRYING: frozenset({TaskState.QUEUED, TaskState.RUNNING, TaskState.CANCELLED, TaskState.FAILED}),
-    TaskState.SUCCEEDED: frozenset(),
-    TaskState.CACHED: frozenset(),
+    TaskState.RETRYING: frozenset(
+        {TaskState.QUEUED, TaskState.RUNNING, TaskState.CANCELLED, TaskState.FAILED, TaskState.PENDING}
+    ),
+    TaskState.SUCCEEDED: frozenset({TaskState.PENDING}),
+    TaskState.CACHED: frozenset({TaskState.PENDING}),
     TaskState.FAILED: frozenset({TaskState.PENDING}),
     TaskState.SKIPPED: frozenset({TaskState.PENDING}),
     TaskState.CANCELLED: frozenset({TaskState.PENDING}),

@@ -34,7 +34,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Changes of one run that become visible together or not at all (one transaction)."""
+    """Changes of one run that become visible together or not at all (one transaction).
+
+    ``document``: the pipeline document that ``run.spec_digest`` names, when a resumed run brings a changed one."""
 
     run_id: str
     run: RunRecord | None = None
@@ -43,6 +45,7 @@ class Batch:
     cache: Sequence[CacheEntry] = ()
     events: Sequence[tuple[float, str, Mapping[str, Any]]] = ()
     tracking: Sequence[Mapping[str, Any]] = ()
+    document: bytes | None = None
 
 
 class RunStore(Protocol):
@@ -199,6 +202,10 @@ class Running(Protocol):
 class Executor(Protocol):
     async def start(self, launch: Launch) -> Running:
         """Raises EnvironmentFailed if the attempt could not be started."""
+        ...
+
+    def adopt(self, pid: int, pid_start: str, directory: Path) -> Running | None:
+        """A handle on an attempt that an earlier service started, or None if its process is not there any more."""
         ...
 
     async def close(self) -> None: ...

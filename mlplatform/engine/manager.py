@@ -1,0 +1,268 @@
+"""All runs of one home: submitting, resuming, cancelling, taking up after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mlplatform.core.errors import InvalidInput, InvalidPipeline, MlPlatformError, NotFound
+from mlplatform.core.ids import new_run_id
+from mlplatform.core.model import NO_VALUES, RunRecord, TaskError, TaskKey, TaskRecord
+from mlplatform.core.states import RunState, TaskState, transition_run
+from mlplatform.engine import faults, recovery
+from mlplatform.engine.core import Core
+from mlplatform.engine.ports import Batch
+from mlplatform.engine.records import run_event
+from mlplatform.engine.run import RunDriver
+from mlplatform.engine.submission import Submission, keep_private, read_private, read_setup, root_artifacts
+from mlplatform.ir.load import loads
+from mlplatform.ir.model import Pipeline
+from mlplatform.ir.validate import check_arguments, validate
+from mlplatform.planning.cel import check as check_expression
+
+_log = logging.getLogger(__name__)
+
+_UNFINISHED = (RunState.PENDING, RunState.RUNNING, RunState.CANCELLING)
+
+
+def read_pipeline(document: str) -> Pipeline:
+    """Load and validate a document. Raises InvalidPipeline with every finding."""
+    pipeline = loads(document)
+    findings = validate(pipeline, check_expression)
+    if findings:
+        raise InvalidPipeline(f"pipeline {pipeline.name!r} cannot be run", findings=findings)
+    return pipeline
+
+
+class Manager:
+    """Owns the run drivers of a service."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._drivers: dict[str, RunDriver] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def active(self) -> int:
+        """How many runs are not finished."""
+        return len(self._tasks)
+
+    # ------------------------------------------------------------------ submit
+    async def submit(self, submission: Submission) -> str:
+        """Check a submission, make it durable, start it; returns the run's id.
+
+        Raises:
+            InvalidPipeline, InvalidParameters: nothing was started.
+        """
+        core = self._core
+        pipeline = await core.on_files(read_pipeline, submission.document)
+        setup = read_setup(submission.setup_path)
+        types = {name: spec.type.schema_title for name, spec in pipeline.root.inputs.artifacts.items()}
+        artifacts = root_artifacts(setup, types)
+        parameters = check_arguments(pipeline, submission.parameters, artifacts)
+        now = core.clock.now()
+        run_id = new_run_id(now, os.urandom(6))
+        document = submission.document.encode("utf-8", "surrogatepass")
+        run = RunRecord(
+            run_id=run_id,
+            name=submission.name or f"{pipeline.name}-{run_id[-6:]}",
+            pipeline=pipeline.name,
+            state=RunState.PENDING,
+            spec_digest="sha256:" + hashlib.sha256(document).hexdigest(),
+            experiment=submission.experiment or "Default",
+            parameters=parameters,
+            artifacts=await core.on_files(core.prepare.digested, artifacts),
+            context=submission.context(),
+            priority=submission.priority,
+            created_at=now,
+            tags=submission.tags,
+        )
+        keep_private(core.home.private(run_id), submission.env)
+        faults.point("private-kept")
+        await core.in_thread(core.store.create_run, run, document)
+        faults.point("run-created")
+        core.stored_run[run_id] = run
+        self._start(RunDriver(core, run, pipeline, (), submission.env))
+        return run_id
+
+    def _start(self, driver: RunDriver) -> None:
+        run_id = driver.run.run_id
+        self._drivers[run_id] = driver
+        task = asyncio.ensure_future(self._drive(driver))
+        self._tasks[run_id] = task
+
+    async def _drive(self, driver: RunDriver) -> None:
+        run_id = driver.run.run_id
+        try:
+            await driver.drive()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug in one run must not take the others along
+            _log.exception("run %s stopped by an internal error", run_id)
+            await self._give_up(driver, error)
+        finally:
+            self._tasks.pop(run_id, None)
+            self._drivers.pop(run_id, None)
+            self._core.stored_run.pop(run_id, None)
+            self._core.admission.forget(run_id)
+            self._core.published(run_id)
+
+    async def _give_up(self, driver: RunDriver, error: Exception) -> None:
+        """End a run that our own bug stopped: kill what runs, say so, leave nothing open."""
+        for handle in driver.running.values():
+            await handle.cancel(self._core.grace)
+        now = self._core.clock.now()
+        message = f"the platform failed while it drove this run: {error!r}"
+        reason = TaskError("INTERNAL", message, hint=f"Please report this with {self._core.home.service_log}.")
+        run = replace(driver.run, state=RunState.FAILED, error=reason, finished_at=now)
+        await self._core.in_thread(self._core.tracker.run_finished, run)
+        await self._core.in_thread(
+            self._core.store.apply, Batch(run.run_id, run, events=[(now, "run", run_event(run))])
+        )
+
+    # ------------------------------------------------------------------ after a crash
+    async def recover(self) -> int:
+        """Take up every unfinished run; returns how many."""
+        core = self._core
+        runs = await core.in_thread(core.store.list_runs, states=_UNFINISHED, limit=100_000)
+        for run in reversed(runs):
+            try:
+                await self._take_up(run)
+            except MlPlatformError as error:
+                _log.error("run %s cannot be taken up again: %s", run.run_id, error)
+                now = core.clock.now()
+                failed = replace(
+                    run,
+                    state=RunState.FAILED,
+                    error=TaskError(error.code, f"the run could not be taken up again: {error}"),
+                    finished_at=now,
+                )
+                batch = Batch(run.run_id, failed, events=[(now, "run", run_event(failed))])
+                await core.in_thread(core.tracker.run_finished, failed)
+                await core.in_thread(core.store.apply, batch)
+        return len(runs)
+
+    async def _take_up(self, run: RunRecord) -> None:
+        core = self._core
+        document = await core.in_thread(core.store.document, run.spec_digest)
+        pipeline = await core.on_files(read_pipeline, document.decode("utf-8", "surrogatepass"))
+        records: list[TaskRecord] = []
+        adopted: dict[TaskKey, Any] = {}
+        for record in await core.in_thread(core.store.tasks, run.run_id):
+            if not record.is_group and record.state in (TaskState.QUEUED, TaskState.RUNNING):
+                handle = None
+                if record.state is TaskState.RUNNING:
+                    handle = await recovery.find_again(core, run.run_id, record)
+                if handle is None:
+                    record = recovery.lost(record)  # noqa: PLW2901 - the corrected record is the one that counts
+                else:
+                    adopted[record.key] = handle
+            records.append(record)
+        core.stored_run[run.run_id] = run
+        driver = RunDriver(core, run, pipeline, records, read_private(core.home.private(run.run_id)))
+        driver.adopted = adopted
+        self._start(driver)
+
+    # ------------------------------------------------------------------ later wishes
+    async def resume(self, run_id: str, document: str | None, env: Mapping[str, str], args: Mapping[str, Any]) -> str:
+        """Continue a failed or cancelled run; ``document`` replaces the code of what has not succeeded.
+
+        Raises:
+            InvalidInput: the run is still going on, or succeeded.
+        """
+        core = self._core
+        run = await core.in_thread(core.store.find_run, run_id)
+        if run.run_id in self._tasks:
+            raise InvalidInput(f"run {run.run_id} is still {run.state.lower()}", hint="Wait for it or cancel it first.")
+        if run.state is RunState.SUCCEEDED:
+            raise InvalidInput(f"run {run.run_id} succeeded: there is nothing to resume")
+        stored = await core.in_thread(core.store.document, run.spec_digest)
+        text = document if document is not None else stored.decode("utf-8", "surrogatepass")
+        pipeline = await core.on_files(read_pipeline, text)
+        parameters = check_arguments(pipeline, run.parameters, run.artifacts)
+        records = recovery.known_only(pipeline, await core.in_thread(core.store.tasks, run.run_id))
+        records = recovery.reset_for_resume(pipeline, records)
+        body = text.encode("utf-8", "surrogatepass")
+        context = dict(run.context)
+        if args.get("interpreter"):
+            context["interpreter"] = dict(args["interpreter"])
+        now = core.clock.now()
+        run = replace(
+            run,
+            state=transition_run(run.state, RunState.PENDING),
+            spec_digest="sha256:" + hashlib.sha256(body).hexdigest(),
+            parameters=parameters,
+            context=context,
+            outputs=NO_VALUES,
+            error=None,
+            finished_at=None,
+            cancel_requested_at=None,
+        )
+        keep_private(core.home.private(run.run_id), env)
+        events = [(now, "run", run_event(run))]
+        await core.in_thread(core.store.apply, Batch(run.run_id, run, records, events=events, document=body))
+        core.stored_run[run.run_id] = run
+        self._start(RunDriver(core, run, pipeline, records, dict(env)))
+        return run.run_id
+
+    async def cancel(self, reference: str, *, force: bool) -> str:
+        """Raises NotFound, or InvalidInput if the run is finished."""
+        run = await self._core.in_thread(self._core.store.find_run, reference)
+        driver = self._drivers.get(run.run_id)
+        if driver is None:
+            raise InvalidInput(f"run {run.run_id} is not running (it is {run.state})")
+        driver.cancel(force=force)
+        return run.run_id
+
+    async def delete(self, reference: str) -> str:
+        """Remove a finished run: rows, logs, artifacts. Raises InvalidInput while it runs."""
+        core = self._core
+        run = await core.in_thread(core.store.find_run, reference)
+        if run.run_id in self._tasks:
+            raise InvalidInput(f"run {run.run_id} is still running", hint="Cancel it first.")
+        await core.in_thread(core.store.delete_run, run.run_id)
+        for folder in (core.home.run(run.run_id), core.home.artifacts / run.run_id):
+            await core.on_files(shutil.rmtree, folder, ignore_errors=True)
+        return run.run_id
+
+    async def watch(self, run_id: str, after: int) -> AsyncIterator[Mapping[str, Any]]:
+        """Events of a run from ``after`` on, until it has finished and all were told. Raises NotFound."""
+        core = self._core
+        news = core.subscribe(run_id)
+        try:
+            while True:
+                news.clear()
+                active = run_id in self._tasks
+                events = await core.in_thread(core.store.events, after=after, run_id=run_id)
+                for event in events:
+                    after = event.seq
+                    yield {"seq": event.seq, "at": event.at, "kind": event.kind, "body": dict(event.body)}
+                if events:
+                    continue
+                if not active:
+                    await core.in_thread(core.store.get_run, run_id)
+                    return
+                await news.wait()
+        finally:
+            core.unsubscribe(run_id, news)
+
+    async def close(self) -> None:
+        """Stop driving. Attempts go on and are found again by the next service."""
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder if it is there."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+__all__ = ["Manager", "NotFound", "read_pipeline", "remove_tree"]

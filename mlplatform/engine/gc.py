@@ -1,0 +1,50 @@
+"""Retention: removing old runs and files nobody refers to."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlplatform.core.errors import MlPlatformError
+
+if TYPE_CHECKING:
+    from mlplatform.engine.core import Core
+    from mlplatform.engine.manager import Manager
+
+_DAY = 86400.0
+
+
+async def collect_garbage(core: Core, manager: Manager, older_than_days: float | None) -> dict[str, Any]:
+    """Delete finished runs older than ``older_than_days`` (None: none) and folders of runs the store does not know.
+
+    A folder is removed only if its run id is unknown to the store, so a run being created is never touched: its row is
+    written before its folders.
+    """
+    removed: list[str] = []
+    problems: list[str] = []
+    if older_than_days is not None:
+        limit = core.clock.now() - older_than_days * _DAY
+        for run_id in await core.in_thread(core.store.expired, limit):
+            try:
+                removed.append(await manager.delete(run_id))
+            except MlPlatformError as error:
+                problems.append(f"{run_id}: {error.message}")
+    freed = 0
+    for base in (core.home.root / "runs", core.home.artifacts):
+        for folder in sorted(base.iterdir()) if base.is_dir() else []:
+            try:
+                await core.in_thread(core.store.get_run, folder.name)
+            except MlPlatformError:
+                freed += await core.on_files(_remove, folder)
+    prune = getattr(core.ports.environments, "prune", None)
+    environments = 0
+    if prune is not None and older_than_days is not None:
+        environments = await core.on_files(prune, older_than_days * _DAY)
+    return {"runs": removed, "bytes": freed, "environments": environments, "problems": problems}
+
+
+def _remove(folder: Path) -> int:
+    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+    shutil.rmtree(folder, ignore_errors=True)
+    return size

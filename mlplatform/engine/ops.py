@@ -1,0 +1,117 @@
+"""The operations that clients of the service may ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from mlplatform.core.errors import InvalidInput
+from mlplatform.engine.core import Core
+from mlplatform.engine.gc import collect_garbage
+from mlplatform.engine.manager import Manager
+from mlplatform.engine.protocol import Handler, StreamHandler
+from mlplatform.engine.submission import Submission
+from mlplatform.engine.why import explain_task
+
+
+def _nothing() -> None:
+    return None
+
+
+class Operations:
+    """Maps the protocol's operations to the manager."""
+
+    def __init__(self, core: Core, manager: Manager, version: str) -> None:
+        self._core = core
+        self._manager = manager
+        self._version = version
+        self.on_stop: Callable[[], None] = _nothing
+        #: True until somebody interactive used this service.
+        self.only_scripts = True
+
+    def tables(self) -> tuple[dict[str, Handler], dict[str, StreamHandler]]:
+        handlers: dict[str, Handler] = {
+            "hello": self.hello,
+            "submit": self.submit,
+            "cancel": self.cancel,
+            "resume": self.resume,
+            "delete": self.delete,
+            "annotate": self.annotate,
+            "cache_clear": self.cache_clear,
+            "why": self.why,
+            "gc": self.gc,
+            "status": self.status,
+            "stop": self.stop,
+            "flush_tracking": self.flush_tracking,
+        }
+        return handlers, {"watch": self.watch}
+
+    async def hello(self, args: Mapping[str, Any]) -> Any:
+        return {
+            "version": self._version,
+            "pid": os.getpid(),
+            "home": str(self._core.home.root),
+            "active": self._manager.active,
+        }
+
+    async def submit(self, args: Mapping[str, Any]) -> Any:
+        submission = Submission.from_args(args)
+        self.only_scripts = self.only_scripts and submission.script
+        return {"run_id": await self._manager.submit(submission)}
+
+    async def watch(self, args: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+        async for event in self._manager.watch(_text(args, "run_id"), int(args.get("after") or 0)):
+            yield event
+
+    async def cancel(self, args: Mapping[str, Any]) -> Any:
+        return {"run_id": await self._manager.cancel(_text(args, "run_id"), force=bool(args.get("force")))}
+
+    async def resume(self, args: Mapping[str, Any]) -> Any:
+        run_id = await self._manager.resume(_text(args, "run_id"), args.get("document"), args.get("env") or {}, args)
+        return {"run_id": run_id}
+
+    async def delete(self, args: Mapping[str, Any]) -> Any:
+        return {"run_id": await self._manager.delete(_text(args, "run_id"))}
+
+    async def annotate(self, args: Mapping[str, Any]) -> Any:
+        run = await self._core.in_thread(self._core.store.find_run, _text(args, "run_id"))
+        tags, note = args.get("tags") or {}, args.get("note")
+        await self._core.in_thread(self._core.store.annotate, run.run_id, tags=tags, note=note)
+        return {"run_id": run.run_id}
+
+    async def cache_clear(self, args: Mapping[str, Any]) -> Any:
+        count = await self._core.in_thread(
+            self._core.store.clear_cache, run_id=args.get("run_id") or "", identity=args.get("identity") or ""
+        )
+        return {"removed": count}
+
+    async def why(self, args: Mapping[str, Any]) -> Any:
+        return await self._core.in_thread(explain_task, self._core.store, _text(args, "run_id"), _text(args, "task"))
+
+    async def gc(self, args: Mapping[str, Any]) -> Any:
+        days = args.get("older_than_days")
+        return await collect_garbage(self._core, self._manager, None if days is None else float(days))
+
+    async def status(self, args: Mapping[str, Any]) -> Any:
+        return {
+            **await self.hello(args),
+            "trouble": self._core.trouble,
+            "capacity": self._core.admission.describe(),
+        }
+
+    async def flush_tracking(self, args: Mapping[str, Any]) -> Any:
+        flush = getattr(self._core.tracker, "flush", None)
+        done = True if flush is None else await self._core.on_files(flush, float(args.get("timeout") or 60.0))
+        return {"done": bool(done)}
+
+    async def stop(self, args: Mapping[str, Any]) -> Any:
+        self.on_stop()
+        return {"pid": os.getpid()}
+
+
+def _text(args: Mapping[str, Any], name: str) -> str:
+    value = args.get(name)
+    if not isinstance(value, str) or not value:
+        raise InvalidInput(f"the request lacks {name!r}")
+    return value

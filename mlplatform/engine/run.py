@@ -174,7 +174,7 @@ class RunDriver:
         """Attempts that outlived an earlier service: watch them like our own."""
         for key, handle in self.adopted.items():
             self.running[key] = handle
-            prepared = Prepared.of_adopted(self.run.run_id, self.ledger[key])
+            prepared = self.core.prepare.adopted(self, self.ledger[key])
             self._spawn(self.core.attempts.watch(self, prepared, handle))
         self.adopted = {}
 

@@ -1,6 +1,6 @@
 """The local service of one home: owns its runs, answers clients, leaves when idle.
 
-``python -m mlplatform.engine.service --home DIR`` (clients start it; see ``sdk.client``). The lock file makes sure that one
+``python -m mlplatform.sdk.local --home DIR`` (clients start it; see ``sdk.client``). The lock file makes sure that one
 home has one service; the socket is the user's alone.
 """
 
@@ -18,12 +18,12 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from mlplatform import __version__
-from mlplatform.core.errors import InvalidInput, ServiceError
+from mlplatform.core.errors import ServiceError
 from mlplatform.engine.home import Home, open_home
 from mlplatform.engine.manager import Manager
 from mlplatform.engine.ops import Operations
@@ -152,15 +152,8 @@ async def run_service(home: Home, compose: Callable[[Home], Any]) -> None:
         core.store.close()
 
 
-def _compose() -> Callable[[Home], Any]:
-    """The composition root lives above the engine; it is named here only as text, and found at run time."""
-    import importlib
-
-    module = importlib.import_module(os.environ.get("MLPLATFORM_COMPOSITION", "mlplatform.sdk.local"))
-    return module.compose
-
-
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None, compose: Callable[[Home], Any]) -> int:
+    """The service's process; ``compose`` puts the ports together (``sdk.local``)."""
     parser = argparse.ArgumentParser(prog="mlplatform-service")
     parser.add_argument("--home", required=True, type=Path)
     args = parser.parse_args(argv)
@@ -175,11 +168,5 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)  # noqa: T201 - a process of its own
         return 3
     with lock, contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(run_service(home, _compose()))
+        asyncio.run(run_service(home, compose))
     return 0
-
-
-__all__ = ["AsyncIterator", "InvalidInput", "Mapping", "main", "run_service"]
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,436 @@
+"""From "start this task" to everything its process needs, and what its cached result would depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlplatform.core.errors import ArtifactError, EnvironmentFailed, PlanningError
+from mlplatform.core.ids import slug
+from mlplatform.core.model import Artifact, ArtifactValue, TaskKey, TaskRecord, Values
+from mlplatform.engine.caching import Hit, Miss
+from mlplatform.engine.importer import Import
+from mlplatform.engine.platform import PlatformPlan
+from mlplatform.engine.ports import Interpreter, Launch
+from mlplatform.engine.submission import Setup, read_setup
+from mlplatform.ir.model import Component, ContainerExecutor, ImporterExecutor
+from mlplatform.planning.cachekey import Parts, Uncacheable, make_parts, normalised_source
+from mlplatform.planning.model import StartTask
+from mlplatform.planning.python_component import PythonComponent, recognise
+from mlplatform.planning.render import (
+    OutputLocations,
+    RenderedContainer,
+    RunContext,
+    executor_input,
+    render_container,
+    render_importer,
+)
+
+if TYPE_CHECKING:
+    from mlplatform.engine.core import Core
+    from mlplatform.engine.run import RunDriver
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One attempt, resolved. ``secret_env`` is merged into the spec only when it is written."""
+
+    run_id: str
+    key: TaskKey
+    attempt: int
+    directory: Path
+    identity: str = ""
+    launch: Launch | None = None
+    importer: Import | None = None
+    parts: Parts | Uncacheable | None = None
+    cache_enabled: bool = False
+    why: str = ""
+    list_outputs: frozenset[str] = frozenset()
+    local_outputs: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    downloads: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    secret_env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    cpu: float = 0.0
+    memory: float = 0.0
+    gpus: int = 0
+    gpu_ids: tuple[int, ...] | None = None
+    priority: int = 0
+    created_at: float = 0.0
+
+    @property
+    def cache_key(self) -> str:
+        return self.parts.key if isinstance(self.parts, Parts) else ""
+
+    @property
+    def scratch(self) -> str:
+        return str(self.launch.spec["scratch"]) if self.launch else ""
+
+    def full_spec(self) -> dict[str, Any]:
+        """The launcher's spec with secret variables in place."""
+        if self.launch is None:
+            raise AssertionError("an importer has no spec")
+        spec = dict(self.launch.spec)
+        spec["env"] = {**spec["env"], **self.secret_env}
+        spec["gpus"] = None if self.gpu_ids is None else list(self.gpu_ids)
+        return spec
+
+    @staticmethod
+    def of_adopted(run_id: str, record: TaskRecord, directory: Path, lists: frozenset[str]) -> Prepared:
+        """Enough to watch an attempt that an earlier service started. Its result is not kept for reuse."""
+        return Prepared(
+            run_id=run_id,
+            key=record.key,
+            attempt=record.attempt,
+            directory=directory,
+            list_outputs=lists,
+            cache_enabled=False,
+            why=record.cache_note,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """The task being prepared, with what most helpers need."""
+
+    driver: RunDriver
+    start: StartTask
+    component: Component
+    directory: Path
+    identity: str
+
+
+class Preparer:
+    """Prepares tasks. Fast where environments exist already; else it waits for their installation."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def directory(self, run_id: str, key: TaskKey, attempt: int) -> Path:
+        """The folder of an attempt: spec, claim, log, result. Names are short whatever the task is called."""
+        return self._core.home.run(run_id) / _folder_name(key) / str(attempt)
+
+    def adopted(self, driver: RunDriver, record: TaskRecord) -> Prepared:
+        """What is needed to watch an attempt that an earlier service started."""
+        component = driver.pipeline.components.get(record.component)
+        specs = component.outputs.artifacts if component else {}
+        lists = frozenset(name for name, spec in specs.items() if spec.is_list)
+        run_id = driver.run.run_id
+        return Prepared.of_adopted(run_id, record, self.directory(run_id, record.key, record.attempt), lists)
+
+    async def task(self, driver: RunDriver, start: StartTask) -> tuple[Prepared, Hit | Miss]:
+        """Resolve one task and ask the cache.
+
+        Raises:
+            PlanningError, EnvironmentFailed, InvalidParameters: it cannot be started; the text says why.
+        """
+        pipeline = driver.pipeline
+        component = pipeline.components[start.component]
+        executor = pipeline.executors[start.executor]
+        job = _Task(
+            driver,
+            start,
+            component,
+            self.directory(driver.run.run_id, start.key, start.attempt),
+            f"{pipeline.name}/{start.key.name}",
+        )
+        if isinstance(executor, ImporterExecutor):
+            return self._importer(job, executor), Miss("importers always run")
+        start = replace(start, inputs=await self._digested_inputs(start.inputs))
+        prepared = await self._container(replace(job, start=start), executor)
+        return await self._ask_cache(driver, prepared, start)
+
+    async def _ask_cache(self, driver: RunDriver, prepared: Prepared, start: StartTask) -> tuple[Prepared, Hit | Miss]:
+        core = self._core
+        if not start.cache_enabled:
+            why = "caching is off for it"
+            return replace(prepared, why=why), Miss(why)
+        if isinstance(prepared.parts, Uncacheable):
+            why = f"its result cannot be reused: {prepared.parts.reason}"
+            return replace(prepared, why=why), Miss(why)
+        if not driver.run.context.get("cache", True):
+            why = "the run was started without the cache"
+            return replace(prepared, why=why), Miss(why)
+        assert isinstance(prepared.parts, Parts)
+        env = prepared.launch.spec["env"] if prepared.launch else {}
+        answer = await core.in_thread(core.cache.lookup, prepared.parts, prepared.identity, env)
+        return replace(prepared, why=answer.note), answer
+
+    # ------------------------------------------------------------------ kinds
+    def _importer(self, job: _Task, executor: ImporterExecutor) -> Prepared:
+        found = render_importer(executor, job.start.inputs, self._context(job, job.directory))
+        outputs = list(job.component.outputs.artifacts)
+        if len(outputs) != 1:
+            raise PlanningError(f"importer {job.start.key} must have one output artifact, it has {len(outputs)}")
+        return Prepared(
+            run_id=job.driver.run.run_id,
+            key=job.start.key,
+            attempt=job.start.attempt,
+            directory=job.directory,
+            identity=job.identity,
+            importer=Import(found.uri, found.type, outputs[0], found.metadata, executor.reimport),
+            priority=job.driver.run.priority,
+            created_at=self._core.clock.now(),
+        )
+
+    async def _container(self, job: _Task, executor: ContainerExecutor) -> Prepared:
+        core, run, start = self._core, job.driver.run, job.start
+        setup = read_setup(run.context.get("setup_path") or "")
+        locations, spec_outputs, local = self._locations(job)
+        context = self._context(job, job.directory)
+        inputs, downloads = self._local_inputs(job)
+        rendered = render_container(executor, inputs, job.component, locations, context)
+        plan = core.platform.resolve(job.driver, start, setup)
+        python = recognise(executor)
+        base = self._base(run.context)
+        scratch = self._scratch(job)
+        spec = self._spec(job, rendered, plan, spec_outputs, scratch, context, locations, inputs)
+        spec["cpus"] = rendered.resources.cpu
+        if python is not None:
+            launch, code, extra = await self._python(job, python, base, spec)
+        else:
+            launch, code, extra = await self._command(job, rendered, base, spec, setup)
+        parts = make_parts(
+            code=code,
+            inputs=start.inputs,
+            outputs={name: entry["type"] for name, entry in spec_outputs["parameters"].items()}
+            | {name: entry["type"] for name, entry in spec_outputs["artifacts"].items()},
+            environment=dict(rendered.env),
+            secrets=plan.secret_names,
+            user_key=start.cache_key,
+            **extra,
+        )
+        if plan.uncacheable and not start.cache_key:
+            parts = Uncacheable(plan.uncacheable)
+        return Prepared(
+            run_id=run.run_id,
+            key=start.key,
+            attempt=start.attempt,
+            directory=job.directory,
+            identity=job.identity,
+            launch=launch,
+            parts=parts,
+            cache_enabled=start.cache_enabled,
+            list_outputs=frozenset(n for n, s in job.component.outputs.artifacts.items() if s.is_list),
+            local_outputs=local,
+            downloads=downloads,
+            secret_env=plan.secret_env,
+            cpu=rendered.resources.cpu or 0.0,
+            memory=rendered.resources.memory or 0.0,
+            gpus=rendered.resources.gpus,
+            priority=run.priority,
+            created_at=core.clock.now(),
+        )
+
+    async def _python(
+        self, job: _Task, python: PythonComponent, base: Interpreter, spec: dict[str, Any]
+    ) -> tuple[Launch, Any, dict[str, str]]:
+        core = self._core
+        environments = core.ports.environments
+        interpreter = await environments.interpreter(base, python.packages, {"pip_options": python.pip_options})
+        kfp_path = await environments.kfp_runtime(interpreter, python.kfp_version)
+        spec["kind"] = "python"
+        spec["python"] = {
+            "source": python.source,
+            "function": python.function,
+            "kfp_path": kfp_path or None,
+            "filename": f"{slug(python.function, 40)}.py",
+        }
+        code = {"function": python.function, "source": normalised_source(python.source), "kfp": python.kfp_version}
+        launch = self._launch(job, "python", spec, interpreter=interpreter)
+        return launch, code, {"python": interpreter.version, "packages": interpreter.digest}
+
+    async def _command(
+        self, job: _Task, rendered: RenderedContainer, base: Interpreter, spec: dict[str, Any], setup: Setup
+    ) -> tuple[Launch, Any, dict[str, str]]:
+        core = self._core
+        mode = job.driver.run.context.get("containers") or ""
+        if not mode and "container-as-subprocess" in setup.allow:
+            mode = "subprocess"
+        code = {"command": list(rendered.command), "args": list(rendered.args)}
+        if mode == "subprocess":
+            spec["kind"] = "command"
+            spec["command"] = core.platform.subprocess_argv(rendered)
+            base = await core.ports.environments.interpreter(base, (), {})
+            return self._launch(job, "command", spec, interpreter=base), code, {"image": rendered.image}
+        executor = core.ports.executors.get("container")
+        if executor is None:
+            raise EnvironmentFailed(
+                f"task {job.start.key} runs in the image {rendered.image}, and neither Docker nor Podman is here",
+                hint="Install one of them, or let its command run on this machine: --containers subprocess",
+            )
+        spec["kind"] = "container"
+        spec["command"] = [*rendered.command, *rendered.args]
+        spec["containers"] = mode
+        digest = await core.platform.image_digest(rendered.image, mode)
+        launch = self._launch(job, "container", spec, image=rendered.image)
+        return launch, code, {"image": digest}
+
+    # ------------------------------------------------------------------ parts of a spec
+    def _launch(
+        self, job: _Task, kind: str, spec: Mapping[str, Any], *, interpreter: Interpreter | None = None, image: str = ""
+    ) -> Launch:
+        return Launch(
+            run_id=job.driver.run.run_id,
+            key=job.start.key,
+            attempt=job.start.attempt,
+            kind=kind,
+            directory=job.directory,
+            spec=spec,
+            interpreter=interpreter,
+            image=image,
+            resources={},
+            grace=self._core.grace,
+        )
+
+    def _spec(
+        self,
+        job: _Task,
+        rendered: RenderedContainer,
+        plan: PlatformPlan,
+        outputs: dict[str, Any],
+        scratch: Path,
+        context: RunContext,
+        locations: OutputLocations,
+        inputs: Values,
+    ) -> dict[str, Any]:
+        run, start, directory = job.driver.run, job.start, job.directory
+        tracking = self._core.tracker.task_environment(run, start.key, start.attempt)
+        env = {**job.driver.env, **tracking.env, **rendered.env, **plan.env}
+        return {
+            "version": 1,
+            "run_id": run.run_id,
+            "task": start.key.name,
+            "iteration": list(start.key.iteration),
+            "attempt": start.attempt,
+            "cookie": f"{run.run_id}:{_folder_name(start.key)}:{start.attempt}",
+            "executor_input": executor_input(inputs, job.component, locations, context),
+            "cwd": str(scratch),
+            "env": env,
+            "sys_path": [],
+            "scratch": str(scratch),
+            "outputs": outputs,
+            "claim": str(directory / "claim"),
+            "result": str(directory / "result.json"),
+            "log": str(directory / "task.log"),
+            "trace": str(directory / "trace.bin") if start.cache_enabled else None,
+            "hooks": [str(tracking.hook)] if tracking.hook else [],
+            "timeout": plan.deadline,
+            "secrets": sorted(set(plan.secret_env.values()) | set(plan.mask)),
+            "mounts": [dict(mount) for mount in plan.mounts],
+            "cpus": None,
+            "gpus": None,
+        }
+
+    def _base(self, context: Mapping[str, Any]) -> Interpreter:
+        python = context.get("interpreter") or {}
+        return Interpreter(
+            executable=python.get("executable") or "",
+            digest="",
+            version=python.get("version") or "",
+            sys_path=tuple(python.get("sys_path") or ()),
+        )
+
+    def _scratch(self, job: _Task) -> Path:
+        base = job.driver.env.get("TMPDIR") or tempfile.gettempdir()
+        digest = hashlib.sha256(str(job.directory).encode()).hexdigest()[:16]
+        return Path(base) / f"mlplatform-{os.getuid()}-{digest}"
+
+    def _context(self, job: _Task, directory: Path) -> RunContext:
+        run = job.driver.run
+        return RunContext(
+            run_id=run.run_id,
+            job_name=f"{job.driver.pipeline.name}-{run.run_id}",
+            pipeline_root=str(self._core.home.artifacts / run.run_id),
+            task_name=job.start.key.path[-1],
+            task_id=str(job.start.key),
+            created_at=run.created_at,
+            workspace=str(self._core.platform.workspace(run.run_id)),
+        )
+
+    def _locations(self, job: _Task) -> tuple[OutputLocations, dict[str, Any], dict[str, Path]]:
+        """Where the task writes: parameters beside its log, artifacts in the run's artifact folder."""
+        folder = _folder_name(job.start.key)
+        place = self._core.home.artifacts / job.driver.run.run_id / folder / str(job.start.attempt)
+        parameters: dict[str, Any] = {}
+        artifacts: dict[str, Any] = {}
+        for name, spec in job.component.outputs.parameters.items():
+            path = job.directory / "outputs" / _file_name(name)
+            parameters[name] = {"path": str(path), "type": str(spec.type)}
+        for name, spec in job.component.outputs.artifacts.items():
+            path = place / _file_name(name)
+            artifacts[name] = {
+                "path": str(path),
+                "uri": str(path),
+                "type": spec.type.schema_title or "system.Artifact",
+                "metadata": dict(spec.metadata),
+                "list": spec.is_list,
+            }
+        locations = OutputLocations(
+            parameters={name: entry["path"] for name, entry in parameters.items()},
+            artifacts={name: entry["uri"] for name, entry in artifacts.items()},
+            output_file=str(job.directory / "outputs" / "executor_output.json"),
+        )
+        return locations, {"parameters": parameters, "artifacts": artifacts}, {}
+
+    def _local_inputs(self, job: _Task) -> tuple[Values, dict[str, Path]]:
+        """Inputs as the task sees them: ``file://`` becomes a plain path; foreign URIs stay as they are."""
+        artifacts: dict[str, ArtifactValue] = {}
+        for name, value in job.start.inputs.artifacts.items():
+            if isinstance(value, Artifact):
+                artifacts[name] = self._plain(value)
+            else:
+                artifacts[name] = tuple(self._plain(item) for item in value)
+        return Values(job.start.inputs.parameters, artifacts), {}
+
+    def _plain(self, artifact: Artifact) -> Artifact:
+        if artifact.uri.startswith("file://"):
+            return replace(artifact, uri=str(self._core.artifacts.local_path(artifact.uri)))
+        return artifact
+
+    # ------------------------------------------------------------------ digests
+    async def _digested_inputs(self, inputs: Values) -> Values:
+        """Local artifacts always have a digest by the time a key is made of them."""
+        if all(isinstance(v, Artifact) and v.digest for v in inputs.artifacts.values()):
+            return inputs
+        return Values(inputs.parameters, await self._core.on_files(self.digested, inputs.artifacts))
+
+    def digested(self, artifacts: Mapping[str, ArtifactValue]) -> dict[str, ArtifactValue]:
+        """Artifacts with the digests of local ones filled in. Reads files."""
+        out: dict[str, ArtifactValue] = {}
+        for name, value in artifacts.items():
+            if isinstance(value, Artifact):
+                out[name] = self._digest(value)
+            else:
+                out[name] = tuple(self._digest(item) for item in value)
+        return out
+
+    def _digest(self, artifact: Artifact) -> Artifact:
+        if artifact.digest or not self._core.artifacts.is_local(artifact.uri):
+            return artifact
+        try:
+            digest, size = self._core.artifacts.digest(artifact.uri)
+        except ArtifactError:
+            return artifact
+        return replace(artifact, digest=digest, size=size)
+
+    async def fetch_inputs(self, prepared: Prepared) -> None:
+        """Bring remote inputs here before the task starts."""
+        for uri, path in prepared.downloads.items():
+            await self._core.on_files(self._core.artifacts.fetch, uri, path)
+
+
+def _folder_name(key: TaskKey) -> str:
+    digest = hashlib.sha256(str(key).encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    return f"{slug(key.path[-1], 40)}-{digest}"
+
+
+def _file_name(name: str) -> str:
+    """Output names become file names; those that are no plain words get a digest instead of tricks."""
+    if name.replace("_", "").replace("-", "").isalnum() and name.isascii() and len(name) < 100:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    return f"{slug(name, 40)}-{digest}"

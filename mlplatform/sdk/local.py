@@ -1,0 +1,71 @@
+"""The one place where a local service is put together: which store, artifacts, tracker and executors it uses.
+
+``python -m mlplatform.sdk.local --home DIR`` is the service's process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlplatform.engine.service import SystemClock
+from mlplatform.engine.service import main as service_main
+
+if TYPE_CHECKING:
+    from mlplatform.engine.core import Core
+    from mlplatform.engine.home import Home
+    from mlplatform.engine.manager import Manager
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    core: Core
+    manager: Manager
+
+
+def store_target(home: Home) -> str:
+    """``MLPLATFORM_STORE`` (a PostgreSQL or SQLite URL) or the home's SQLite file."""
+    return os.environ.get("MLPLATFORM_STORE") or str(home.database)
+
+
+def compose(home: Home) -> Composition:
+    """Build the service of a home. Raises StoreError if its store cannot be opened."""
+    from mlplatform.artifacts import Artifacts
+    from mlplatform.engine.admission import Admission
+    from mlplatform.engine.attempts import Attempts
+    from mlplatform.engine.caching import ResultCache
+    from mlplatform.engine.core import Core, Ports
+    from mlplatform.engine.environments import CachedEnvironments
+    from mlplatform.engine.executors.processes import ProcessExecutor
+    from mlplatform.engine.home import cache_folder
+    from mlplatform.engine.machine import Machine
+    from mlplatform.engine.manager import Manager
+    from mlplatform.engine.prepare import Preparer
+    from mlplatform.store import open_store
+    from mlplatform.tracking.client import MlflowTracker
+
+    processes = ProcessExecutor()
+    ports = Ports(
+        store=open_store(store_target(home)),
+        artifacts=Artifacts(),
+        tracker=MlflowTracker(home.mlflow),
+        environments=CachedEnvironments(cache_folder()),
+        executors={"python": processes, "command": processes},
+    )
+    core = Core(home, ports, SystemClock())
+    core.cache = ResultCache(ports.store, ports.artifacts, core.kept)
+    core.admission = Admission(Machine.read())
+    core.prepare = Preparer(core)
+    core.attempts = Attempts(core)
+    return Composition(core, Manager(core))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return service_main(argv, compose)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

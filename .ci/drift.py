@@ -1,0 +1,39 @@
+"""Are generated files what their generators make? Prints what to run where they are not; exit status 1.
+
+Quick on purpose (no kfp import): compiled pipelines are checked by ``tests/notebooks/test_pipelines.py``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def lock() -> str:
+    sys.path.insert(0, str(ROOT / ".ci"))
+    from lock_digest import digest
+
+    if f"# requirements {digest(ROOT / 'pyproject.toml')}\n" in (ROOT / ".ci/lock.txt").read_text(encoding="utf-8"):
+        return ""
+    return ".ci/lock.txt was made from another pyproject.toml; run: make lock"
+
+
+def reference() -> str:
+    """The CLI and error references are written by the CLI itself."""
+    generator = ROOT / "mlplatform" / "cli" / "reference.py"
+    if not generator.exists():
+        return ""
+    done = subprocess.run(
+        [sys.executable, "-m", "mlplatform.cli.reference", "--check", str(ROOT / "docs" / "reference")],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    return (done.stdout + done.stderr).strip() if done.returncode else ""
+
+
+if __name__ == "__main__":
+    findings = [text for text in (lock(), reference()) if text]
+    print("\n".join(findings) or "generated files are up to date")
+    sys.exit(1 if findings else 0)

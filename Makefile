@@ -1,0 +1,55 @@
+# Everything here makes the environment it needs by itself; no virtual environment has to be active.
+#   PYTHON=python3.12   another interpreter (3.11 to 3.14)
+#   OFFLINE=1           packages from the local caches only
+#   ARGS='-k loops'     more arguments for the command underneath
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= .cache/demo
+OFFLINE ?=
+ARGS ?=
+
+export OFFLINE
+bin := $(VENV)/bin
+ready := $(PYTHON) -I .ci/environment.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench docs lock clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+demo:  ## train models on real data in a pipeline, tracked in MLflow
+	@$(ready) demo --into $(DEMO)
+	@$(DEMO)/bin/mlplatform demo $(if $(filter-out 0,$(OFFLINE)),--offline) $(ARGS)
+
+test:  ## the whole test suite
+	@$(ready) dev --into $(VENV)
+	@PATH="$(abspath $(bin)):$$PATH" $(bin)/python -m pytest $(ARGS)
+
+check:  ## style, types, import contracts, generated documents; under a minute
+	@$(ready) dev --into $(VENV)
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/lint-imports --no-logo
+	$(bin)/pyright --pythonpath $(bin)/python
+	$(bin)/python .ci/drift.py
+
+format:  ## let ruff mend style and layout
+	@$(ready) dev --into $(VENV)
+	$(bin)/ruff check --fix --quiet . || true
+	$(bin)/ruff format .
+
+bench:  ## measure, print medians and ratios (docs/benchmarks.md)
+	@$(ready) dev --into $(VENV)
+	@PATH="$(abspath $(bin)):$$PATH" $(bin)/python tests/bench/run.py $(ARGS)
+
+docs:  ## build the pages into site/
+	@$(ready) dev --into $(VENV)
+	$(bin)/mkdocs build --strict --quiet $(ARGS)
+
+lock:  ## write .ci/lock.txt anew from pyproject.toml (ARGS=--upgrade takes newer versions)
+	@UV="$$($(ready) uv)" .ci/lock $(ARGS)
+
+clean:  ## remove what make made here (caches in your home folder stay)
+	rm -rf .venv .cache site dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The demonstration: a real pipeline on real data, with nothing needed but this package."""

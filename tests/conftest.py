@@ -1,0 +1,56 @@
+"""Rules for the whole suite.
+
+*Strict mode* (``CI=true``): a skipped test is a failed test, since a suite that skips what it cannot do is green
+and says nothing. A test that may rightly skip on the CI machine says so: ``@pytest.mark.cannot_run_here("why")``;
+docs/development.md tells when that is right.
+
+No test touches the user's own home folder: ``MLPLATFORM_HOME`` points into a temporary one for the whole session.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+STRICT = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    home = tempfile.mkdtemp(prefix="mlp-")
+    os.environ["MLPLATFORM_HOME"] = home
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+
+
+def _fail_instead(report: Any) -> None:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    report.outcome = "failed"
+    report.longrepr = f"{reason}\n(CI=true: a skip is a failure; see tests/conftest.py)"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    report = yield
+    if STRICT and report.skipped and not hasattr(report, "wasxfail") and not item.get_closest_marker("cannot_run_here"):
+        _fail_instead(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
+    report = yield
+    if STRICT and report.skipped:
+        _fail_instead(report)
+    return report
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT

@@ -258,12 +258,24 @@ Executor = ContainerExecutor | ImporterExecutor
 
 
 @dataclass(frozen=True, slots=True)
+class PipelineJob:
+    """What a ``PipelineJob`` document wraps around its pipeline: a name, labels, and values for root parameters."""
+
+    name: str = ""
+    display_name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    parameter_values: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    gcs_output_directory: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Pipeline:
     """A whole document: the PipelineSpec and its platform documents.
 
     ``platforms`` is the raw ``platforms:`` mapping (kept for a lossless dump); ``ir.platform.kubernetes_config``
     gives one executor's part of it typed. ``extras`` holds what was read but has no field of its own, by its path,
-    so that dump loses nothing (always empty after ``validate`` passed).
+    so that dump loses nothing (always empty after ``validate`` passed). ``job`` is set where the document was a
+    ``PipelineJob``.
     """
 
     name: str
@@ -277,6 +289,7 @@ class Pipeline:
     default_pipeline_root: str = ""
     platforms: Mapping[str, Any] = field(default_factory=dict[str, Any])
     extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    job: PipelineJob | None = None
 
     def component_of(self, task: PipelineTask) -> Component:
         """The component a task runs. Raises KeyError in an unvalidated pipeline."""

@@ -35,7 +35,7 @@ class TaskKey:
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """A stored thing. ``uri`` says where, ``digest`` (``sha256:...``, file or tree) says what; ``type`` is a KFP
-    schema title such as ``system.Dataset``. ``size`` is in bytes. ``digest`` is empty for foreign URIs nobody opened."""
+    schema title such as ``system.Dataset``. ``size`` is in bytes. A foreign URI that nobody opened has no digest."""
 
     name: str
     uri: str
@@ -130,7 +130,8 @@ class TaskRecord:
 
     ``attempt`` is the highest attempt started (0: none), ``failures`` how many of them failed by the user's code
     (an attempt lost with its process is not one). ``is_group``: a sub-pipeline, condition, loop or iteration; its
-    state and outputs are derived from the tasks inside it. ``cache_key`` and ``cache_note`` say why it ran or was reused.
+    state and outputs are derived from the tasks inside it. ``cache_key`` and ``cache_note`` say why it ran or
+    was reused.
     """
 
     key: TaskKey

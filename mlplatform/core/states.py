@@ -60,7 +60,8 @@ RUN_TRANSITIONS: Final[Mapping[RunState, frozenset[RunState]]] = {
 }
 
 #: RUNNING goes back to PENDING (and at once on to QUEUED) when an attempt was lost with its process, which is not the
-#: user's failure; it goes to QUEUED when a retry is due at once. A finished task goes back to PENDING only by ``runs resume``.
+#: user's failure; it goes to QUEUED when a retry is due at once. A finished task goes back to PENDING only by
+#: ``runs resume``.
 TASK_TRANSITIONS: Final[Mapping[TaskState, frozenset[TaskState]]] = {
     TaskState.PENDING: frozenset(
         {

@@ -12,7 +12,7 @@ import math
 from enum import StrEnum
 from typing import Any, TypeAlias, cast
 
-JsonValue: TypeAlias = "None | bool | int | float | str | list[Any] | dict[str, Any]"
+JsonValue: TypeAlias = "bool | int | float | str | list[Any] | dict[str, Any] | None"
 
 
 class ParameterType(StrEnum):

@@ -1,7 +1,7 @@
 """Reuse of results: lookup with the trace checked again, and what may be kept for reuse.
 
-A result is reused only if its key is the same (``planning.cachekey``) and everything its task looked at outside its scratch
-folder is as it was, and its outputs are still there. Every answer carries the reason in words.
+A result is reused only if its key is the same (``planning.cachekey``) and everything its task looked at outside its
+scratch folder is as it was, and its outputs are still there. Every answer carries the reason in words.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class ResultCache:
             identity=identity,
             parts=parts.values,
             trace=tuple(trace),
-            written=tuple([*kept, *self._stamps(outputs)]),
+            written=(*kept, *self._stamps(outputs)),
         )
 
     def _stamps(self, outputs: Values) -> list[Mapping[str, Any]]:

@@ -1,8 +1,8 @@
 """Deaths on demand, for the tests that kill the service between any two lines.
 
 Every place where the service has just made, or is about to make, something durable calls :func:`point`. With
-``MLPLATFORM_FAULT_AT=N`` the N-th call kills the process with SIGKILL; with ``MLPLATFORM_FAULT_LOG=FILE`` every call appends its
-name to FILE, which is how the tests enumerate the points. Without these variables a call costs a comparison.
+``MLPLATFORM_FAULT_AT=N`` the N-th call kills the process with SIGKILL; with ``MLPLATFORM_FAULT_LOG=FILE`` every call
+appends its name to FILE, which is how the tests enumerate the points. Without them a call costs a comparison.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ class Manager:
                 if record.state is TaskState.RUNNING:
                     handle = await recovery.find_again(core, run.run_id, record)
                 if handle is None:
-                    record = recovery.lost(record)  # noqa: PLW2901 - the corrected record is the one that counts
+                    record = recovery.lost(record)
                 else:
                     adopted[record.key] = handle
             records.append(record)

@@ -156,7 +156,7 @@ class Tracker(Protocol):
 # ------------------------------------------------------------------ executors
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """A user's Python. ``digest`` changes when its installed packages change; ``env`` is the submitter's environment."""
+    """A user's Python. ``digest`` changes when its installed packages change."""
 
     executable: str
     digest: str
@@ -222,7 +222,9 @@ class Executor(Protocol):
 class Environments(Protocol):
     """Interpreters for tasks."""
 
-    async def interpreter(self, base: Interpreter, requirements: Sequence[str], options: Mapping[str, Any]) -> Interpreter:
+    async def interpreter(
+        self, base: Interpreter, requirements: Sequence[str], options: Mapping[str, Any]
+    ) -> Interpreter:
         """``base`` itself if nothing is asked, else a cached environment holding ``requirements``. Raises
         EnvironmentFailed with the installer's own words."""
         ...

@@ -84,7 +84,9 @@ class Connection:
             pass
         except Exception as error:  # noqa: BLE001 - the client must get an answer, whatever our bug is
             message = self._on_crash(error)
-            await self._send({"id": number, "error": {"code": "INTERNAL", "message": message, "hint": "", "findings": []}})
+            await self._send(
+                {"id": number, "error": {"code": "INTERNAL", "message": message, "hint": "", "findings": []}}
+            )
 
     async def _send(self, message: Mapping[str, Any]) -> None:
         async with self._lock:

@@ -40,7 +40,7 @@ class _Ended:
     pid = None
     pid_start = ""
 
-    async def wait(self):  # noqa: ANN201
+    async def wait(self):
         from mlplatform.engine.ports import Exit
 
         return Exit(exit_code=None, lost=True)

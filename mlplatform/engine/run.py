@@ -1,8 +1,8 @@
 """One run: facts in, planner, records out, attempts started. One asyncio task owns each run.
 
-A step is: take everything that happened, ask the planner until it has nothing more to say, make all changes durable in one
-transaction, and only then act on them. Dying before the transaction repeats the step; dying after it finds the attempts by
-their claims (see ``engine.recovery``).
+A step is: take everything that happened, ask the planner until it has nothing more to say, make all changes durable in
+one transaction, and only then act on them. Dying before the transaction repeats the step; dying after it finds the
+attempts by their claims (see ``engine.recovery``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a cached result depends on, as named parts.
 
-The key of a task is the digest of its parts. Parts are kept beside a cached result so that ``why`` can name the first one
-that differs, in the order of :data:`PART_ORDER` (the most telling first). What a task looked at outside its scratch
+The key of a task is the digest of its parts. Parts are kept beside a cached result so that ``why`` can name the first
+one that differs, in the order of :data:`PART_ORDER` (the most telling first). What a task looked at outside its scratch
 folder (files, environment variables) cannot be in the key, because it is known only afterwards: it is the entry's
 *trace*, compared when a candidate with the same key was found.
 """

@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from typing import Any, Final, NoReturn, cast
 
 from mlplatform.core.errors import Finding, InvalidPipeline
-from mlplatform.ir import paths, scalars, yamltree
+from mlplatform.ir import paths, scalars
+from mlplatform.ir.limits import MAX_BYTES, MAX_DEPTH, MAX_NODES
 
-#: Largest text that is read, in bytes.
-MAX_BYTES: Final = 32 * 1024 * 1024
 _SURROGATE: Final = re.compile(rb"\\[uU](?:0000)?[dD][89a-fA-F]")
 _BOMS: Final = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig"))
 
@@ -38,6 +37,8 @@ def read_documents(text: str | bytes, origin: str = "") -> list[Any]:
         documents = _read_json(data, origin)
         if documents is not None:
             return documents
+    from mlplatform.ir import yamltree  # PyYAML is slow to import, and JSON does without
+
     documents, findings = yamltree.read(data)
     if not findings and _SURROGATE.search(data):
         findings = _check_values(documents, {}, check_text=True)
@@ -88,7 +89,7 @@ def _read_json(data: bytes, origin: str) -> list[Any] | None:
     except scalars.TooLarge as error:
         refuse(origin, [Finding("", str(error), "bad-number", "put it in quotes if it is text")])
     except RecursionError:
-        message = f"nested deeper than {yamltree.MAX_DEPTH} levels"
+        message = f"nested deeper than {MAX_DEPTH} levels"
         refuse(origin, [Finding("", message, "too-large")])
     except ValueError:
         return None
@@ -113,12 +114,12 @@ def _check_values(documents: list[Any], duplicates: dict[int, list[str]], check_
     while stack and len(findings) < 100:
         value, place, depth = stack.pop()
         nodes += 1
-        if nodes > yamltree.MAX_NODES:
-            return [*findings, Finding("", f"more than {yamltree.MAX_NODES:,} values", "too-large")]
+        if nodes > MAX_NODES:
+            return [*findings, Finding("", f"more than {MAX_NODES:,} values", "too-large")]
         kind = value.__class__
         if kind is dict or kind is list:
-            if depth >= yamltree.MAX_DEPTH:
-                return [*findings, Finding("", f"nested deeper than {yamltree.MAX_DEPTH} levels", "too-large")]
+            if depth >= MAX_DEPTH:
+                return [*findings, Finding("", f"nested deeper than {MAX_DEPTH} levels", "too-large")]
             here = (place, value)
             for key in duplicates.get(id(value), ()):
                 path = paths.child(_path(place), key)

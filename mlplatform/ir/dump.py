@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
-import yaml
-
 from mlplatform.ir import paths
 from mlplatform.ir.model import (
     ArtifactSource,
@@ -32,24 +30,20 @@ from mlplatform.ir.model import (
     RetryPolicy,
     TriggerStrategy,
 )
-from mlplatform.ir.reading import snake
 
 _Json = dict[str, Any]
-_UNSET: Final = ("", 0, False, None, (), [], {})
+_UNSET: Final[tuple[Any, ...]] = ("", 0, False, None, (), [], {})
 
 
 def dump(pipeline: Pipeline) -> str:
     """The pipeline as YAML: the pipeline document, then a ``platforms:`` document if there are any."""
-    documents: list[Any] = [to_json(pipeline)]
     if pipeline.job is None and pipeline.platforms:
-        documents = [_with_extras(_spec(pipeline), pipeline.extras), {"platforms": _plain(pipeline.platforms)}]
-    dumper: Any = _CPlainDumper if _CPlainDumper is not None else _PlainDumper
-    return cast(
-        str,
-        yaml.dump_all(
-            documents, Dumper=dumper, sort_keys=True, allow_unicode=True, default_flow_style=False, width=120
-        ),
-    )
+        documents: list[Any] = [_spec(pipeline), {"platforms": _plain(pipeline.platforms)}]
+    else:
+        documents = [to_json(pipeline)]
+    from mlplatform.ir import yamltext  # PyYAML is slow to import, and to_json does without
+
+    return yamltext.write(documents)
 
 
 def to_json(pipeline: Pipeline) -> _Json:
@@ -59,24 +53,19 @@ def to_json(pipeline: Pipeline) -> _Json:
     a ``PipelineJob`` keeps its wrapper; ``ir.load`` reads all three.
     """
     spec = _spec(pipeline)
-    job = pipeline.job
-    if job is None and not pipeline.platforms:
-        return _with_extras(spec, pipeline.extras)
+    if pipeline.job is None and not pipeline.platforms:
+        return spec
     wrapper: _Json = {"pipelineSpec": spec}
     if pipeline.platforms:
         wrapper["platformSpec"] = {"platforms": _plain(pipeline.platforms)}
-    if job is not None:
-        wrapper.update(_job(job))
-    extras = pipeline.extras
-    if job is None and not any(paths.split(path)[:1] in (("pipelineSpec",), ("pipeline_spec",)) for path in extras):
-        wrapper["pipelineSpec"] = _with_extras(spec, extras)
-        return wrapper
-    return _with_extras(wrapper, extras)
+    if pipeline.job is not None:
+        wrapper.update(_job(pipeline.job))
+    return wrapper
 
 
 def _set(**fields: Any) -> _Json:
-    """The fields that differ from protobuf's defaults; a trailing underscore keeps names off Python's keywords."""
-    return {name.rstrip("_"): value for name, value in fields.items() if value not in _UNSET}
+    """The fields that differ from protobuf's defaults."""
+    return {name: value for name, value in fields.items() if value not in _UNSET}
 
 
 def _plain(value: Any) -> Any:
@@ -94,7 +83,7 @@ def _job(job: PipelineJob) -> _Json:
 
 
 def _spec(pipeline: Pipeline) -> _Json:
-    return _set(
+    spec = _set(
         pipelineInfo=_set(name=pipeline.name, displayName=pipeline.display_name, description=pipeline.description),
         schemaVersion=pipeline.schema_version,
         sdkVersion=pipeline.sdk_version,
@@ -103,6 +92,7 @@ def _spec(pipeline: Pipeline) -> _Json:
         root=_component(pipeline.root),
         deploymentSpec=_set(executors={name: _executor(item) for name, item in pipeline.executors.items()}),
     )
+    return _with_extras(spec, pipeline.extras)
 
 
 def _component(component: Component) -> _Json:
@@ -321,32 +311,9 @@ def _with_extras(document: _Json, extras: Mapping[str, Any]) -> _Json:
                 items = cast("list[Any]", place)
                 place = items[step] if isinstance(step, int) and step < len(items) else None
             elif isinstance(place, dict):
-                mapping = cast(_Json, place)
-                name = _spelling(mapping, str(step))
-                place = mapping.setdefault(name, {})
+                place = cast(_Json, place).setdefault(str(step), {})
             else:
                 place = None
         if isinstance(place, dict):
             cast(_Json, place)[str(last)] = _plain(value)
     return document
-
-
-def _spelling(mapping: _Json, step: str) -> str:
-    """The key of ``mapping`` that ``step`` means: itself, or its camelCase spelling."""
-    if step in mapping or "_" not in step:
-        return step
-    return next((name for name in mapping if snake(name) == step), step)
-
-
-def _no_aliases(_dumper: Any, _data: Any) -> bool:
-    return True
-
-
-class _PlainDumper(yaml.SafeDumper):
-    """Writes values that occur twice twice, not as aliases."""
-
-
-_PlainDumper.ignore_aliases = _no_aliases  # pyright: ignore[reportAttributeAccessIssue]
-_CPlainDumper: Any = None
-if yaml.__with_libyaml__:
-    _CPlainDumper = type("_CPlainDumper", (yaml.CSafeDumper,), {"ignore_aliases": _no_aliases})

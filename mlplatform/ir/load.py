@@ -6,8 +6,8 @@ everywhere else. Whatever is wrong is a finding with the field's path as the use
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final, cast
 
 from mlplatform.core.values import whole_numbers
@@ -27,7 +27,7 @@ _PLATFORMS: Final = fields("platforms")
 _SPEC_SIGNS: Final = frozenset(_SPEC) - {"components"}
 
 
-def load_file(path: str | Path) -> Pipeline:
+def load_file(path: str | os.PathLike[str]) -> Pipeline:
     """Load a pipeline from a YAML or JSON file, or from a ``.zip``, ``.tar.gz`` or ``.tgz`` package.
 
     Raises:
@@ -116,7 +116,7 @@ def _check_kind(reading: Reading, document: Any) -> None:
 def _platforms(reading: Reading, found: list[Any]) -> Mapping[str, Any]:
     if not found:
         return {}
-    message = reading.message(found[0], "", _PLATFORMS)
+    message = reading.strict_message(found[0], "", _PLATFORMS)
     return {name: _platform(reading, item, path) for name, path, item in message.entries("platforms")}
 
 
@@ -129,12 +129,12 @@ def _platform(reading: Reading, value: Any, path: str) -> Any:
 
 def _wrapped(reading: Reading, document: dict[str, Any], platforms: list[Any]) -> Pipeline:
     """A ``PipelineJob``, or the ``pipeline_spec`` and ``platform_spec`` pair of KFP's API."""
-    message = reading.message(document, "", _WRAPPER)
+    message = reading.strict_message(document, "", _WRAPPER)
     inner = message.raw("platformSpec")
     if inner is not None:
         if platforms:
             reading.add(message.at("platformSpec"), "there is a platforms document as well", "conflict", "merge them")
-        platform_message = message.message("platformSpec", _PLATFORMS)
+        platform_message = reading.strict_message(inner, message.at("platformSpec"), _PLATFORMS)
         found: Mapping[str, Any] = {
             name: _platform(reading, item, path) for name, path, item in platform_message.entries("platforms")
         }
@@ -148,7 +148,7 @@ def _wrapped(reading: Reading, document: dict[str, Any], platforms: list[Any]) -
 
 
 def _job(message: Message) -> PipelineJob:
-    runtime = message.message("runtimeConfig", _RUNTIME)
+    runtime = message.reading.strict_message(message.raw("runtimeConfig"), message.at("runtimeConfig"), _RUNTIME)
     values = runtime.struct("parameterValues")
     for name, path, item in runtime.entries("parameters"):
         values.setdefault(name, types.old_value(message.reading, item, path))
@@ -177,7 +177,7 @@ def _pipeline(
         description=info.text("description"),
         default_pipeline_root=message.text("defaultPipelineRoot"),
         platforms=platforms,
-        extras=reading.extras,
+        extras=reading.canonical_extras(path),
         job=job,
     )
 

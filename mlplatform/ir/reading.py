@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, TypeVar, cast
 
@@ -36,6 +36,7 @@ class Reading:
         self.findings: list[Finding] = []
         self.extras: dict[str, Any] = {}
         self.dropped = 0
+        self._renamed: dict[str, str] = {}
 
     def add(self, path: str, message: str, code: str = "wrong-type", hint: str = "") -> None:
         if len(self.findings) >= _MAX_FINDINGS:
@@ -56,40 +57,86 @@ class Reading:
 
         A null field is an unset field, as in protobuf, except for those in ``nullable``, where null is a value.
         """
+        message = self._message(value, path, table, nullable)
+        for key in message.unknown:
+            self.extras[paths.child(path, key)] = value[key]
+        return message
+
+    def strict_message(self, value: Any, path: str, table: Fields) -> Message:
+        """Like :meth:`message`, but unknown fields are findings at once."""
+        message = self._message(value, path, table, frozenset())
+        for key in message.unknown:
+            hint = f"known here: {', '.join(sorted(set(table.values())))}"
+            self.add(paths.child(path, key), "this field is not known", "unknown-field", hint)
+        return message
+
+    def renamed(self, written: str, name: str) -> None:
+        """Remember that the last step of path ``written`` is the field with the JSON name ``name``."""
+        self._renamed[written] = name
+
+    def canonical_extras(self, prefix: str) -> dict[str, Any]:
+        """``extras`` by paths of JSON names, without the leading ``prefix``."""
+        found: dict[str, Any] = {}
+        for path, value in self.extras.items():
+            written = made = ""
+            for step in paths.split(path.removeprefix(prefix)):
+                if isinstance(step, int):
+                    written, made = paths.element(written, step), paths.element(made, step)
+                else:
+                    written = paths.child(written, step)
+                    at = f"{prefix}.{written}" if prefix else written
+                    made = paths.child(made, self._renamed.get(at, step))
+            found[made] = value
+        return found
+
+    def _message(self, value: Any, path: str, table: Fields, nullable: frozenset[str]) -> Message:
         values: dict[str, Any] = {}
         written: dict[str, str] = {}
+        unknown: list[str] = []
         if value is not None and not isinstance(value, dict):
             self.wrong(path, "a mapping", value)
         elif value:
             for key, item in cast("dict[str, Any]", value).items():
                 name = table.get(key)
                 if name is None:
-                    self.extras[paths.child(path, key)] = item
+                    unknown.append(key)
                 elif item is not None or name in nullable:
                     if name in values:
                         self.add(paths.child(path, key), f"the same field as {written[name]!r}", "duplicate-key")
                     values[name] = item
                     written[name] = key
-        return Message(self, path, values, written)
+        return Message(self, path, values, written, unknown)
 
 
 class Message:
     """One message being read. Getters return the field's default if it is unset or wrong; wrong ones are findings."""
 
-    __slots__ = ("path", "reading", "values", "written")
+    __slots__ = ("path", "reading", "unknown", "values", "written")
 
-    def __init__(self, reading: Reading, path: str, values: dict[str, Any], written: dict[str, str]) -> None:
+    def __init__(
+        self,
+        reading: Reading,
+        path: str,
+        values: dict[str, Any],
+        written: dict[str, str],
+        unknown: Sequence[str] = (),
+    ) -> None:
         self.reading = reading
         self.path = path
         self.values = values
         self.written = written
+        self.unknown = unknown
 
     def has(self, name: str) -> bool:
         return name in self.values
 
     def at(self, name: str) -> str:
         """The path of field ``name`` as it was written."""
-        return paths.child(self.path, self.written.get(name, name))
+        written = self.written.get(name, name)
+        path = paths.child(self.path, written)
+        if written != name:
+            self.reading.renamed(path, name)
+        return path
 
     def raw(self, name: str) -> Any:
         return self.values.get(name)

@@ -27,9 +27,8 @@ from yaml.events import (
 
 from mlplatform.core.errors import Finding
 from mlplatform.ir import paths, scalars
+from mlplatform.ir.limits import MAX_DEPTH, MAX_NODES
 
-MAX_DEPTH: Final = 200
-MAX_NODES: Final = 2_000_000
 _MAX_FINDINGS: Final = 100
 _NO_KEY: Final = object()
 _TAGS: Final = {

@@ -44,7 +44,11 @@ class TaskFact:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """The run's inputs and the facts of its leaf tasks."""
+    """The run's inputs and the facts of its leaf tasks.
+
+    ``created_at`` (seconds since the epoch), ``pipeline_root`` and ``workspace`` are what the run's placeholders
+    (``{{$.pipeline_job_create_time_utc}}``, ``{{$.pipeline_root}}``, ``{{$.workspace_path}}``) stand for in the
+    constants of task inputs; one that is used but not given fails its task."""
 
     run_id: str
     job_name: str
@@ -52,6 +56,9 @@ class RunView:
     artifacts: Mapping[str, ArtifactValue] = EMPTY
     tasks: Mapping[TaskKey, TaskFact] = field(default_factory=dict[TaskKey, TaskFact])
     cancel_requested: bool = False
+    created_at: float | None = None
+    pipeline_root: str = ""
+    workspace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,11 +29,9 @@ test:  ## the whole test suite
 
 check:  ## style, types, import contracts, generated documents; under a minute
 	@$(ready) dev --into $(VENV)
-	$(bin)/ruff check .
-	$(bin)/ruff format --check .
-	$(bin)/lint-imports --no-logo
-	$(bin)/pyright --pythonpath $(bin)/python
-	$(bin)/python .ci/drift.py
+	@status=0; for tool in "ruff check --quiet ." "ruff format --check --quiet ." "lint-imports --no-logo" \
+	  "pyright --pythonpath $(bin)/python" "python .ci/drift.py"; do \
+	  echo "== $$tool"; $(bin)/$$tool || status=1; done; exit $$status
 
 format:  ## let ruff mend style and layout
 	@$(ready) dev --into $(VENV)

@@ -80,7 +80,8 @@ def _tasks(result: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
 
 def _report(result: Mapping[str, Any]) -> Path | None:
     for task in _tasks(result, "keep-the-best"):
-        artifact = (task.get("outputs") or {}).get("report") or {}
+        outputs: Mapping[str, Any] = task.get("outputs") or {}
+        artifact: Mapping[str, Any] = outputs.get("report") or {}
         uri = str(artifact.get("path") or artifact.get("uri") or "").removeprefix("file://")
         if uri and Path(uri).is_file():
             return Path(uri)

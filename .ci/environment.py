@@ -88,6 +88,22 @@ def run_uv(uv: Path, *arguments: str, offline: bool) -> None:
         )
 
 
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def prepare_uv(offline: bool) -> Path:
+    """uv; where it must be fetched, that is said first. Raises BootstrapError."""
+    try:
+        return bootstrap.find_uv(cache_folder(), offline=True)
+    except bootstrap.BootstrapError:
+        if not offline:
+            say(
+                f"uv is not on this machine: it is downloaded into {cache_folder()} (about {bootstrap.UV_MEGABYTES} MB)."
+            )
+        return bootstrap.find_uv(cache_folder(), offline)
+
+
 def make(kind: str, into: Path, offline: bool) -> None:
     """Bring the environment ``into`` up to date. Raises BootstrapError."""
     python = choose_python()
@@ -95,12 +111,13 @@ def make(kind: str, into: Path, offline: bool) -> None:
     if stamp.is_file() and stamp.read_text() == digest:
         return
     if python_of(into).exists() and not stamp.exists():
-        print(f"Using {into} as it is: it was not made by make (remove it to have it rebuilt).", file=sys.stderr)
+        say(f"Using {into} as it is: it was not made by make (remove it to have it rebuilt).")
         return
-    shown = DOWNLOADS[kind].format(**MEGABYTES)
-    source = "from the local cache only (offline)" if offline else f"what is not cached yet is downloaded: {shown}"
-    print(f"Making {into} with {python}; {source}.", file=sys.stderr, flush=True)
-    uv = bootstrap.find_uv(cache_folder(), offline)
+    uv = prepare_uv(offline)
+    source = "from the local caches only (offline)"
+    if not offline:
+        source = f"what is not cached yet is downloaded: {DOWNLOADS[kind].format(**MEGABYTES)}"
+    say(f"Making {into} with {python}; {source}.")
     if not python_of(into).exists() or not stamp.exists():
         run_uv(uv, "venv", "--quiet", "--no-project", "--python", python, str(into), offline=offline)
     stamp.write_text("unfinished")  # an interrupted one is finished next time
@@ -123,11 +140,11 @@ def main() -> int:
     chosen = parser.parse_args()
     try:
         if chosen.kind == "uv":
-            print(bootstrap.find_uv(cache_folder(), chosen.offline))
+            print(prepare_uv(chosen.offline))
         else:
             make(chosen.kind, chosen.into.absolute(), chosen.offline)
     except bootstrap.BootstrapError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 1
     return 0
 

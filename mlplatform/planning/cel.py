@@ -23,7 +23,9 @@ from mlplatform.core.model import Artifact, ArtifactValue, Values
 from mlplatform.core.values import JsonValue, preview
 from mlplatform.planning.celscan import EQUAL, IN, ScanError, strict_equality
 
-_SELECTOR: Final = re.compile(r"""\s*parseJson\(\s*string_value\s*\)\s*((?:\[\s*(?:"[^"\\]*"|'[^'\\]*'|\d{1,9})\s*\]\s*)*)""")
+_SELECTOR: Final = re.compile(
+    r"""\s*parseJson\(\s*string_value\s*\)\s*((?:\[\s*(?:"[^"\\]*"|'[^'\\]*'|\d{1,9})\s*\]\s*)*)"""
+)
 _SELECTOR_KEY: Final = re.compile(r"""\[\s*(?:"([^"\\]*)"|'([^'\\]*)'|(\d+))\s*\]""")
 
 #: The library explains syntax errors of texts up to this many characters; what it does with endless ones is its secret.
@@ -63,7 +65,7 @@ def _guarded(call: Callable[[], Any]) -> Any:
         return call()
     except KeyError as error:
         raise ValueError(f"there is no value {error}") from None
-    except BaseException as error:  # noqa: BLE001 - see above: panics derive from BaseException
+    except BaseException as error:  # see above: panics derive from BaseException
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise ValueError(_first_lines(str(error))) from None

@@ -82,17 +82,17 @@ class _Scanner:
         return self._tokens[self._at] if self._at < len(self._tokens) else ""
 
     def _next(self) -> str:
-        token = self._peek()
-        if not token:
+        word = self._peek()
+        if not word:
             raise ScanError("the expression ends too early")
         self._at += 1
-        return token
+        return word
 
     def _expect(self, wanted: str) -> str:
-        token = self._next()
-        if token != wanted:
-            raise ScanError(f"expected {wanted!r}, found {token!r}")
-        return token
+        word = self._next()
+        if word != wanted:
+            raise ScanError(f"expected {wanted!r}, found {word!r}")
+        return word
 
     # ------------------------------------------------------------------ grammar
     def _expression(self) -> str:
@@ -156,15 +156,15 @@ class _Scanner:
         text = self._primary()
         links = 0
         while True:
-            token = self._peek()
+            word = self._peek()
             links += 1
             if links > MAX_DEPTH:
                 raise ScanError(f"more than {MAX_DEPTH} members in a row")
-            if token in (".", ".?"):
+            if word in (".", ".?"):
                 text += self._next() + self._name()
-            elif token == "(":
+            elif word == "(":
                 text += self._list("(", ")")
-            elif token == "[":
+            elif word == "[":
                 self._next()
                 optional = self._next() if self._peek() == "?" else ""
                 text += f"[{optional}{self._expression()}{self._expect(']')}"
@@ -172,28 +172,28 @@ class _Scanner:
                 return text
 
     def _primary(self) -> str:
-        token = self._peek()
-        if token == "(":
+        word = self._peek()
+        if word == "(":
             self._next()
             return f"({self._expression()}{self._expect(')')}"
-        if token == "[":
+        if word == "[":
             return self._list("[", "]")
-        if token == "{":
+        if word == "{":
             return self._map()
-        if token == ".":
+        if word == ".":
             return self._next() + self._name()
-        token = self._next()
-        if token[0].isalnum() or token[0] in "_'\"`" or (token[0] == "." and len(token) > 1 and token[1].isdigit()):
-            if token == "in":
+        word = self._next()
+        if word[0].isalnum() or word[0] in "_'\"`" or (word[0] == "." and len(word) > 1 and word[1].isdigit()):
+            if word == "in":
                 raise ScanError("unexpected 'in'")
-            return token
-        raise ScanError(f"unexpected {token!r}")
+            return word
+        raise ScanError(f"unexpected {word!r}")
 
     def _name(self) -> str:
-        token = self._next()
-        if not (token[0].isalpha() or token[0] in "_`"):
-            raise ScanError(f"expected a name, found {token!r}")
-        return token
+        word = self._next()
+        if not (word[0].isalpha() or word[0] in "_`"):
+            raise ScanError(f"expected a name, found {word!r}")
+        return word
 
     def _list(self, opening: str, closing: str) -> str:
         self._expect(opening)

@@ -53,8 +53,8 @@ class Graph:
     """All DAGs that a pipeline can reach.
 
     Raises:
-        PlanningError: a component, executor or producer is missing, or tasks or components form a cycle. (``ir.validate``
-            finds these too, with their places; this is the net below it.)
+        PlanningError: a component, executor or producer is missing, or tasks or components form a cycle.
+            (``ir.validate`` finds these too, with their places; this is the net below it.)
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -103,7 +103,8 @@ class Graph:
                 downstream[producer].append(at)
         _check_order(list(index), upstream, downstream)
         tasks = tuple(
-            self._task(at, name, task, upstream[at], downstream[at]) for at, (name, task) in enumerate(dag.tasks.items())
+            self._task(at, name, task, upstream[at], downstream[at])
+            for at, (name, task) in enumerate(dag.tasks.items())
         )
         for selector in _selectors(dag.outputs):
             if selector not in index:

@@ -77,7 +77,8 @@ class StartTask:
 @dataclass(frozen=True, slots=True)
 class RecordTask:
     """A derived fact worth showing: a group began, ended or was skipped, a leaf was skipped or failed before it could
-    start, or a leaf now waits for a retry (``retry_at``). Recording it is idempotent; the planner never reads it back."""
+    start, or a leaf now waits for a retry (``retry_at``). Recording it is idempotent; the planner never reads it
+    back."""
 
     key: TaskKey
     state: TaskState

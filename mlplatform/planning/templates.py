@@ -1,7 +1,7 @@
 """What placeholders stand for.
 
-Parsing is :mod:`mlplatform.ir.placeholders`; this puts values in. A value that was put in is never parsed again, so text
-in data that looks like a placeholder stays text.
+Parsing is :mod:`mlplatform.ir.placeholders`; this puts values in. A value that was put in is never parsed again, so
+text in data that looks like a placeholder stays text.
 """
 
 from __future__ import annotations

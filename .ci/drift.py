@@ -1,6 +1,6 @@
 """Are generated files what their generators make? Prints what to run where they are not; exit status 1.
 
-Quick on purpose (no kfp import): compiled pipelines are checked by ``tests/notebooks/test_pipelines.py``.
+Quick on purpose (no kfp import): compiled pipelines are checked by ``tests/examples/test_pipelines.py``.
 """
 
 from __future__ import annotations

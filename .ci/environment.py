@@ -98,9 +98,8 @@ def prepare_uv(offline: bool) -> Path:
         return bootstrap.find_uv(cache_folder(), offline=True)
     except bootstrap.BootstrapError:
         if not offline:
-            say(
-                f"uv is not on this machine: it is downloaded into {cache_folder()} (about {bootstrap.UV_MEGABYTES} MB)."
-            )
+            size = f"about {bootstrap.UV_MEGABYTES} MB"
+            say(f"uv is not on this machine: it is downloaded into {cache_folder()} ({size}).")
         return bootstrap.find_uv(cache_folder(), offline)
 
 

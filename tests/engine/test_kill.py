@@ -1,7 +1,7 @@
 """The service dies between any two lines: at every enumerated point of a run of thirty mixed tasks.
 
 The points are those of ``engine.faults``: before and after every transaction, every spec, every start, every end. The
-run is started, the service kills itself at point N, a client starts the next service, and the run must end as if nothing
+run is started, the service kills itself at point N, a client starts the next one, and the run must end as if nothing
 had happened: same outputs, no finished task run twice, no process left, one MLflow run and that one closed.
 """
 

@@ -9,22 +9,23 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from mlplatform.core.errors import InvalidInput, InvalidPipeline, MlPlatformError, NotFound
+from mlplatform.core.errors import InvalidInput, InvalidParameters, MlPlatformError
 from mlplatform.core.ids import new_run_id
-from mlplatform.core.model import NO_VALUES, RunRecord, TaskError, TaskKey, TaskRecord
+from mlplatform.core.model import NO_VALUES, ArtifactValue, RunRecord, TaskError, TaskKey, TaskRecord
 from mlplatform.core.states import RunState, TaskState, transition_run
+from mlplatform.core.values import JsonValue
 from mlplatform.engine import faults, recovery
 from mlplatform.engine.core import Core
 from mlplatform.engine.ports import Batch
 from mlplatform.engine.records import run_event
 from mlplatform.engine.run import RunDriver
 from mlplatform.engine.submission import Submission, keep_private, read_private, read_setup, root_artifacts
+from mlplatform.ir.arguments import check_arguments
 from mlplatform.ir.load import loads
 from mlplatform.ir.model import Pipeline
-from mlplatform.ir.validate import check_arguments, validate
+from mlplatform.ir.validate import require_valid
 from mlplatform.planning.cel import check as check_expression
 
 _log = logging.getLogger(__name__)
@@ -35,10 +36,18 @@ _UNFINISHED = (RunState.PENDING, RunState.RUNNING, RunState.CANCELLING)
 def read_pipeline(document: str) -> Pipeline:
     """Load and validate a document. Raises InvalidPipeline with every finding."""
     pipeline = loads(document)
-    findings = validate(pipeline, check_expression)
-    if findings:
-        raise InvalidPipeline(f"pipeline {pipeline.name!r} cannot be run", findings=findings)
+    require_valid(pipeline, check_expression)
     return pipeline
+
+
+def read_arguments(
+    pipeline: Pipeline, parameters: Mapping[str, JsonValue], artifacts: Mapping[str, ArtifactValue]
+) -> dict[str, JsonValue]:
+    """Run parameters with defaults filled in. Raises InvalidParameters with every finding."""
+    resolved, findings = check_arguments(pipeline, parameters, artifacts)
+    if findings:
+        raise InvalidParameters(f"pipeline {pipeline.name!r} cannot be run with these parameters", findings=findings)
+    return resolved
 
 
 class Manager:
@@ -66,7 +75,7 @@ class Manager:
         setup = read_setup(submission.setup_path)
         types = {name: spec.type.schema_title for name, spec in pipeline.root.inputs.artifacts.items()}
         artifacts = root_artifacts(setup, types)
-        parameters = check_arguments(pipeline, submission.parameters, artifacts)
+        parameters = read_arguments(pipeline, submission.parameters, artifacts)
         now = core.clock.now()
         run_id = new_run_id(now, os.urandom(6))
         document = submission.document.encode("utf-8", "surrogatepass")
@@ -186,7 +195,7 @@ class Manager:
         stored = await core.in_thread(core.store.document, run.spec_digest)
         text = document if document is not None else stored.decode("utf-8", "surrogatepass")
         pipeline = await core.on_files(read_pipeline, text)
-        parameters = check_arguments(pipeline, run.parameters, run.artifacts)
+        parameters = read_arguments(pipeline, run.parameters, run.artifacts)
         records = recovery.known_only(pipeline, await core.in_thread(core.store.tasks, run.run_id))
         records = recovery.reset_for_resume(pipeline, records)
         body = text.encode("utf-8", "surrogatepass")
@@ -258,11 +267,3 @@ class Manager:
         for task in list(self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a folder if it is there."""
-    shutil.rmtree(path, ignore_errors=True)
-
-
-__all__ = ["Manager", "NotFound", "read_pipeline", "remove_tree"]

@@ -40,7 +40,8 @@ format:  ## let ruff mend style and layout
 
 bench:  ## measure, print medians and ratios (docs/benchmarks.md)
 	@$(ready) dev --into $(VENV)
-	@PATH="$(abspath $(bin)):$$PATH" $(bin)/python tests/bench/run.py $(ARGS)
+	@for file in tests/bench/bench_*.py; do \
+	  echo "== $$file"; PATH="$(abspath $(bin)):$$PATH" $(bin)/python -m tests.bench.$$(basename $$file .py) $(ARGS) || exit 1; done
 
 docs:  ## build the pages into site/
 	@$(ready) dev --into $(VENV)

@@ -1,0 +1,33 @@
+"""The launcher's door: run as a file by any Python 3.9+, it loads its siblings under a private package name.
+
+::
+
+    python .../launcher/__main__.py SPEC.json                 run one attempt
+    python .../launcher/__main__.py --template FD [MODULE...]  serve attempts as forks (template.py)
+    python .../launcher/__main__.py --spare FD [MODULE...]     wait for one attempt and become it (template.py)
+
+Nothing of this folder lands on ``sys.path``, and a user's ``import mlplatform`` stays the user's.
+"""
+
+import os
+import sys
+
+_PACKAGE = "_mlplatform_launcher"
+
+
+def _load():
+    import importlib.util
+
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if not entry or os.path.realpath(entry) != os.path.realpath(here)]
+    spec = importlib.util.spec_from_file_location(
+        _PACKAGE, os.path.join(here, "__init__.py"), submodule_search_locations=[here]
+    )
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[_PACKAGE] = package
+    spec.loader.exec_module(package)
+    return importlib.import_module(_PACKAGE + ".entry")
+
+
+if __name__ == "__main__":
+    _load().main(sys.argv[1:])

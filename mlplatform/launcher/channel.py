@@ -1,0 +1,51 @@
+"""JSON lines over a Unix socket, without blocking and without threads."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+
+class Channel:
+    """The template's end of its engine. ``closed`` once the engine is gone."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._socket.setblocking(False)
+        self._buffer = b""
+        self.closed = False
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def receive(self) -> list[dict[str, Any]]:
+        """Every whole line that has arrived."""
+        while not self.closed:
+            try:
+                piece = self._socket.recv(1 << 16)
+            except BlockingIOError:
+                break
+            except OSError:
+                piece = b""
+            if not piece:
+                self.closed = True
+            self._buffer += piece
+        *lines, self._buffer = self._buffer.split(b"\n")
+        return [json.loads(line) for line in lines if line]
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Write one line; the engine reads all the time, so that waiting for it is short."""
+        if self.closed:
+            return
+        try:
+            self._socket.setblocking(True)
+            self._socket.sendall(json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n")
+            self._socket.setblocking(False)
+        except OSError:
+            self.closed = True
+
+    def close(self) -> None:
+        self._socket.close()
+        self.closed = True

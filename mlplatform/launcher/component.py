@@ -1,0 +1,104 @@
+"""Kind ``python``: one lightweight Python component, run through kfp's own runtime executor."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import linecache
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from .failures import AttemptFailed
+
+#: What kfp calls the module of a component: pickles of classes defined in one name it.
+MODULE = "ephemeral_component"
+#: Newest first: where kfp 2 has kept the executor.
+_EXECUTORS = ("kfp.dsl.executor", "kfp.components.executor")
+
+
+def source_file(spec: Mapping[str, Any]) -> str:
+    """Where the component's source is written for this attempt."""
+    name = os.path.basename(spec["python"].get("filename") or "") or MODULE + ".py"
+    return os.path.join(os.path.dirname(spec["result"]), "component", name)
+
+
+def run_component(spec: Mapping[str, Any]) -> None:
+    """Import the component's source and run its function. Whatever the user's code raises comes out as it is.
+
+    Raises:
+        AttemptFailed: kfp's runtime cannot be imported, or the source does not define the function.
+    """
+    executor_class = load_executor()
+    logging.basicConfig(
+        stream=sys.stdout, format="[%(asctime)s %(levelname)s %(name)s] %(message)s", level=logging.INFO
+    )
+    module = load_source(spec["python"]["source"], source_file(spec))
+    name = spec["python"]["function"]
+    function = getattr(module, name, None)
+    if function is None:
+        raise AttemptFailed("TASK_FAILED", "the component's source does not define %r" % name)
+    executor_class(executor_input=localised(spec), function_to_execute=function).execute()
+
+
+def load_executor() -> Callable[..., Any]:
+    """kfp's executor class. Raises AttemptFailed."""
+    problem = ""
+    for name in _EXECUTORS:
+        try:
+            return importlib.import_module(name).Executor
+        except ImportError as failure:
+            problem = problem or str(failure)
+    raise AttemptFailed(
+        "ENVIRONMENT_FAILED",
+        "kfp's runtime cannot be imported in %s: %s" % (sys.executable, problem),
+        hint="Install it there with: pip install 'kfp>=2.0'",
+        kind="ImportError",
+    )
+
+
+def load_source(source: str, path: str) -> ModuleType:
+    """Execute ``source`` as the module of a file that really is there, so that tracebacks, ``inspect.getsource`` and
+    processes that user code spawns find it."""
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    with open(path, "w", encoding="utf-8", errors="surrogatepass") as file:
+        file.write(source)
+    importable = os.path.join(folder, MODULE + ".py")
+    if path != importable and not os.path.lexists(importable):
+        os.symlink(os.path.basename(path), importable)
+    sys.path.append(folder)
+    linecache.checkcache(path)
+    found = importlib.util.spec_from_file_location(MODULE, path)
+    if found is None:
+        raise AttemptFailed("TASK_FAILED", "the component's source cannot be loaded from " + path)
+    module = importlib.util.module_from_spec(found)
+    sys.modules[MODULE] = module
+    exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - that is what a component is
+    return module
+
+
+def localised(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The executor input as kfp can use it: ``file://`` inputs as paths, outputs where the task is to write them."""
+    data = copy.deepcopy(dict(spec["executor_input"]))
+    for entry in (data.get("inputs") or {}).get("artifacts", {}).values():
+        for artifact in entry.get("artifacts") or ():
+            artifact["uri"] = local_uri(artifact.get("uri") or "")
+    declared = spec["outputs"]["artifacts"]
+    for name, entry in ((data.get("outputs") or {}).get("artifacts") or {}).items():
+        for artifact in entry.get("artifacts") or ():
+            if name in declared and artifact.get("uri") == declared[name]["uri"]:
+                artifact["uri"] = declared[name]["path"]
+    return data
+
+
+def local_uri(uri: str) -> str:
+    """``file://`` as a plain path; anything else unchanged."""
+    if uri.startswith("file://"):
+        return unquote(urlsplit(uri).path)
+    return uri

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlplatform.engine.admission import Admission
     from mlplatform.engine.attempts import Attempts
     from mlplatform.engine.caching import ResultCache
+    from mlplatform.engine.platform import Platform
     from mlplatform.engine.prepare import Preparer
 
 P = ParamSpec("P")
@@ -50,6 +51,7 @@ class Core:
     admission: Admission = field(init=False)
     prepare: Preparer = field(init=False)
     attempts: Attempts = field(init=False)
+    platform: Platform = field(init=False)
 
     def __post_init__(self) -> None:
         # One thread for the store: its writes stay in order and the event loop stays free.

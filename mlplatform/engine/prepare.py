@@ -15,7 +15,6 @@ from mlplatform.core.ids import slug
 from mlplatform.core.model import Artifact, ArtifactValue, TaskKey, TaskRecord, Values
 from mlplatform.engine.caching import Hit, Miss
 from mlplatform.engine.importer import Import
-from mlplatform.engine.platform import PlatformPlan
 from mlplatform.engine.ports import Interpreter, Launch
 from mlplatform.engine.submission import Setup, read_setup
 from mlplatform.ir.model import Component, ContainerExecutor, ImporterExecutor
@@ -25,14 +24,15 @@ from mlplatform.planning.python_component import PythonComponent, recognise
 from mlplatform.planning.render import (
     OutputLocations,
     RenderedContainer,
-    RunContext,
     executor_input,
     render_container,
     render_importer,
 )
+from mlplatform.planning.templates import RunContext
 
 if TYPE_CHECKING:
     from mlplatform.engine.core import Core
+    from mlplatform.engine.platform import PlatformPlan
     from mlplatform.engine.run import RunDriver
 
 
@@ -108,6 +108,10 @@ class Preparer:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+
+    def root(self, run_id: str) -> Path:
+        """Where a run's artifacts are."""
+        return self._core.home.artifacts / run_id
 
     def directory(self, run_id: str, key: TaskKey, attempt: int) -> Path:
         """The folder of an attempt: spec, claim, log, result. Names are short whatever the task is called."""
@@ -344,7 +348,7 @@ class Preparer:
         return RunContext(
             run_id=run.run_id,
             job_name=f"{job.driver.pipeline.name}-{run.run_id}",
-            pipeline_root=str(self._core.home.artifacts / run.run_id),
+            pipeline_root=str(self.root(run.run_id)),
             task_name=job.start.key.path[-1],
             task_id=str(job.start.key),
             created_at=run.created_at,
@@ -354,7 +358,7 @@ class Preparer:
     def _locations(self, job: _Task) -> tuple[OutputLocations, dict[str, Any], dict[str, Path]]:
         """Where the task writes: parameters beside its log, artifacts in the run's artifact folder."""
         folder = _folder_name(job.start.key)
-        place = self._core.home.artifacts / job.driver.run.run_id / folder / str(job.start.attempt)
+        place = self.root(job.driver.run.run_id) / folder / str(job.start.attempt)
         parameters: dict[str, Any] = {}
         artifacts: dict[str, Any] = {}
         for name, spec in job.component.outputs.parameters.items():

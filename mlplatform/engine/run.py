@@ -92,6 +92,9 @@ class RunDriver:
             artifacts=run.artifacts,
             tasks=facts_of(self.ledger.all()),
             cancel_requested=run.cancel_requested_at is not None,
+            created_at=run.created_at,
+            pipeline_root=str(core.prepare.root(run.run_id)),
+            workspace=str(core.platform.workspace(run.run_id)),
         )
         self._planner = Planner(pipeline, view, Limits())
 
@@ -155,7 +158,20 @@ class RunDriver:
     def _absorb(self, ended: Ended, now: float) -> None:
         fact = ended.fact
         self.running.pop(fact.key, None)
+        before = self.ledger[fact.key]
         record = self.ledger.fact(fact, now)
+        if before.state is TaskState.RUNNING:
+            self._attempts.append(
+                AttemptRecord(
+                    key=fact.key,
+                    attempt=fact.attempt,
+                    state=fact.state,
+                    directory=str(self.core.prepare.directory(self.run.run_id, fact.key, fact.attempt)),
+                    started_at=before.started_at,
+                    finished_at=record.finished_at,
+                    error=fact.error,
+                )
+            )
         if ended.note:
             self.ledger.put(replace(record, cache_note=ended.note))
         if ended.entry is not None:
@@ -311,9 +327,6 @@ class RunDriver:
                 run = self.run
                 events.append((now, "run", run_event(run)))
         attempts, self._attempts = self._attempts, []
-        for record in records:
-            if record.state.finished or record.state is TaskState.RETRYING:
-                attempts += self._ended_attempt(record)
         entries, self._entries = self._entries, []
         if not (records or attempts or entries or run):
             return
@@ -321,23 +334,6 @@ class RunDriver:
         await self._apply(batch)
         if run is not None:
             self.core.stored_run[run.run_id] = run
-
-    def _ended_attempt(self, record: TaskRecord) -> list[AttemptRecord]:
-        if record.is_group or record.attempt == 0 or record.state is TaskState.CACHED:
-            return []
-        directory = str(self.core.prepare.directory(self.run.run_id, record.key, record.attempt))
-        state = TaskState.FAILED if record.state is TaskState.RETRYING else record.state
-        return [
-            AttemptRecord(
-                key=record.key,
-                attempt=record.attempt,
-                state=state,
-                directory=directory,
-                started_at=record.started_at,
-                finished_at=record.finished_at,
-                error=record.error,
-            )
-        ]
 
     async def _tell_tracker(self) -> None:
         """Before the commit: a task told twice is told once (tags), a task never told would be lost."""

@@ -137,6 +137,32 @@ class MemoryStore:
         return None
 
 
+class LocalArtifacts:
+    """Plain paths only."""
+
+    def is_local(self, uri: str) -> bool:
+        return "://" not in uri
+
+    def local_path(self, uri: str) -> Path:
+        return Path(uri)
+
+    def fetch(self, uri: str, to: Path) -> Path:
+        return to
+
+    def put(self, source: Path, uri: str) -> None:
+        return None
+
+    def digest(self, uri: str) -> tuple[str, int]:
+        data = Path(uri).read_bytes()
+        return "sha256:" + hashlib.sha256(data).hexdigest(), len(data)
+
+    def exists(self, uri: str) -> bool:
+        return Path(uri).exists()
+
+    def remove(self, uri: str) -> None:
+        Path(uri).unlink()
+
+
 class FakeTracker:
     """Remembers what it was told, in order."""
 

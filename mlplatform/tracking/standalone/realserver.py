@@ -1,0 +1,125 @@
+# pyright: basic, reportMissingImports=false, reportPrivateImportUsage=false, reportAttributeAccessIssue=false
+"""Runs the real MLflow server in one process. Stand-alone: executed by the interpreter that has mlflow, which may not
+have mlplatform. ``python realserver.py --backend URI --artifacts FOLDER --port N --lock FILE``
+
+Compared with ``mlflow server`` it saves one of two processes (each holds mlflow's 184 MiB) and half the start, makes
+and migrates the database once, under a lock (a fresh SQLite file opened by several processes at once breaks), and lets
+a creator name the id of what it creates by the tag ``mlplatform.reserved``, so that the ids tasks have seen hold.
+Where mlflow is built differently than expected, the last is left out (the gateway translates ids anyway).
+"""
+
+import argparse
+import contextvars
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+
+RESERVED_TAG = "mlplatform.reserved"
+_wanted = contextvars.ContextVar("wanted", default="")
+
+
+class _NamedIds:
+    """Stands in for the uuid module where MLflow makes up ids: the next one may be named beforehand."""
+
+    def __getattr__(self, name):
+        return getattr(uuid, name)
+
+    def uuid4(self):
+        wanted = _wanted.get()
+        if wanted:
+            _wanted.set("")
+            return uuid.UUID(hex=wanted)
+        return uuid.uuid4()
+
+
+def _reserved(tags):
+    for tag in tags or ():
+        if getattr(tag, "key", "") == RESERVED_TAG:
+            return tag.value
+    return ""
+
+
+def _wrap(store, name, tags_of, prefix):
+    original = getattr(store, name)
+
+    def create(self, *args, **kwargs):
+        reserved = _reserved(tags_of(args, kwargs))[len(prefix) :]
+        token = _wanted.set(reserved if len(reserved) == 32 else "")
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            _wanted.reset(token)
+
+    setattr(store, name, create)
+
+
+def let_creators_name_ids():
+    """Raises ImportError or AttributeError where MLflow is built differently."""
+    from mlflow.store.tracking import sqlalchemy_store
+    from mlflow.store.tracking.dbmodels.models import SqlExperiment
+    from sqlalchemy import event
+
+    store = sqlalchemy_store.SqlAlchemyStore
+    assert sqlalchemy_store.uuid is uuid
+    _wrap(store, "create_run", lambda a, k: k.get("tags") or (a[3] if len(a) > 3 else ()), "")
+    _wrap(store, "create_logged_model", lambda a, k: k.get("tags") or (a[3] if len(a) > 3 else ()), "m-")
+    sqlalchemy_store.uuid = _NamedIds()
+
+    def name_experiment(_mapper, _connection, target):
+        for tag in target.tags:
+            if tag.key == RESERVED_TAG and tag.value.isdigit() and target.experiment_id is None:
+                target.experiment_id = int(tag.value)
+
+    event.listen(SqlExperiment, "before_insert", name_experiment)
+
+
+def leave_with(pid):
+    """End when the process that wanted this server is gone."""
+    while True:
+        time.sleep(1.0)
+        if os.getppid() != pid:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5.0)
+            os._exit(0)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--backend", required=True)
+    parser.add_argument("--artifacts", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--lock", required=True)
+    parser.add_argument("--parent", type=int, default=0)
+    options = parser.parse_args()
+    os.nice(10)
+    if options.parent:
+        threading.Thread(target=leave_with, args=(options.parent,), daemon=True).start()
+    os.makedirs(options.artifacts, exist_ok=True)
+    os.environ.update(
+        _MLFLOW_SERVER_FILE_STORE=options.backend,
+        _MLFLOW_SERVER_ARTIFACT_ROOT="mlflow-artifacts:/",
+        _MLFLOW_SERVER_ARTIFACT_DESTINATION=options.artifacts,
+        _MLFLOW_SERVER_SERVE_ARTIFACTS="true",
+        _MLFLOW_SGI_NAME="uvicorn",
+    )
+    with open(options.lock, "a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        from mlflow.server.handlers import initialize_backend_stores
+
+        initialize_backend_stores(options.backend, default_artifact_root="mlflow-artifacts:/")
+    try:
+        let_creators_name_ids()
+    except (ImportError, AttributeError, AssertionError) as error:
+        sys.stderr.write(f"ids are not named beforehand in this mlflow: {error!r}\n")
+    import uvicorn
+    from mlflow.server.fastapi_app import app
+
+    uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="warning", access_log=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+# pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
+"""Makes every way of using MLflow land in the task's own run. Executed in the task's process before user code.
+
+Stand-alone: Python 3.9+, standard library only, nothing of mlplatform; it does not import mlflow (that takes 1.6 s) but
+waits until the user does. What it changes, and only while the tracking URI is the one this task was given:
+
+- ``mlflow.log_*`` and autologging without a run of their own go to the task's run, before, between and after blocks
+- the first ``with mlflow.start_run():`` is the task's run, later ones are its children (plain MLflow: with a run held
+  open they would raise, with only MLFLOW_RUN_ID set what comes after the block would go to a stray run)
+- ``mlflow.end_run()`` and ``mlflow.set_experiment()`` never detach or finish it
+
+``mlflow.set_tracking_uri(...)`` to another server gives plain MLflow, with the user's own credentials.
+"""
+
+import importlib.abc
+import importlib.machinery
+import json
+import os
+import sys
+import threading
+
+_MODULE = "mlflow.tracking.fluent"
+_CREDENTIALS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_AUTH")
+
+
+class _TaskRun:
+    """The task's run in this process."""
+
+    def __init__(self, uri, run_id):
+        self.uri = uri
+        self.run_id = run_id
+        self.lock = threading.Lock()
+        self.used_by_block = False  # a start_run() has taken the task's run
+        self.ours = {name: os.environ.get(name) for name in _CREDENTIALS}
+        try:
+            self.theirs = json.loads(os.environ.get("MLPLATFORM_MLFLOW_REPLACED") or "{}")
+        except ValueError:
+            self.theirs = {}
+
+
+def _same(left, right):
+    return str(left or "").rstrip("/") == str(right or "").rstrip("/")
+
+
+def _patch(fluent, task):
+    """Replace what has to be replaced in ``mlflow.tracking.fluent``; returns {original: replacement}."""
+    implicit = set()  # ids of the ActiveRun objects that plain logging put on the stack
+
+    def here():
+        return _same(fluent._resolve_tracking_uri(), task.uri)
+
+    def stack():
+        return fluent._active_run_stack.get()
+
+    def held(runs):
+        """The task's run, put there by plain logging, is all there is."""
+        return len(runs) == 1 and id(runs[0]) in implicit
+
+    def own_run():
+        return fluent.ActiveRun(fluent.MlflowClient().get_run(task.run_id))
+
+    original_start, original_end = fluent.start_run, fluent.end_run
+    original_get_or_start, original_set_experiment = fluent._get_or_start_run, fluent.set_experiment
+
+    def get_or_start_run():
+        runs = stack()
+        if runs or not here():
+            return original_get_or_start()
+        run = own_run()
+        implicit.add(id(run))
+        runs.append(run)
+        return run
+
+    def adopt(run_name, tags, description, log_system_metrics):
+        """The task's run as if the user had just created it."""
+        run = original_start(run_id=task.run_id, run_name=run_name, tags=tags, description=description,
+                             log_system_metrics=log_system_metrics)  # fmt: skip
+        return run
+
+    def start_run(run_id=None, experiment_id=None, run_name=None, nested=False, parent_run_id=None, tags=None,
+                  description=None, log_system_metrics=None):  # fmt: skip
+        if not here():
+            return original_start(run_id, experiment_id, run_name, nested, parent_run_id, tags, description,
+                                  log_system_metrics)  # fmt: skip
+        runs = stack()
+        if held(runs):
+            implicit.discard(id(runs.pop()))
+        if run_id:
+            return original_start(run_id, experiment_id, run_name, nested, parent_run_id, tags, description,
+                                  log_system_metrics)  # fmt: skip
+        if not runs and parent_run_id is None:
+            with task.lock:
+                first, task.used_by_block = not task.used_by_block, True
+            if first:
+                return adopt(run_name, dict(tags or {}), description, log_system_metrics)
+            parent_run_id = task.run_id
+        return original_start(None, None, run_name, nested, parent_run_id, tags, description, log_system_metrics)
+
+    def end_run(status="FINISHED"):
+        runs = stack()
+        if held(runs) and here():
+            return None  # the engine ends the task's run
+        return original_end(status)
+
+    def set_experiment(*args, **kwargs):
+        if not here():
+            return original_set_experiment(*args, **kwargs)
+        before, variable = fluent._active_experiment_id, os.environ.get("MLFLOW_EXPERIMENT_ID")
+        try:
+            return original_set_experiment(*args, **kwargs)
+        finally:
+            fluent._active_experiment_id = before
+            if variable is not None:
+                os.environ["MLFLOW_EXPERIMENT_ID"] = variable
+
+    pairs = ((start_run, original_start), (end_run, original_end), (set_experiment, original_set_experiment))
+    for new, old in pairs:
+        new.__doc__, new.__module__, new.__qualname__, new.__wrapped__ = old.__doc__, old.__module__, old.__name__, old
+    replaced = {original_get_or_start: get_or_start_run}
+    replaced.update({old: new for new, old in pairs})
+    return replaced
+
+
+def _with_credentials_of(task, original):
+    """``set_tracking_uri``: another server gets the user's credentials, never this task's token."""
+
+    def set_tracking_uri(uri):
+        back = _same(uri, task.uri)
+        for name in _CREDENTIALS:
+            value = task.ours.get(name) if back else task.theirs.get(name)
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+            if not back and not task.theirs.get(name):
+                os.environ.pop(name, None)
+        return original(uri)
+
+    set_tracking_uri.__doc__ = original.__doc__
+    set_tracking_uri.__wrapped__ = original
+    return set_tracking_uri
+
+
+def _replace_everywhere(replaced):
+    """Other modules of mlflow may hold the functions under names of their own."""
+    for name, module in list(sys.modules.items()):
+        if module is None or not (name == "mlflow" or name.startswith("mlflow.")):
+            continue
+        for attribute, value in list(getattr(module, "__dict__", {}).items()):
+            try:
+                new = replaced.get(value)
+            except TypeError:  # not hashable: not a function
+                continue
+            if new is not None:
+                setattr(module, attribute, new)
+
+
+def _install(fluent, task):
+    if getattr(fluent, "_mlplatform_run", None) == task.run_id:
+        return
+    fluent._mlplatform_run = task.run_id
+    replaced = _patch(fluent, task)
+    utils = sys.modules.get("mlflow.tracking._tracking_service.utils")
+    original = getattr(utils, "set_tracking_uri", None)
+    if original is not None:
+        replaced[original] = _with_credentials_of(task, original)
+    _replace_everywhere(replaced)
+
+
+class _Loader(importlib.abc.Loader):
+    """The module's own loader, and then us."""
+
+    def __init__(self, loader, task):
+        self._loader = loader
+        self._task = task
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        self._loader.exec_module(module)
+        _install(module, self._task)
+
+    def __getattr__(self, name):
+        return getattr(self._loader, name)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds one module, once."""
+
+    def __init__(self, task):
+        self._task = task
+
+    def find_spec(self, fullname, path, target=None):
+        if fullname != _MODULE:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
+        if spec is None or spec.loader is None:
+            return None
+        spec.loader = _Loader(spec.loader, self._task)
+        return spec
+
+
+def install():
+    """Prepare this process for its task."""
+    uri, run_id = os.environ.get("MLPLATFORM_MLFLOW_URI"), os.environ.get("MLPLATFORM_MLFLOW_RUN_ID")
+    if not uri or not run_id:
+        return
+    task = _TaskRun(uri, run_id)
+    fluent = sys.modules.get(_MODULE)
+    if fluent is not None:
+        _install(fluent, task)
+    else:
+        sys.meta_path.insert(0, _Finder(task))
+
+
+def finish():
+    """Bring asynchronous logging to its end; the launcher calls it when user code has returned, and ends afterwards."""
+    mlflow = sys.modules.get("mlflow")
+    if mlflow is not None and _MODULE in sys.modules:
+        flush = getattr(mlflow, "flush_async_logging", None)
+        if flush is not None:
+            flush()
+
+
+install()

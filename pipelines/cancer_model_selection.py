@@ -113,7 +113,9 @@ def register(name: str, model: Input[Model], registered: Output[Model], accuracy
 
     shutil.copy(model.path, registered.path)
     registered.metadata.update(model.metadata)
-    registered.metadata.update({"registered_model_name": name, "alias": "champion", "accuracy": accuracy})
+    registered.metadata.update(
+        {"registered_model_name": name, "registered_model_alias": "champion", "accuracy": accuracy}
+    )
 
 
 @dsl.pipeline(

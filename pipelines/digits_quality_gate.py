@@ -36,7 +36,9 @@ def register(name: str, accuracy: float, model: Input[Model], registered: Output
     import shutil
 
     shutil.copy(model.path, registered.path)
-    registered.metadata.update({"registered_model_name": name, "alias": "champion", "accuracy": accuracy})
+    registered.metadata.update(
+        {"registered_model_name": name, "registered_model_alias": "champion", "accuracy": accuracy}
+    )
     return f"registered as {name} with accuracy {accuracy:.4f}"
 
 

@@ -118,7 +118,7 @@ def _look_closer(result: Mapping[str, Any]) -> str:
         (f"mlplatform runs show {run}", "tasks, times, outputs"),
         (f"mlplatform runs logs {run}", "what the tasks printed"),
         (f"mlplatform cache why {run}", "why each task ran, or did not"),
-        ("mlplatform mlflow", "the experiment 'demo' in MLflow's pages: metrics, models, data"),
+        ("mlplatform mlflow", "MLflow's pages: metrics, data, the registered model"),
     ]
     width = max(len(command) for command, _ in rows)
     lines = ["\nLook closer:", *(f"  {command:{width}}  {text}" for command, text in rows)]

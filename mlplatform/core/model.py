@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from mlplatform.core.states import RunState, TaskState
-from mlplatform.core.values import JsonValue
+from mlplatform.core.values import JsonValue, child
 
 
 class _Empty(Mapping[str, Any]):
@@ -116,12 +116,12 @@ class Values:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Values:
         artifacts: dict[str, ArtifactValue] = {}
-        for name, value in (data.get("artifacts") or {}).items():
+        for name, value in child(data, "artifacts").items():
             if isinstance(value, list):
                 artifacts[name] = tuple(Artifact.from_json(item) for item in value)  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
             else:
                 artifacts[name] = Artifact.from_json(value)
-        return Values(parameters=dict(data.get("parameters") or {}), artifacts=artifacts)
+        return Values(parameters=child(data, "parameters"), artifacts=artifacts)
 
 
 NO_VALUES = Values()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, TypeAlias, cast
 
@@ -24,6 +25,12 @@ class ParameterType(StrEnum):
     STRUCT = "STRUCT"
     TASK_FINAL_STATUS = "TASK_FINAL_STATUS"
     TASK_CONFIG = "TASK_CONFIG"
+
+
+def child(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The object under ``name`` of a JSON object; empty where there is none."""
+    value: Any = data.get(name)
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def whole_numbers(value: JsonValue) -> JsonValue:

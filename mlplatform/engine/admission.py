@@ -6,7 +6,7 @@ The choice itself is pure (``planning.admission``); this keeps who waits and who
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mlplatform.core.model import TaskKey
 from mlplatform.engine.prepare import Prepared
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from mlplatform.engine.run import RunDriver
 
 _Id = tuple[str, TaskKey]
-
-
-class _Driver(Protocol):
-    def admit(self, prepared: Prepared) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

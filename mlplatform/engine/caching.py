@@ -16,6 +16,7 @@ from typing import Any
 
 from mlplatform.core.errors import ArtifactError
 from mlplatform.core.model import Artifact, CacheEntry, TaskKey, Values
+from mlplatform.core.values import child
 from mlplatform.engine.ports import ArtifactStore, RunStore
 from mlplatform.launcher.verify import check_reads
 from mlplatform.planning.cachekey import Parts, Uncacheable, explain
@@ -161,9 +162,7 @@ class ResultCache:
         if isinstance(kept, Uncacheable):
             return kept
         trace: list[Mapping[str, Any]] = list(raw.get("reads") or ())
-        trace += [
-            {"kind": "env", "name": name, "digest": digest} for name, digest in (raw.get("env_read") or {}).items()
-        ]
+        trace += [{"kind": "env", "name": name, "digest": digest} for name, digest in child(raw, "env_read").items()]
         return CacheEntry(
             key=parts.key,
             run_id=run_id,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from mlplatform.core.errors import InvalidInput
+from mlplatform.core.values import child
 from mlplatform.engine.core import Core
 from mlplatform.engine.gc import collect_garbage
 from mlplatform.engine.manager import Manager
@@ -68,7 +69,7 @@ class Operations:
         return {"run_id": await self._manager.cancel(_text(args, "run_id"), force=bool(args.get("force")))}
 
     async def resume(self, args: Mapping[str, Any]) -> Any:
-        run_id = await self._manager.resume(_text(args, "run_id"), args.get("document"), args.get("env") or {}, args)
+        run_id = await self._manager.resume(_text(args, "run_id"), args.get("document"), child(args, "env"), args)
         return {"run_id": run_id}
 
     async def delete(self, args: Mapping[str, Any]) -> Any:
@@ -76,7 +77,7 @@ class Operations:
 
     async def annotate(self, args: Mapping[str, Any]) -> Any:
         run = await self._core.in_thread(self._core.store.find_run, _text(args, "run_id"))
-        tags, note = args.get("tags") or {}, args.get("note")
+        tags, note = child(args, "tags"), args.get("note")
         await self._core.in_thread(self._core.store.annotate, run.run_id, tags=tags, note=note)
         return {"run_id": run.run_id}
 

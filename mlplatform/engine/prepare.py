@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mlplatform.core.errors import ArtifactError, EnvironmentFailed, PlanningError
 from mlplatform.core.ids import slug
 from mlplatform.core.model import Artifact, ArtifactValue, TaskKey, TaskRecord, Values
+from mlplatform.core.values import child
 from mlplatform.engine.caching import Hit, Miss
 from mlplatform.engine.importer import Import
 from mlplatform.engine.ports import Interpreter, Launch
@@ -120,8 +121,7 @@ class Preparer:
     def adopted(self, driver: RunDriver, record: TaskRecord) -> Prepared:
         """What is needed to watch an attempt that an earlier service started."""
         component = driver.pipeline.components.get(record.component)
-        specs = component.outputs.artifacts if component else {}
-        lists = frozenset(name for name, spec in specs.items() if spec.is_list)
+        lists = _list_outputs(component) if component else frozenset[str]()
         run_id = driver.run.run_id
         return Prepared.of_adopted(run_id, record, self.directory(run_id, record.key, record.attempt), lists)
 
@@ -159,7 +159,7 @@ class Preparer:
             why = "the run was started without the cache"
             return replace(prepared, why=why), Miss(why)
         assert isinstance(prepared.parts, Parts)
-        env = prepared.launch.spec["env"] if prepared.launch else {}
+        env: Mapping[str, str] = prepared.launch.spec["env"] if prepared.launch else {}
         answer = await core.in_thread(core.cache.lookup, prepared.parts, prepared.identity, env)
         return replace(prepared, why=answer.note), answer
 
@@ -218,7 +218,7 @@ class Preparer:
             launch=launch,
             parts=parts,
             cache_enabled=start.cache_enabled,
-            list_outputs=frozenset(n for n, s in job.component.outputs.artifacts.items() if s.is_list),
+            list_outputs=_list_outputs(job.component),
             local_outputs=local,
             downloads=downloads,
             secret_env=plan.secret_env,
@@ -330,7 +330,7 @@ class Preparer:
         }
 
     def _base(self, context: Mapping[str, Any]) -> Interpreter:
-        python = context.get("interpreter") or {}
+        python = child(context, "interpreter")
         return Interpreter(
             executable=python.get("executable") or "",
             digest="",
@@ -425,6 +425,10 @@ class Preparer:
         """Bring remote inputs here before the task starts."""
         for uri, path in prepared.downloads.items():
             await self._core.on_files(self._core.artifacts.fetch, uri, path)
+
+
+def _list_outputs(component: Component) -> frozenset[str]:
+    return frozenset(name for name, spec in component.outputs.artifacts.items() if spec.is_list)
 
 
 def _folder_name(key: TaskKey) -> str:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from mlplatform.core.errors import InvalidInput, MlPlatformError
+from mlplatform.core.values import child
 
 #: A request line may be this long: a pipeline document of 32 MiB with room for its JSON spelling.
 LINE_LIMIT = 128 * 2**20
@@ -69,7 +70,7 @@ class Connection:
         try:
             request = decode(line)
             number = request.get("id")
-            operation, args = request.get("op", ""), request.get("args") or {}
+            operation, args = request.get("op", ""), child(request, "args")
             if operation in self._streams:
                 async for event in self._streams[operation](args):
                     await self._send({"id": number, "event": event})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -155,6 +155,6 @@ def task_event(record: TaskRecord) -> dict[str, Any]:
     }
 
 
-def run_event(run: RunRecord) -> Mapping[str, Any]:
+def run_event(run: RunRecord) -> dict[str, Any]:
     """What watchers are told of the run."""
     return {"state": str(run.state), "error": run.error.to_json() if run.error else None}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplatform.core.model import Artifact, ArtifactValue, TaskError, Values
+from mlplatform.core.values import child
 from mlplatform.engine.ports import Exit
 
 
@@ -52,13 +53,13 @@ def outcome(directory: Path, exit_: Exit | None, lists: frozenset[str]) -> Outco
 
 def _values(raw: Mapping[str, Any], lists: frozenset[str]) -> Values:
     artifacts: dict[str, ArtifactValue] = {}
-    for name, items in (raw.get("artifacts") or {}).items():
+    for name, items in child(raw, "artifacts").items():
         found = tuple(Artifact.from_json({**item, "name": item.get("name") or name}) for item in items)
         if name in lists:
             artifacts[name] = found
         elif found:
             artifacts[name] = found[0]
-    return Values(parameters=dict(raw.get("parameters") or {}), artifacts=artifacts)
+    return Values(parameters=child(raw, "parameters"), artifacts=artifacts)
 
 
 def _died(exit_: Exit | None) -> Outcome:

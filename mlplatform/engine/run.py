@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlplatform.core.errors import MlPlatformError, StoreError
 from mlplatform.core.model import AttemptRecord, CacheEntry, RunRecord, TaskError, TaskKey, TaskRecord
@@ -383,8 +383,8 @@ class RunDriver:
         self._lost[key] = self._lost.get(key, 0) + 1
         return self._lost[key] >= _LOST_LIMIT
 
-    def _spawn(self, coroutine: object) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.ensure_future(coroutine)  # type: ignore[arg-type]
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task

@@ -11,6 +11,7 @@ from typing import Any
 
 from mlplatform.core.errors import Finding, InvalidInput, InvalidParameters
 from mlplatform.core.model import Artifact, ArtifactValue
+from mlplatform.core.values import child
 from mlplatform.engine.ports import Interpreter
 
 #: Variables of a submitter's shell that mean nothing to a task, or would point it back at the submitter.
@@ -69,7 +70,7 @@ class Submission:
                     sys_path=tuple(python.get("sys_path") or ()),
                 ),
                 cwd=args.get("cwd") or os.path.expanduser("~"),
-                env={k: v for k, v in (args.get("env") or {}).items() if k not in _DROPPED_ENV},
+                env={k: v for k, v in child(args, "env").items() if k not in _DROPPED_ENV},
                 setup_path=args.get("setup_path") or "",
                 name=args.get("name") or "",
                 experiment=args.get("experiment") or "",

@@ -10,6 +10,8 @@ OFFLINE ?=
 ARGS ?=
 
 export OFFLINE
+# The engine's own word for it, for the packages of components.
+export MLPLATFORM_OFFLINE = $(OFFLINE)
 bin := $(VENV)/bin
 ready := $(PYTHON) -I .ci/environment.py
 

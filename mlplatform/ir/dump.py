@@ -84,14 +84,14 @@ def _job(job: PipelineJob) -> _Json:
 
 def _spec(pipeline: Pipeline) -> _Json:
     spec = _set(
-        pipelineInfo=_set(name=pipeline.name, displayName=pipeline.display_name, description=pipeline.description),
         schemaVersion=pipeline.schema_version,
         sdkVersion=pipeline.sdk_version,
         defaultPipelineRoot=pipeline.default_pipeline_root,
         components={name: _component(item) for name, item in pipeline.components.items()},
-        root=_component(pipeline.root),
         deploymentSpec=_set(executors={name: _executor(item) for name, item in pipeline.executors.items()}),
     )
+    info = _set(name=pipeline.name, displayName=pipeline.display_name, description=pipeline.description)
+    spec |= {"pipelineInfo": info, "root": _component(pipeline.root)}  # even if empty: they tell what the document is
     return _with_extras(spec, pipeline.extras)
 
 

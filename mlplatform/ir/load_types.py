@@ -155,7 +155,7 @@ def runtime_value(message: Message, name: str) -> tuple[JsonValue, bool, str]:
     value = message.message(name, _RUNTIME_VALUE, _NULL_CONSTANT)
     value.only_one("constantValue", "runtimeParameter", "constant")
     if value.has("runtimeParameter"):
-        return None, False, value.text("runtimeParameter")
+        return None, False, value.needed("runtimeParameter")
     if value.has("constant"):
         return value.json("constant"), True, ""
     if value.has("constantValue"):
@@ -186,12 +186,12 @@ def parameter_source(reading: Reading, value: Any, path: str) -> ParameterSource
     source.only_one(*kinds)
     expression = source.text("parameterExpressionSelector")
     if source.has("componentInputParameter"):
-        return ParameterSource(component_input=source.text("componentInputParameter"), expression=expression)
+        return ParameterSource(component_input=source.needed("componentInputParameter"), expression=expression)
     if source.has("taskOutputParameter"):
         output = source.message("taskOutputParameter", _TASK_OUTPUT_PARAMETER)
         return ParameterSource(
-            producer_task=output.text("producerTask"),
-            output_parameter=output.text("outputParameterKey"),
+            producer_task=output.needed("producerTask"),
+            output_parameter=output.needed("outputParameterKey"),
             expression=expression,
         )
     if source.has("runtimeValue"):
@@ -201,7 +201,7 @@ def parameter_source(reading: Reading, value: Any, path: str) -> ParameterSource
         )
     if source.has("taskFinalStatus"):
         status = source.message("taskFinalStatus", _FINAL_STATUS)
-        return ParameterSource(final_status_of=status.text("producerTask"), expression=expression)
+        return ParameterSource(final_status_of=status.needed("producerTask"), expression=expression)
     reading.add(path, f"has no source; one of {', '.join(kinds)} is needed", "missing")
     return ParameterSource(expression=expression)
 
@@ -211,11 +211,11 @@ def artifact_source(reading: Reading, value: Any, path: str) -> ArtifactSource:
     source = reading.message(value, path, _ARTIFACT_SOURCE)
     source.only_one("taskOutputArtifact", "componentInputArtifact")
     if source.has("componentInputArtifact"):
-        return ArtifactSource(component_input=source.text("componentInputArtifact"))
+        return ArtifactSource(component_input=source.needed("componentInputArtifact"))
     if source.has("taskOutputArtifact"):
         output = source.message("taskOutputArtifact", _TASK_OUTPUT_ARTIFACT)
         return ArtifactSource(
-            producer_task=output.text("producerTask"), output_artifact=output.text("outputArtifactKey")
+            producer_task=output.needed("producerTask"), output_artifact=output.needed("outputArtifactKey")
         )
     reading.add(path, "has no source; taskOutputArtifact or componentInputArtifact is needed", "missing")
     return ArtifactSource()

@@ -139,9 +139,10 @@ def _raise(reading: Reading) -> None:
 class _Strict(Message):
     """A message whose unknown fields are findings, as are those of the messages inside it."""
 
-    __slots__ = ()
+    __slots__ = ("is_mapping",)
 
     def __init__(self, reading: Reading, value: Any, path: str, table: Mapping[str, str]) -> None:
+        self.is_mapping = value is None or isinstance(value, dict)
         message = reading.strict_message(value, path, table)
         super().__init__(reading, path, message.values, message.written)
 
@@ -160,14 +161,12 @@ class _Strict(Message):
         if source is not None:
             self.text(plain)
             return source
-        if not self.text(plain):
+        if not self.text(plain) and self.is_mapping:
             self.reading.add(self.path, f"{plain}Parameter is missing", "missing")
         return _constant(self.text(plain))
 
     def needed(self, name: str) -> str:
-        if not self.raw(name):
-            self.reading.add(self.path, f"{name} is missing", "missing")
-        return self.text(name)
+        return super().needed(name) if self.is_mapping else ""
 
     def maybe_flag(self, name: str) -> bool | None:
         return self.flag(name) if self.has(name) else None

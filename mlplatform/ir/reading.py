@@ -149,6 +149,12 @@ class Message:
         self.reading.wrong(self.at(name), "text", value, hint)
         return ""
 
+    def needed(self, name: str) -> str:
+        """A text field that has to be there."""
+        if name not in self.values or self.values[name] == "":
+            self.reading.add(self.path, f"{name} is missing", "missing")
+        return self.text(name)
+
     def flag(self, name: str) -> bool:
         value = self.values.get(name)
         if value is None or isinstance(value, bool):

@@ -24,5 +24,5 @@ _DUMPER: Any = _dumper()
 
 
 def write(documents: list[Any]) -> str:
-    """``documents`` as one YAML stream, keys sorted."""
-    return yaml.dump_all(documents, Dumper=_DUMPER, allow_unicode=True, default_flow_style=False, width=120)
+    """``documents`` as one YAML stream, keys sorted. ASCII only: PyYAML loses some line separators written plainly."""
+    return yaml.dump_all(documents, Dumper=_DUMPER, default_flow_style=False, width=120)

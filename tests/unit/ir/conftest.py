@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ DOCUMENT: dict[str, Any] = {
 @pytest.fixture
 def document() -> dict[str, Any]:
     """A valid pipeline with a chain, a condition, a loop, placeholders; the test may change it."""
-    return copy.deepcopy(DOCUMENT)
+    return json.loads(json.dumps(DOCUMENT))
 
 
 @pytest.fixture(scope="session")

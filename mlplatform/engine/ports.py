@@ -16,38 +16,12 @@ from mlplatform.core.model import (
     TaskRecord,
     Values,
 )
+from mlplatform.core.records import Batch, Event
 from mlplatform.core.states import RunState
 from mlplatform.core.values import JsonValue
 
 
 # ------------------------------------------------------------------ store
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One change of a run as seen from outside. ``seq`` grows over the whole store without reuse."""
-
-    seq: int
-    run_id: str
-    at: float
-    kind: str
-    body: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Changes of one run that become visible together or not at all (one transaction).
-
-    ``document``: the pipeline document that ``run.spec_digest`` names, when a resumed run brings a changed one."""
-
-    run_id: str
-    run: RunRecord | None = None
-    tasks: Sequence[TaskRecord] = ()
-    attempts: Sequence[AttemptRecord] = ()
-    cache: Sequence[CacheEntry] = ()
-    events: Sequence[tuple[float, str, Mapping[str, Any]]] = ()
-    tracking: Sequence[Mapping[str, Any]] = ()
-    document: bytes | None = None
-
-
 class RunStore(Protocol):
     """The run store. Every method may raise ``StoreError``; none loses an acknowledged write."""
 

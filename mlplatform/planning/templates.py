@@ -126,14 +126,14 @@ def input_value(reference: Reference, inputs: Values) -> JsonValue:
 
 def artifact_field(value: ArtifactValue, reference: Reference) -> JsonValue:
     """The field of an artifact that a placeholder names. Of a list the first artifact counts, as in KFP, except for
-    the bare reference, which stands for all of it as JSON.
+    the bare reference, which stands for the list of them as JSON.
 
     Raises:
         PlanningError: the list is empty, or the metadata has no such key.
     """
     if not reference.field:
         items = (value,) if isinstance(value, Artifact) else value
-        return {"artifacts": [artifact_json(item) for item in items]}
+        return [artifact_json(item) for item in items]
     if not isinstance(value, Artifact):
         if not value:
             raise PlanningError(f"{reference.text} has no value: {reference.name!r} is an empty list of artifacts")

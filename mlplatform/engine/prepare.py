@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from mlplatform.engine.run import RunDriver
 
 
+#: Digest of an artifact that has metadata and no bytes (``dsl.Metrics``): its content is known to be none.
+NO_CONTENT = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """One attempt, resolved. ``secret_env`` is merged into the spec only when it is written."""
@@ -415,6 +419,8 @@ class Preparer:
     def _digest(self, artifact: Artifact) -> Artifact:
         if artifact.digest or not self._core.artifacts.is_local(artifact.uri):
             return artifact
+        if not self._core.artifacts.exists(artifact.uri):
+            return replace(artifact, digest=NO_CONTENT)
         try:
             digest, size = self._core.artifacts.digest(artifact.uri)
         except ArtifactError:

@@ -85,6 +85,7 @@ class RunDriver:
         self._force = False
         self._lost: dict[TaskKey, int] = {}
         self._finish: FinishRun | None = None
+        self._crash: BaseException | None = None
         view = RunView(
             run_id=run.run_id,
             job_name=f"{pipeline.name}-{run.run_id}",
@@ -131,6 +132,8 @@ class RunDriver:
             except TimeoutError:
                 pass
             self._wake.clear()
+            if self._crash is not None:
+                raise self._crash
             decision = self._next()
         await self._end(self._finish)
 
@@ -386,5 +389,12 @@ class RunDriver:
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._background_ended)
         return task
+
+    def _background_ended(self, task: asyncio.Task[None]) -> None:
+        """A background task that failed by our own bug ends the run; it must not wait for ever."""
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._crash = error
+            self._wake.set()

@@ -279,3 +279,15 @@ def test_a_crash_repeats_nothing_that_finished(bench: Callable[..., Bench], tmp_
     assert (run.state, run.outputs.parameters) == (RunState.SUCCEEDED, {"last": 3})
     assert [(launch.key.name, launch.attempt) for launch in after.executor.started] == [("t1", 2), ("t2", 1)]
     assert (b.core.prepare.directory(run_id, after.executor.started[0].key, 1) / "claim").exists()
+
+
+def test_a_bug_of_ours_ends_the_run_and_says_so(bench: Callable[..., Bench]) -> None:
+    def behaviour(launch: Launch) -> Mapping[str, Any]:
+        raise ZeroDivisionError("a bug")
+
+    b = bench(behaviour)
+    run = b.run(chain(2))
+    assert run.state is RunState.FAILED
+    assert run.error is not None
+    assert run.error.code == "INTERNAL"
+    assert "ZeroDivisionError" in run.error.message

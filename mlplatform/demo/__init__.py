@@ -65,8 +65,8 @@ def _introduction(offline: bool) -> str:
     packages = (
         "Packages come from the local cache (--offline)."
         if offline
-        else "The first time, it downloads what its tasks need: scikit-learn with numpy and scipy, about 65 MB, and\n"
-        "MLflow for the records, about 150 MB. Both are cached for every later run."
+        else "The first time, it downloads what its tasks need: scikit-learn with numpy and scipy, about 70 MB, and\n"
+        "MLflow for the records, about 170 MB. Both are cached for every later run."
     )
     return (
         "Three kinds of models learn to read 1,797 handwritten digits, side by side, each task in a process of its\n"

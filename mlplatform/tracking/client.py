@@ -19,7 +19,7 @@ from mlplatform.tracking import describe, mirror
 from mlplatform.tracking.door import Door, ask
 from mlplatform.tracking.ids import Caller, load_secret, reserved_experiment_id, reserved_run_id, seal
 from mlplatform.tracking.models import queue_documents, queue_models
-from mlplatform.tracking.queue import Queue, add
+from mlplatform.tracking.queue import Place, Queue, add
 from mlplatform.tracking.settings import HOME, Settings, usable
 
 _log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class MlflowTracker:
         """Queue the creation of the run's MLflow run; returns its reserved id. Idempotent, also after a resume."""
         reserved = reserved_run_id(run.run_id)
         upstream = self._upstream(run)
-        lane = {"upstream": upstream, "lane": reserved, "run": reserved}
+        place = Place(upstream, reserved, reserved)
 
         def write(db: sqlite3.Connection) -> None:
             new = mirror.declare_run(
@@ -103,15 +103,15 @@ class MlflowTracker:
                 experiment=run.experiment or "Default",
                 name=run.name or run.pipeline or run.run_id,
                 start_time=describe.milliseconds(run.started_at or run.created_at),
-                tags=describe.run_tags(run),
+                tags={"mlflow.user": self._user, **describe.run_tags(run)},
             )
             if new:
-                add(db, kind="touch", body={}, **lane)
-                mirror.queue_log(db, params=describe.params(run.parameters), **lane)
+                add(db, place, "touch", {})
+                mirror.queue_log(db, place, params=describe.params(run.parameters))
                 if inputs := describe.datasets(run.artifacts):
-                    add(db, kind="inputs", body={"datasets": inputs}, **lane)
+                    add(db, place, "inputs", {"datasets": inputs})
             elif db.execute("SELECT status FROM runs WHERE id = ?", (reserved,)).fetchone()[0] != "RUNNING":
-                mirror.queue_status(db, status="RUNNING", **lane)
+                mirror.queue_status(db, place, "RUNNING")
                 db.execute("UPDATE runs SET outcome = '' WHERE id = ?", (reserved,))
 
         self._write(write)
@@ -129,7 +129,7 @@ class MlflowTracker:
             experiment=experiment,
             name=str(key),
             upstream=self._upstream(run),
-            tags=describe.task_tags(run.run_id, key.name, key.iteration),
+            tags={"mlflow.user": self._user, **describe.task_tags(run.run_id, key.name, key.iteration)},
         )
         token = seal(self._secret, caller)
         env = {
@@ -172,7 +172,7 @@ class MlflowTracker:
             return reserved
         self._important = True
         upstream = self._upstream(run)
-        lane = {"upstream": upstream, "lane": reserved, "run": reserved}
+        place = Place(upstream, reserved, reserved)
         end = describe.milliseconds(task.finished_at)
 
         def write(db: sqlite3.Connection) -> None:
@@ -184,25 +184,28 @@ class MlflowTracker:
                 name=str(task.key),
                 parent=reserved_run_id(run.run_id),
                 start_time=describe.milliseconds(task.started_at or task.finished_at),
-                tags=describe.task_tags(run.run_id, task.key.name, task.key.iteration),
+                tags={
+                    "mlflow.user": self._user,
+                    **describe.task_tags(run.run_id, task.key.name, task.key.iteration),
+                },
             )
             if inputs := describe.datasets(task.inputs.artifacts):
-                add(db, kind="inputs", body={"datasets": inputs}, **lane)
+                add(db, place, "inputs", {"datasets": inputs})
             seconds = max(0.0, (task.finished_at or 0.0) - (task.started_at or task.finished_at or 0.0))
             mirror.queue_log(
                 db,
+                place,
                 metrics=[*metrics, *describe.duration(seconds, end)],
                 params=describe.params(task.inputs.parameters),
                 tags=describe.tags(describe.task_end_tags(task)),
-                **lane,
             )
-            queue_models(db, models, lane)
-            queue_documents(db, self._queue, documents, lane)
-            mirror.queue_status(db, status=status, end_time=end, **lane)
+            queue_models(db, models, place)
+            queue_documents(db, self._queue, documents, place)
+            mirror.queue_status(db, place, status, end)
             for child in db.execute(
                 "SELECT id FROM runs WHERE owner = ? AND status = 'RUNNING'", (reserved,)
             ).fetchall():
-                mirror.queue_status(db, upstream=upstream, lane=reserved, run=child["id"], status=status, end_time=end)
+                mirror.queue_status(db, place.about(child["id"]), status, end)
             db.execute("UPDATE runs SET adopted = 1, outcome = ? WHERE id = ?", (outcome, reserved))
 
         self._write(write)
@@ -215,7 +218,7 @@ class MlflowTracker:
             return
         reserved = self.run_started(run) if not self._known(run) else reserved_run_id(run.run_id)
         upstream = self._upstream(run)
-        lane = {"upstream": upstream, "lane": reserved, "run": reserved}
+        place = Place(upstream, reserved, reserved)
         end = describe.milliseconds(run.finished_at)
         outcome = f"{run.state} {run.finished_at}"
 
@@ -225,11 +228,11 @@ class MlflowTracker:
                 return
             mirror.queue_log(
                 db,
+                place,
                 metrics=describe.output_metrics(run, end),
                 tags=describe.tags({**run.tags, **describe.run_end_tags(run)}),
-                **lane,
             )
-            mirror.queue_status(db, status=status, end_time=end, **lane)
+            mirror.queue_status(db, place, status, end)
             db.execute("UPDATE runs SET outcome = ? WHERE id = ?", (outcome, reserved))
 
         self._write(write)

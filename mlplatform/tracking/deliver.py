@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -27,11 +26,10 @@ from mlplatform.tracking import faults, limits
 from mlplatform.tracking.ids import DEFAULT_EXPERIMENT, RESERVED_TAG, reserved_experiment_id
 from mlplatform.tracking.mirror import forget_details
 from mlplatform.tracking.queue import Op, Queue
-from mlplatform.tracking.upstream import Connection, Json, Refused, Response, Unavailable
+from mlplatform.tracking.translate import Translator
+from mlplatform.tracking.upstream import Connection, Json, Refused, Response, Unavailable, items
 
 _log = logging.getLogger(__name__)
-_HEX = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
-_EXPERIMENT = re.compile(r"(?<![0-9])9[0-9]{17}(?![0-9])")
 #: A server that answers 5xx to one operation this often, while it is otherwise well, will never take it.
 _PATIENCE = 6
 _GONE = "RESOURCE_DOES_NOT_EXIST"
@@ -46,6 +44,7 @@ class Deliverer:
     def __init__(self, queue: Queue, upstream: str, uploader: Uploader | None = None) -> None:
         self._queue = queue
         self._upstream = upstream
+        self.ids = Translator(queue, upstream)
         self._uploader = uploader
         self._kinds: Mapping[str, Callable[[Connection, Op], None]] = {
             "touch": self._touch,
@@ -114,7 +113,7 @@ class Deliverer:
     def real_experiment(self, server: Connection, name: str) -> str:
         """The server's id of an experiment, made or restored if needed."""
         reserved = reserved_experiment_id(name)
-        if known := self._real_id(reserved):
+        if known := self.ids.real_id(reserved):
             return known
         try:
             found = server.call("GET", "experiments/get-by-name", query={"experiment_name": name})["experiment"]
@@ -197,7 +196,7 @@ class Deliverer:
             "max_results": 1,
             "run_view_type": "ALL",
         }
-        runs = server.call("POST", "runs/search", query).get("runs") or []
+        runs = items(server.call("POST", "runs/search", query), "runs")
         return runs[0] if runs else None
 
     # ------------------------------------------------------------------ runs
@@ -211,7 +210,7 @@ class Deliverer:
         tags = {t["key"]: t for op in ops for t in op.body.get("tags", ())}
         refusals: list[str] = []
         for some_metrics, some_params, some_tags in limits.batches(
-            [self.translate_values(m) for m in metrics], _once(params), list(tags.values())
+            [self.ids.values(m) for m in metrics], _once(params), list(tags.values())
         ):
             body = {"run_id": run, "metrics": some_metrics, "params": some_params, "tags": some_tags}
             try:
@@ -248,15 +247,15 @@ class Deliverer:
                 forget_details(db, op.run)
 
     def _inputs(self, server: Connection, op: Op) -> None:
-        body = self.translate_values({**op.body, "run_id": op.run})
+        body = self.ids.values({**op.body, "run_id": op.run})
         body["run_id"] = self.real_run(server, op.run)
         server.call("POST", "runs/log-inputs", body)
 
     def _outputs(self, server: Connection, op: Op) -> None:
         run = self.real_run(server, op.run)
         there = server.call("GET", "runs/get", query={"run_id": run})["run"].get("outputs") or {}
-        known = {item.get("model_id") for item in there.get("model_outputs") or ()}
-        models = [self.translate_values(item) for item in op.body.get("models") or ()]
+        known = {item.get("model_id") for item in items(there, "model_outputs")}
+        models = [self.ids.values(item) for item in items(op.body, "models")]
         if models := [item for item in models if item.get("model_id") not in known]:
             server.call("POST", "runs/outputs", {"run_id": run, "models": models})
 
@@ -277,7 +276,7 @@ class Deliverer:
         if found is None:
             with self._queue.transaction() as db:
                 db.execute("UPDATE models SET creating = 1 WHERE id = ?", (model,))
-            body = self.translate_values(json.loads(row["body"]))
+            body = self.ids.values(json.loads(row["body"]))
             body["experiment_id"] = experiment
             body["tags"] = [*(body.get("tags") or []), {"key": RESERVED_TAG, "value": model}]
             if body.get("source_run_id"):
@@ -299,7 +298,7 @@ class Deliverer:
 
     def _find_model(self, server: Connection, experiment: str, model: str) -> Json | None:
         query = {"experiment_ids": [experiment], "filter": f"tags.`{RESERVED_TAG}` = '{model}'", "max_results": 1}
-        models = server.call("POST", "logged-models/search", query).get("models") or []
+        models = items(server.call("POST", "logged-models/search", query), "models")
         return models[0] if models else None
 
     def _register(self, server: Connection, op: Op) -> None:
@@ -315,11 +314,11 @@ class Deliverer:
                 raise
         quoted = name.replace("'", "''")
         query = {"filter": f"name = '{quoted}' and tags.`{RESERVED_TAG}` = '{key}'", "max_results": 1}
-        found = server.call("GET", "model-versions/search", query=query).get("model_versions") or []
+        found = items(server.call("GET", "model-versions/search", query=query), "model_versions")
         if found:
             version = found[0]["version"]
         else:
-            body = self.translate_values(op.body["request"])
+            body = self.ids.values(op.body["request"])
             body["tags"] = [*(body.get("tags") or []), {"key": RESERVED_TAG, "value": key}]
             version = server.call("POST", "model-versions/create", {**body, "name": name})["model_version"]["version"]
         faults.point("version-made")
@@ -332,7 +331,7 @@ class Deliverer:
         """``body``: path inside the run's or model's folder; ``owner`` run or model id, or a whole ``raw`` path."""
         path, file = op.body["path"], Path(op.blob)
         if raw := op.body.get("raw"):
-            server.upload(quote(unquote(self.translate(raw))), file)
+            server.upload(quote(unquote(self.ids.text(raw))), file)
             return
         owner = op.body["owner"]
         table, real = ("models", self.real_model) if owner.startswith("m-") else ("runs", self.real_run)
@@ -362,66 +361,11 @@ class Deliverer:
         self, server: Connection, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> Response:
         """Send a task's own request on, with the server's ids in place of ours. Raises Unavailable or Refused."""
-        translated = {name: self.translate(value) for name, value in headers.items()}
+        translated = {name: self.ids.text(value) for name, value in headers.items()}
         if "json" in translated.get("content-type", "json"):
             text = body.decode("utf-8", "surrogatepass")
-            body = self.translate_versions(self.translate(text)).encode("utf-8", "surrogatepass")
-        return server.checked(server.send(method, self.translate(target), body or None, translated))
-
-    def translate_values(self, value: Any) -> Any:
-        """A JSON value with reserved ids replaced by the server's."""
-        return json.loads(self.translate(json.dumps(value)))
-
-    def translate(self, text: str) -> str:
-        """``text`` with every reserved id the server knows under another replaced by that."""
-
-        def run(match: re.Match[str]) -> str:
-            found = self._queue.row("SELECT real FROM runs WHERE id = ?", match[0])
-            if found is None:
-                found = self._queue.row("SELECT substr(real, 3) FROM models WHERE id = ?", "m-" + match[0])
-            return (found[0] if found else "") or match[0]
-
-        def experiment(match: re.Match[str]) -> str:
-            found = self._queue.row(
-                "SELECT real FROM ids WHERE upstream = ? AND reserved = ?", self._upstream, match[0]
-            )
-            return found[0] if found else match[0]
-
-        return _EXPERIMENT.sub(experiment, _HEX.sub(run, text))
-
-    def translate_versions(self, text: str) -> str:
-        """A request with the version numbers we made up (while the server was away) replaced by the server's."""
-        if '"9000' not in text:
-            return text
-        data = json.loads(text)
-        key = f"version:{data.get('name')}:{data.get('version')}" if isinstance(data, dict) else ""  # pyright: ignore[reportUnknownMemberType]
-        found = self._real_id(key)
-        return json.dumps({**data, "version": found}) if found else text
-
-    def _real_id(self, reserved: str) -> str:
-        row = self._queue.row("SELECT real FROM ids WHERE upstream = ? AND reserved = ?", self._upstream, reserved)
-        return row[0] if row is not None else ""
-
-    def back(self, text: str) -> str:
-        """A server's answer with the ids tasks know in place of its own."""
-
-        def run(match: re.Match[str]) -> str:
-            found = self._queue.row("SELECT id FROM runs WHERE real = ? AND real != id", match[0])
-            if found is None:
-                found = self._queue.row(
-                    "SELECT substr(id, 3) FROM models WHERE real = ? AND real != id", "m-" + match[0]
-                )
-            return found[0] if found else match[0]
-
-        text = _HEX.sub(run, text)
-        for row in self._queue.rows(
-            "SELECT reserved, real FROM ids WHERE upstream = ? AND reserved != real AND reserved GLOB '9*'",
-            self._upstream,
-        ):
-            text = re.sub(
-                rf'("experiment_id"\s*:\s*"?){re.escape(row["real"])}(?=["\s,}}])', rf"\g<1>{row['reserved']}", text
-            )
-        return text
+            body = self.ids.versions(self.ids.text(text)).encode("utf-8", "surrogatepass")
+        return server.checked(server.send(method, self.ids.text(target), body or None, translated))
 
 
 def _once(params: Sequence[Json]) -> list[Json]:

@@ -31,10 +31,11 @@ from mlplatform.tracking import faults
 from mlplatform.tracking.door import bind, read_port, write_port
 from mlplatform.tracking.ids import Caller, admin_token, load_secret, reserved_experiment_id, unseal
 from mlplatform.tracking.queue import Queue
-from mlplatform.tracking.routes import Answer, Request, TaskApi, refuse, reply
+from mlplatform.tracking.routes import TaskApi
 from mlplatform.tracking.settings import HOME, Settings
 from mlplatform.tracking.station import Station
 from mlplatform.tracking.upload import upload_with_mlflow
+from mlplatform.tracking.wire import Answer, Request, refuse, reply
 
 _log = logging.getLogger(__name__)
 #: Idle seconds after which the gateway (and MLflow's server with it) leaves: after tasks or people used it, and after
@@ -101,6 +102,8 @@ class Gateway:
     def ui(self, timeout: float) -> str:
         """The address of the home's MLflow server, started and up to date (as far as that goes in time)."""
         station = self.station(HOME)
+        if station.server is not None:
+            station.server.eager = True
         end = time.monotonic() + timeout
         url = station.ready(timeout)
         if url:
@@ -320,8 +323,12 @@ def serve(folder: Path, listener: socket.socket) -> None:
     gateway = Gateway(folder)
     server = Server(listener, gateway)
     stop = threading.Event()
+
+    def leave(number: int, frame: object) -> None:
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, leave)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
     ticks = 0
     while not stop.wait(0.5):

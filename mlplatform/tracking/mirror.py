@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlplatform.tracking.ids import reserved_experiment_id
-from mlplatform.tracking.queue import Queue, add
+from mlplatform.tracking.queue import Place, Queue, add
 
 Json = dict[str, Any]
 
@@ -52,10 +52,8 @@ def declare_run(
 
 def queue_log(
     db: sqlite3.Connection,
+    place: Place,
     *,
-    upstream: str,
-    lane: str,
-    run: str,
     metrics: Sequence[Json] = (),
     params: Sequence[Json] = (),
     tags: Sequence[Json] = (),
@@ -64,7 +62,8 @@ def queue_log(
     if not (metrics or params or tags):
         return
     body = {"metrics": list(metrics), "params": list(params), "tags": list(tags)}
-    add(db, upstream=upstream, lane=lane, run=run, kind="log", body=body)
+    add(db, place, "log", body)
+    run = place.run
     db.executemany(
         "INSERT OR IGNORE INTO params VALUES (?, ?, ?)", [(run, p["key"], str(p.get("value", ""))) for p in params]
     )
@@ -80,19 +79,17 @@ def queue_log(
     )
 
 
-def queue_status(
-    db: sqlite3.Connection, *, upstream: str, lane: str, run: str, status: str, end_time: int = 0, name: str = ""
-) -> None:
+def queue_status(db: sqlite3.Connection, place: Place, status: str, end_time: int = 0, name: str = "") -> None:
     """Queue a run's state (MLflow's word) and end (milliseconds; 0: none), and perhaps a new name."""
     body: Json = {"status": status}
     if end_time:
         body["end_time"] = end_time
     if name:
         body["run_name"] = name
-    add(db, upstream=upstream, lane=lane, run=run, kind="status", body=body)
-    db.execute("UPDATE runs SET status = ?, end_time = ? WHERE id = ?", (status, end_time, run))
+    add(db, place, "status", body)
+    db.execute("UPDATE runs SET status = ?, end_time = ? WHERE id = ?", (status, end_time, place.run))
     if name:
-        rename(db, run, name)
+        rename(db, place.run, name)
 
 
 def rename(db: sqlite3.Connection, run: str, name: str) -> None:

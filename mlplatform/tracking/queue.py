@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import secrets
 import sqlite3
 import threading
@@ -68,6 +67,19 @@ class Op:
     body: dict[str, Any]
     blob: str
     tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an operation belongs: its server, its lane (all of one task) and the run it is about."""
+
+    upstream: str
+    lane: str
+    run: str
+
+    def about(self, run: str) -> Place:
+        """The same lane, about another run."""
+        return Place(self.upstream, self.lane, run)
 
 
 @contextlib.contextmanager
@@ -205,14 +217,12 @@ class Queue:
         return removed
 
 
-def add(
-    db: sqlite3.Connection, *, upstream: str, lane: str, run: str, kind: str, body: dict[str, Any], blob: str = ""
-) -> int:
-    """Queue one operation inside a transaction; returns its place."""
+def add(db: sqlite3.Connection, place: Place, kind: str, body: dict[str, Any], blob: str = "") -> int:
+    """Queue one operation inside a transaction; returns its place in the order."""
     text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
     cursor = db.execute(
         "INSERT INTO ops (upstream, lane, run, kind, body, blob) VALUES (?, ?, ?, ?, ?, ?)",
-        (upstream, lane, run, kind, text, blob),
+        (place.upstream, place.lane, place.run, kind, text, blob),
     )
     return int(cursor.lastrowid or 0)
 
@@ -228,11 +238,3 @@ def _op(row: sqlite3.Row) -> Op:
         blob=row["blob"],
         tries=row["tries"],
     )
-
-
-def fsync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -37,6 +37,8 @@ class RealServer:
         self._failed_at = 0.0
         self._started_at = 0.0
         self.trouble = ""
+        #: somebody looks at the screen: start at ordinary priority, not behind the tasks
+        self.eager = False
 
     @property
     def running(self) -> bool:
@@ -48,7 +50,7 @@ class RealServer:
         return f"http://127.0.0.1:{self._port}" if self._ready and self.running else ""
 
     def start(self) -> None:
-        """See that it is starting or runs; never waits for it. Failures show in ``trouble``."""
+        """See that it is starting or runs; does not wait for it. Failures show in ``trouble``."""
         with self._lock:
             if self.running or (self._failed_at and time.monotonic() - self._failed_at < _AGAIN):
                 return
@@ -87,7 +89,7 @@ class RealServer:
         )
         command = [python, str(_SCRIPT), "--backend", self._target.uri, "--artifacts", str(self._settings.artifacts)]
         command += ["--port", str(self._port), "--lock", str(self._settings.folder / "mlflow.db.lock")]
-        command += ["--parent", str(os.getpid())]
+        command += ["--parent", str(os.getpid()), "--nice", "0" if self.eager else "10"]
         with open(self._log_path, "ab") as log:
             return subprocess.Popen(
                 command, env=env, cwd=self._settings.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log

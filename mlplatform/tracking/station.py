@@ -88,7 +88,7 @@ class Station:
         with self.connection(timeout) as server:
             answer = self.deliverer.forward(server, method, target, headers, body)
         if "json" in answer.headers.get("content-type", ""):
-            text = self.deliverer.back(answer.body.decode("utf-8", "replace"))
+            text = self.deliverer.ids.back(answer.body.decode("utf-8", "replace"))
             answer = Response(answer.status, answer.headers, text.encode())
         return answer
 

@@ -36,6 +36,11 @@ class Refused(TrackingError):
         self.reason = reason
 
 
+def items(value: Json, key: str) -> list[Json]:
+    """The list of objects under ``key`` of an answer (protobuf leaves empty lists out)."""
+    return value.get(key) or []
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     status: int
@@ -43,6 +48,7 @@ class Response:
     body: bytes
 
     def json(self) -> Json:
+        """The body as an object. Raises ValueError."""
         return json.loads(self.body or b"{}")
 
 

@@ -73,9 +73,8 @@ def _patch(fluent, task):
 
     def adopt(run_name, tags, description, log_system_metrics):
         """The task's run as if the user had just created it."""
-        run = original_start(run_id=task.run_id, run_name=run_name, tags=tags, description=description,
+        return original_start(run_id=task.run_id, run_name=run_name, tags=tags, description=description,
                              log_system_metrics=log_system_metrics)  # fmt: skip
-        return run
 
     def start_run(run_id=None, experiment_id=None, run_name=None, nested=False, parent_run_id=None, tags=None,
                   description=None, log_system_metrics=None):  # fmt: skip
@@ -116,7 +115,7 @@ def _patch(fluent, task):
     pairs = ((start_run, original_start), (end_run, original_end), (set_experiment, original_set_experiment))
     for new, old in pairs:
         new.__doc__, new.__module__, new.__qualname__, new.__wrapped__ = old.__doc__, old.__module__, old.__name__, old
-    replaced = {original_get_or_start: get_or_start_run}
+    replaced: dict = {original_get_or_start: get_or_start_run}
     replaced.update({old: new for new, old in pairs})
     return replaced
 

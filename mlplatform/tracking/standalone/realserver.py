@@ -94,8 +94,9 @@ def main():
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--lock", required=True)
     parser.add_argument("--parent", type=int, default=0)
+    parser.add_argument("--nice", type=int, default=10)
     options = parser.parse_args()
-    os.nice(10)
+    os.nice(options.nice)
     if options.parent:
         threading.Thread(target=leave_with, args=(options.parent,), daemon=True).start()
     os.makedirs(options.artifacts, exist_ok=True)

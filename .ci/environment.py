@@ -47,7 +47,7 @@ def cache_folder() -> Path:
 def wanted(kind: str, python: str) -> str:
     """Digest of everything an environment is made from."""
     digest = hashlib.sha256(f"{kind} {python} {ROOT}\n".encode())
-    for file in (PYPROJECT, LOCK, Path(__file__), *sorted((ROOT / "mlplatform/launcher/native").glob("*.[ch]"))):
+    for file in (PYPROJECT, LOCK, Path(__file__), *sorted((ROOT / "mlplatform/launcher/native").glob("*.[chp]*"))):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -65,6 +67,30 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     modules = {f"mlplatform/{path.relative_to(ROOT / 'mlplatform')}" for path in (ROOT / "mlplatform").rglob("*.py")}
     assert modules - set(names) == set()
     assert wheel.stat().st_size < 2_000_000
+
+
+LIBRARY = "mlplatform/launcher/native/libmlptrace.so"
+
+
+def test_a_wheel_with_the_tracing_library_is_tagged_for_its_platform(wheel: Path) -> None:
+    """Where a C compiler is, the library is in; CI has one."""
+    compiler = any(shutil.which(name) for name in ("cc", "gcc", "clang")) and sys.platform == "linux"
+    assert (LIBRARY in zipfile.ZipFile(wheel).namelist()) is compiler
+    assert wheel.name.endswith("-py3-none-any.whl") is not compiler
+    if compiler:
+        assert re.search(r"-py3-none-linux_\w+\.whl$", wheel.name)
+
+
+def test_a_wheel_made_without_a_compiler_is_pure(tmp_path: Path) -> None:
+    env = {**os.environ, "PATH": str(tmp_path), "CC": ""}
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert LIBRARY not in names
+    assert "mlplatform/launcher/native/trace.c" in names
 
 
 def test_the_source_distribution_holds_what_building_needs(built: Path) -> None:

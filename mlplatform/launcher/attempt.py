@@ -21,6 +21,7 @@ from .failures import AttemptFailed, describe, error
 from .identity import boot_id, pid_start
 from .outputs import collect, prepare_folders
 from .result import write_result
+from .trace import Tracer
 
 SUCCEEDED = 0
 FAILED = 1
@@ -69,11 +70,16 @@ def run_attempt(spec: Mapping[str, Any]) -> int:
         _set_up(spec)
     except OSError as problem:
         return _give_up(spec, started, "SYSTEM", "the attempt could not be set up: %s" % problem)
-    failure = _run(spec)
+    tracer = _tracer(spec)
+    failure = _run(spec, tracer)
     _finish_python()
     tree.end_children()
+    if tracer is not None:
+        tracer.stop()
     try:
         result = _result(spec, started, failure)
+        if tracer is not None and failure is None:
+            result.update(tracer.findings())
         write_result(spec["result"], result, spec.get("secrets") or ())
     except OSError as problem:
         _say("mlplatform: the result could not be written: %s" % problem)
@@ -120,10 +126,16 @@ def _give_up(spec: Mapping[str, Any], started: float, code: str, message: str) -
 
 
 # ------------------------------------------------------------------ the user's code
-def _run(spec: Mapping[str, Any]) -> Optional[BaseException]:
+def _tracer(spec: Mapping[str, Any]) -> Optional[Tracer]:
+    return Tracer(spec) if spec.get("trace") else None
+
+
+def _run(spec: Mapping[str, Any], tracer: Optional[Tracer]) -> Optional[BaseException]:
+    for hook in spec.get("hooks") or ():
+        _load_hook(hook)
     try:
-        for hook in spec.get("hooks") or ():
-            _load_hook(hook)
+        if tracer is not None:
+            tracer.start()
         _RUNNERS[spec["kind"]](spec)
     except SystemExit as leaving:
         return None if leaving.code in (None, 0) else leaving

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import Sequence
 
 
@@ -18,5 +20,21 @@ def main(arguments: Sequence[str]) -> None:
         raise SystemExit("usage: launcher SPEC.json")
     from .attempt import read_spec, run_attempt
 
+    _with_trace(arguments[0])
     status = run_attempt(read_spec(arguments[0]))
     os._exit(status)
+
+
+def _with_trace(spec_path: str) -> None:
+    """An attempt that is to be traced needs the interposer from the start: begin again with it, where it is packaged."""
+    from . import trace
+
+    library = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native", "libmlptrace.so")
+    if trace.native() is not None or not os.path.exists(library) or library in os.environ.get("LD_PRELOAD", ""):
+        return
+    with open(spec_path, "rb") as file:
+        if not json.load(file).get("trace"):
+            return
+    os.environ["LD_PRELOAD"] = trace.preload_value(library, os.environ.get("LD_PRELOAD", ""))
+    door = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+    os.execv(sys.executable, [sys.executable, door, spec_path])  # noqa: S606 - there is no shell to want

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import importlib.util
 import json
 import os
 import select
@@ -18,8 +17,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional, cast
 
+from . import ignored
 from .component import load_executor
 from .failures import AttemptFailed
+from .identity import boot_id
 
 #: The launcher as a file, for a fresh interpreter.
 DOOR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
@@ -41,6 +42,8 @@ def essentials() -> None:
         importlib.import_module(name)
     with contextlib.suppress(AttemptFailed):
         load_executor()
+    ignored.fixed(os.path.expanduser("~"))
+    boot_id()
     _before = frozenset(sys.modules)
 
 

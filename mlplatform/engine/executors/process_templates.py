@@ -12,12 +12,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import IO, Any
 
 from mlplatform.core.errors import EnvironmentFailed
 from mlplatform.engine.executors.process_end import ended
 from mlplatform.launcher import preload
 from mlplatform.launcher.identity import pid_start
+from mlplatform.launcher.trace import preload_value
 
 #: Variables that take effect when an interpreter or a library starts, not when they are looked at: attempts that differ
 #: in them cannot come from one template.
@@ -55,8 +57,8 @@ class Started:
 class Warm:
     """One warm process and the socket to it."""
 
-    def __init__(self, key: Key, flag: str, modules: Sequence[str]) -> None:
-        """Start it. Raises EnvironmentFailed if the interpreter cannot be started."""
+    def __init__(self, key: Key, flag: str, modules: Sequence[str], library: Path | None) -> None:
+        """Start it. ``library``: the tracing interposer. Raises EnvironmentFailed if the interpreter cannot be started."""
         self.key = key
         self._flag = flag
         ours, theirs = socket.socketpair()
@@ -64,6 +66,8 @@ class Warm:
         environment = dict(key.env)
         if key.kfp_path:
             environment["MLPLATFORM_KFP_PATH"] = key.kfp_path
+        if library is not None:
+            environment["LD_PRELOAD"] = preload_value(str(library), environment.get("LD_PRELOAD", ""))
         try:
             self.process = subprocess.Popen(
                 [key.executable, preload.DOOR, flag, str(theirs.fileno()), *modules],
@@ -109,10 +113,10 @@ def tail(file: IO[bytes], size: int = 2000) -> str:
 class Template:
     """A template process: any number of attempts, each a fork."""
 
-    def __init__(self, key: Key, modules: Sequence[str]) -> None:
+    def __init__(self, key: Key, modules: Sequence[str], library: Path | None = None) -> None:
         """Start it on the running event loop. Raises EnvironmentFailed."""
         self.key = key
-        self._warm = Warm(key, "--template", modules)
+        self._warm = Warm(key, "--template", modules, library)
         self._ids = count()
         self._starting: dict[str, asyncio.Future[tuple[int, str]]] = {}
         self._running: dict[str, asyncio.Future[int | None]] = {}
@@ -230,10 +234,10 @@ class Template:
 class Spare:
     """A fresh interpreter that waits for the one attempt it will become."""
 
-    def __init__(self, key: Key, modules: Sequence[str]) -> None:
+    def __init__(self, key: Key, modules: Sequence[str], library: Path | None = None) -> None:
         """Raises EnvironmentFailed."""
         self.key = key
-        self._warm = Warm(key, "--spare", modules)
+        self._warm = Warm(key, "--spare", modules, library)
 
     async def start(self, spec: str) -> Started:
         """Raises EnvironmentFailed if it died while it waited."""

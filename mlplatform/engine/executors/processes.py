@@ -18,9 +18,11 @@ from mlplatform.core.errors import EnvironmentFailed, Unsupported
 from mlplatform.engine.executors.process_reason import OomWatch
 from mlplatform.engine.executors.process_running import RunningProcess, Who, adopted_status, read_json
 from mlplatform.engine.executors.process_templates import Key, Spare, Started, Template, startup_environment
+from mlplatform.engine.home import cache_folder
 from mlplatform.engine.ports import Launch, Running
 from mlplatform.launcher import preload
 from mlplatform.launcher.identity import is_alive
+from mlplatform.launcher.native import build
 
 _IDLE_SECONDS = 300.0
 _IDLE_MAX = 2
@@ -53,8 +55,13 @@ class ProcessExecutor:
         self._background: set[asyncio.Task[None]] = set()
         self._oom = OomWatch()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._library: Path | None = None
+        self._library_known = asyncio.Lock()
+        self._looked = False
 
     async def start(self, launch: Launch) -> Running:
+        if not self._looked:
+            await self._find_library()
         key = self._key(launch)
         spec = str(launch.directory / "spec.json")
         started = await (self._fork(key, spec) if self.mode == "fork" else self._spawn(key, spec))
@@ -95,6 +102,13 @@ class ProcessExecutor:
         self._spares.clear()
 
     # ------------------------------------------------------------------ the two ways
+    async def _find_library(self) -> None:
+        """The tracing interposer; where the wheel had no compiler it is made once, in the user's cache."""
+        async with self._library_known:
+            if not self._looked:
+                self._library = await asyncio.to_thread(build.library, cache_folder())
+                self._looked = True
+
     def _key(self, launch: Launch) -> Key:
         interpreter = launch.interpreter
         executable = (interpreter.executable if interpreter else "") or sys.executable
@@ -105,7 +119,7 @@ class ProcessExecutor:
     async def _fork(self, key: Key, spec: str) -> Started:
         template = self._templates.get(key)
         if template is None or template.dead:
-            template = self._templates[key] = Template(key, self._modules)
+            template = self._templates[key] = Template(key, self._modules, self._library)
             self._sweep()
         try:
             return await template.start(spec)
@@ -113,16 +127,16 @@ class ProcessExecutor:
             if not template.dead or self._templates.get(key) is not template:
                 raise
             # It died between two attempts (killed from outside): a fresh one, once.
-            template = self._templates[key] = Template(key, self._modules)
+            template = self._templates[key] = Template(key, self._modules, self._library)
             return await template.start(spec)
 
     async def _spawn(self, key: Key, spec: str) -> Started:
         spares = self._spares.setdefault(key, [])
-        spare = spares.pop(0) if spares else Spare(key, self._modules)
+        spare = spares.pop(0) if spares else Spare(key, self._modules, self._library)
         try:
             started = await spare.start(spec)
         except EnvironmentFailed:
-            started = await Spare(key, self._modules).start(spec)
+            started = await Spare(key, self._modules, self._library).start(spec)
         self._later(self._replenish(key))
         return started
 
@@ -136,7 +150,7 @@ class ProcessExecutor:
         spares = self._spares.setdefault(key, [])
         with contextlib.suppress(EnvironmentFailed):
             while len(spares) < wanted:
-                spares.append(Spare(key, self._modules))
+                spares.append(Spare(key, self._modules, self._library))
                 await asyncio.sleep(0)
 
     def _later(self, work: asyncio._CoroutineLike[None]) -> None:  # pyright: ignore

@@ -1,0 +1,181 @@
+"""Watching what a task looks at: begun right before its code, evaluated after its end.
+
+Where the interposer (``native/trace.c``) is loaded it sees below Python, children included. Elsewhere the floor does
+(``floor.py``): Python's audit events, and a doubt where something may have read past them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.machinery
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any, Optional
+from urllib.parse import urlsplit
+
+from . import floor, variables
+from .ignored import Ignored
+from .reads import Findings, evaluate
+from .records import read_records
+
+
+class Tracer:
+    """Records one attempt. ``start`` before user code, ``stop`` after it, ``findings`` when its children have ended."""
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self._spec = spec
+        self._path = str(spec["trace"])
+        self._ignored = Ignored(spec)
+        self._library = native()
+        self._floor: Optional[floor.Floor] = None
+
+    def start(self) -> None:
+        """Begin. Raises OSError if the trace file cannot be made."""
+        open(self._path, "wb").close()
+        _watch_imports(self._library, self._ignored)
+        if self._library is not None:
+            skip = "\n".join(self._ignored.prefixes)
+            os.environ["LD_PRELOAD"] = preload_value(library_path(), os.environ.get("LD_PRELOAD", ""))
+            os.environ["MLPLATFORM_TRACE"] = self._path
+            os.environ["MLPLATFORM_TRACE_SKIP"] = skip
+            problem = self._library.mlp_trace_start(os.fsencode(self._path), os.fsencode(skip))
+            if problem:
+                raise OSError(problem, os.strerror(problem), self._path)
+        else:
+            self._floor = floor.Floor()
+            self._floor.start()
+        variables.record()
+
+    def stop(self) -> None:
+        variables.stop()
+        if self._library is not None:
+            self._library.mlp_trace_stop()
+        elif self._floor is not None:
+            self._floor.stop()
+
+    def findings(self) -> dict[str, Any]:
+        """``reads``, ``writes``, ``sockets``, ``env_read``, ``untraced`` of result.json."""
+        try:
+            records = self._floor.records() if self._floor is not None else list(read_records(self._path))
+            found = evaluate(records, self._ignored)
+        except (OSError, ValueError) as problem:
+            found = Findings(untraced="what it read could not be evaluated: %s" % problem)
+        if self._floor is not None:
+            found.doubt(self._floor.doubt())
+        if found.executed:
+            variables.everything()
+        try:
+            os.unlink(self._path)
+        except OSError:
+            pass
+        return {
+            "reads": found.reads,
+            "writes": found.writes,
+            "sockets": self._foreign(found),
+            "env_read": variables.env_read(self._spec),
+            "untraced": found.untraced,
+        }
+
+    def _foreign(self, found: Findings) -> list[str]:
+        """Peers that are neither the task's own processes nor MLflow nor the platform."""
+        if not found.peers:
+            return []
+        known = _tracking_peers(self._spec["env"])
+        foreign: list[str] = []
+        for peer in found.peers:
+            if peer.startswith("/"):
+                own = peer in found.listened or self._ignored.covers(os.path.normpath(peer))
+            elif peer.startswith("@"):
+                own = peer in found.listened
+            else:
+                host, _, port = peer.rpartition(":")
+                local = host.startswith(("127.", "[::1]", "0.0.0.0"))  # noqa: S104 - compared, not bound
+                own = peer in known or (local and port in found.listened) or port == "0"
+            if not own:
+                foreign.append(peer)
+        return foreign
+
+
+def _tracking_peers(env: Mapping[str, str]) -> set[str]:
+    found: set[str] = set()
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_S3_ENDPOINT_URL"):
+        parts = urlsplit(env.get(name) or "")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            continue
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            addresses = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        except OSError:
+            continue
+        for entry in addresses:
+            host = str(entry[4][0])
+            found.add("%s:%d" % ("[%s]" % host if ":" in host else host, port))
+    return found
+
+
+# ------------------------------------------------------------------ the library
+def native() -> Any:
+    """The interposer, if this process was started with it; else None."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        library = ctypes.CDLL(None)
+        library.mlp_trace_start.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
+    except (OSError, AttributeError):
+        return None
+    return library
+
+
+def library_path() -> str:
+    """Where the loaded interposer lies."""
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            if line.rstrip("\n").endswith("libmlptrace.so"):
+                return line.split(None, 5)[5].rstrip("\n")
+    return ""
+
+
+def preload_value(library: str, already: str) -> str:
+    """``LD_PRELOAD`` with the interposer in front of what the user has there."""
+    return library if not already or library in already.split(":") else library + ":" + already
+
+
+# ------------------------------------------------------------------ imports
+_original: Any = None
+
+
+def _watch_imports(library: Any, ignored: Ignored) -> None:
+    """Looking for a module lists every folder on the path, which would make each new file there a change. What counts
+    instead is the module that was found, and that the folders before it did not have one of its name."""
+    global _original
+    finder = importlib.machinery.FileFinder
+    if _original is not None:
+        return
+    _original = (finder._fill_cache, finder.find_spec)  # type: ignore[attr-defined]  # pyright: ignore
+    fill, find = _original
+
+    def fill_quietly(self: Any) -> None:
+        if library is None:
+            floor.pause(True)
+        else:
+            library.mlp_trace_pause(1)
+        try:
+            fill(self)
+        finally:
+            if library is None:
+                floor.pause(False)
+            else:
+                library.mlp_trace_pause(0)
+
+    def find_and_tell(self: Any, fullname: str, target: Any = None) -> Any:
+        spec = find(self, fullname, target)
+        if spec is None and not ignored.covers(self.path):
+            place = os.path.join(self.path, fullname.rpartition(".")[2])
+            os.path.exists(place + ".py")
+            os.path.exists(os.path.join(place, "__init__.py"))
+        return spec
+
+    finder._fill_cache = fill_quietly  # type: ignore[attr-defined]  # pyright: ignore
+    finder.find_spec = find_and_tell  # type: ignore[method-assign]

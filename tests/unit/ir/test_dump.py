@@ -13,6 +13,9 @@ from mlplatform.ir.dump import dump, to_json
 from mlplatform.ir.load import loads
 from mlplatform.ir.model import Pipeline
 
+NOTE = "root/dag/tasks/make/inputs/parameters/note"
+CONTAINER = "deploymentSpec/executors/exec-make/container"
+
 
 def round_trip(pipeline: Pipeline) -> None:
     assert loads(dump(pipeline)) == pipeline
@@ -34,11 +37,11 @@ def test_the_document_comes_back(document: dict[str, Any]) -> None:
         ("root/dag/tasks/use/retryPolicy", [None, {}, {"backoffDuration": "0s"}, {"backoffFactor": 1}]),
         ("root/inputDefinitions/parameters/n/defaultValue", [None, 0, 1]),
         ("root/inputDefinitions/parameters/n/isOptional", [True, False]),
-        ("root/dag/tasks/make/inputs/parameters/note/runtimeValue/constant", [None, "", 0, [], {}, "\x85\u2028é"]),
-        ("root/dag/tasks/make/inputs/parameters/note", [{"componentInputParameter": "a"}, {"taskFinalStatus": {"producerTask": "a"}}]),
-        ("deploymentSpec/executors/exec-make/container/resources", [None, {}, {"accelerator": {}}, {"resourceCpuLimit": "1"}]),
-        ("deploymentSpec/executors/exec-make/container/lifecycle", [None, {"preCacheCheck": {}}]),
-        ("deploymentSpec/executors/exec-make/container/env", [[], [{"name": "A", "value": ""}]]),
+        (f"{NOTE}/runtimeValue/constant", [None, "", 0, [], {}, "\x85\u2028é"]),
+        (NOTE, [{"componentInputParameter": "a"}, {"taskFinalStatus": {"producerTask": "a"}}]),
+        (f"{CONTAINER}/resources", [None, {}, {"accelerator": {}}, {"resourceCpuLimit": "1"}]),
+        (f"{CONTAINER}/lifecycle", [None, {"preCacheCheck": {}}]),
+        (f"{CONTAINER}/env", [[], [{"name": "A", "value": ""}]]),
         ("root/dag/outputs/parameters/result", [
             {"valueFromParameter": {"producerSubtask": "a", "outputParameterKey": "b"}},
             {"valueFromOneof": {"parameterSelectors": [{"producerSubtask": "a", "outputParameterKey": "b"}]}},

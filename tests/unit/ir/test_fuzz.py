@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ PLATFORM: dict[str, Any] = {
         },
     }
 }
-QUICK = settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = int(os.environ.get("MLPLATFORM_FUZZ_EXAMPLES", "400"))
+QUICK = settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 
 WORDS = sorted(
     {key for text in [json.dumps(BASE)] for key in text.replace('"', " ").split() if key.isidentifier()}
@@ -77,11 +79,10 @@ def outcome(text: str | bytes) -> str:
     try:
         pipeline = loads(text)
     except InvalidPipeline as error:
-        assert error.findings
-        assert all(finding.message for finding in error.findings)
+        well_formed = bool(error.findings) and all(finding.message for finding in error.findings)
         json.dumps(error.to_json()).encode()
         str(error).encode("utf-8", "backslashreplace")
-        return "refused"
+        return "refused" if well_formed else "refused without saying why"
     findings = validate(pipeline, lambda text: None if text.isascii() else "not ASCII")
     check_arguments(pipeline, {"n": 1, "m": None})
     assert loads(dump(pipeline)) == pipeline
@@ -128,12 +129,11 @@ PLACES = [place for place in places(WHOLE) if place]
 
 def mutate(document: dict[str, Any], place: tuple[Any, ...], action: int, value: Any) -> None:
     parent: Any = document
-    for step in place[:-1]:
-        if not isinstance(parent, (dict, list)) or (isinstance(parent, dict) and step not in parent):
-            return
-        if isinstance(parent, list) and step >= len(parent):
-            return
-        parent = parent[step]
+    try:
+        for step in place[:-1]:
+            parent = parent[step]
+    except (LookupError, TypeError):
+        return  # an earlier change took it away
     last = place[-1]
     if isinstance(parent, dict):
         if action == 0:
@@ -144,7 +144,7 @@ def mutate(document: dict[str, Any], place: tuple[Any, ...], action: int, value:
             parent[str(value)[:50]] = parent.pop(last)
         else:
             parent[str(value)[:50]] = value
-    elif isinstance(parent, list) and last < len(parent):
+    elif isinstance(parent, list) and isinstance(last, int) and last < len(parent):
         if action == 0:
             del parent[last]
         else:

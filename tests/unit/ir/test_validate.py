@@ -131,7 +131,9 @@ MISTAKES: list[tuple[Callable[[Document], None], list[tuple[str, str]]]] = [
     (put(f"{T}/loop/inputs", {"parameters": {"surplus": {"runtimeValue": {"constant": 1}}}}), [
         (f"{ROOT}.loop.inputs.parameters.surplus", "unknown-name")
     ]),
-    (put(f"{T}/use/inputs/artifacts/surplus", {"taskOutputArtifact": {"producerTask": "make", "outputArtifactKey": "data"}}), [
+    (put(f"{T}/use/inputs/artifacts/surplus", {
+        "taskOutputArtifact": {"producerTask": "make", "outputArtifactKey": "data"}
+    }), [
         (f"{ROOT}.use.inputs.artifacts.surplus", "unknown-name")
     ]),
     # types
@@ -172,8 +174,12 @@ MISTAKES: list[tuple[Callable[[Document], None], list[tuple[str, str]]]] = [
         (f"{ROOT}.loop.parameterIterator.itemInput", "unknown-name"),
         (f"{ROOT}.loop.inputs.parameters", "missing"),
     ]),
-    (put(f"{T}/loop/parameterIterator/items", {"raw": "{}"}), [(f"{ROOT}.loop.parameterIterator.items.raw", "wrong-type")]),
-    (put(f"{T}/loop/parameterIterator/items", {"raw": "[1,"}), [(f"{ROOT}.loop.parameterIterator.items.raw", "wrong-type")]),
+    (put(f"{T}/loop/parameterIterator/items", {"raw": "{}"}), [
+        (f"{ROOT}.loop.parameterIterator.items.raw", "wrong-type")
+    ]),
+    (put(f"{T}/loop/parameterIterator/items", {"raw": "[1,"}), [
+        (f"{ROOT}.loop.parameterIterator.items.raw", "wrong-type")
+    ]),
     (put(f"{T}/loop/parameterIterator/items", {}), [(f"{ROOT}.loop.parameterIterator.items.raw", "missing")]),
     (put(f"{T}/loop/parameterIterator/items", {"inputParameter": "x"}), [
         (f"{ROOT}.loop.parameterIterator.items.inputParameter", "unknown-name")
@@ -205,10 +211,14 @@ MISTAKES: list[tuple[Callable[[Document], None], list[tuple[str, str]]]] = [
     ]}}), [
         ("root.dag.outputs.parameters.result.valueFromOneof.parameterSelectors[0].outputParameterKey", "unknown-name")
     ]),
-    (put("root/dag/outputs/parameters/result", {"valueFromOneof": {}}), [("root.dag.outputs.parameters.result", "missing")]),
+    (put("root/dag/outputs/parameters/result", {"valueFromOneof": {}}), [
+        ("root.dag.outputs.parameters.result", "missing")
+    ]),
     (remove("root/dag/outputs"), [("root.dag.outputs.parameters", "missing")]),
     (remove("root/outputDefinitions"), [("root.dag.outputs.parameters.result", "unknown-name")]),
-    (put("root/dag/outputs/artifacts", {"d": {"artifactSelectors": [{"producerSubtask": "make", "outputArtifactKey": "x"}]}}), [
+    (put("root/dag/outputs/artifacts", {
+        "d": {"artifactSelectors": [{"producerSubtask": "make", "outputArtifactKey": "x"}]}
+    }), [
         ("root.dag.outputs.artifacts.d", "unknown-name"),
         ("root.dag.outputs.artifacts.d.artifactSelectors[0].outputArtifactKey", "unknown-name"),
     ]),

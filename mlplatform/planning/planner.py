@@ -405,7 +405,7 @@ class Planner:
 
     def _finish(self, root: Node, state: TaskState, error: TaskError | None) -> None:
         self._finished = True
-        if self._cancelling:
+        if self._cancelling or self._view.cancel_requested:
             error = TaskError("RUN_CANCELLED", "the run was cancelled")
             self._actions.append(FinishRun(RunState.CANCELLED, error=error))
         elif state is TaskState.SUCCEEDED:

@@ -15,6 +15,7 @@ from mlplatform.core.ids import slug
 from mlplatform.core.model import Artifact, ArtifactValue, TaskKey, TaskRecord, Values
 from mlplatform.core.values import child
 from mlplatform.engine.caching import Hit, Miss
+from mlplatform.engine.env_kfp import NEWEST_KNOWN, version_key
 from mlplatform.engine.importer import Import
 from mlplatform.engine.ports import Interpreter, Launch
 from mlplatform.engine.submission import Setup, read_setup
@@ -198,7 +199,7 @@ class Preparer:
         spec = self._spec(job, rendered, plan, spec_outputs, scratch, context, locations, inputs)
         spec["cpus"] = rendered.resources.cpu
         if python is not None:
-            launch, code, extra = await self._python(job, python, base, spec)
+            launch, code, extra = await self._python(job, python, rendered.command[-1], base, spec)
         else:
             launch, code, extra = await self._command(job, rendered, base, spec, setup)
         parts = make_parts(
@@ -234,20 +235,22 @@ class Preparer:
         )
 
     async def _python(
-        self, job: _Task, python: PythonComponent, base: Interpreter, spec: dict[str, Any]
+        self, job: _Task, python: PythonComponent, source: str, base: Interpreter, spec: dict[str, Any]
     ) -> tuple[Launch, Any, dict[str, str]]:
         core = self._core
         environments = core.ports.environments
-        interpreter = await environments.interpreter(base, python.packages, {"pip_options": python.pip_options})
-        kfp_path = await environments.kfp_runtime(interpreter, python.kfp_version)
+        options = {"pip_options": pip_words(python.pip_options), "env": job.driver.env}
+        interpreter = await environments.interpreter(base, python.packages, options)
+        kfp = runtime_version(python.kfp_version)
+        kfp_path = await environments.kfp_runtime(interpreter, kfp)
         spec["kind"] = "python"
         spec["python"] = {
-            "source": python.source,
+            "source": source,
             "function": python.function,
             "kfp_path": kfp_path or None,
             "filename": f"{slug(python.function, 40)}.py",
         }
-        code = {"function": python.function, "source": normalised_source(python.source), "kfp": python.kfp_version}
+        code = {"function": python.function, "source": normalised_source(source), "kfp": kfp}
         launch = self._launch(job, "python", spec, interpreter=interpreter)
         return launch, code, {"python": interpreter.version, "packages": interpreter.digest}
 
@@ -431,6 +434,25 @@ class Preparer:
         """Bring remote inputs here before the task starts."""
         for uri, path in prepared.downloads.items():
             await self._core.on_files(self._core.artifacts.fetch, uri, path)
+
+
+def runtime_version(named: str) -> str:
+    """The kfp runtime for a component: the one it names, but none older than the one everything is tested with.
+
+    A newer runtime runs every older component, while documents made from kfp's main branch name releases that lack what
+    they use. One runtime for all of a machine's tasks also means one warm interpreter.
+    """
+    return named if version_key(named) > version_key(NEWEST_KNOWN) else NEWEST_KNOWN
+
+
+def pip_words(options: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """A component's index settings as pip's command line has them: the first index replaces the default one."""
+    words: list[str] = []
+    for position, url in enumerate(options.get("index_urls", ())):
+        words += ["--extra-index-url" if position else "--index-url", url]
+    for host in options.get("trusted_hosts", ()):
+        words += ["--trusted-host", host]
+    return tuple(words)
 
 
 def _list_outputs(component: Component) -> frozenset[str]:

@@ -44,20 +44,24 @@ def compose(home: Home) -> Composition:
     from mlplatform.engine.machine import Machine
     from mlplatform.engine.manager import Manager
     from mlplatform.engine.prepare import Preparer
+    from mlplatform.engine.submission import read_private
+    from mlplatform.planning.admission import Capacity
     from mlplatform.store import open_store
-    from mlplatform.tracking.client import MlflowTracker
+    from mlplatform.tracking.client import MlflowTracker, TrackingOptions
 
+    machine = Machine.read()
     processes = ProcessExecutor()
+    tracking = TrackingOptions(python=sys.executable, environment_of=lambda run_id: read_private(home.private(run_id)))
     ports = Ports(
         store=open_store(store_target(home)),
         artifacts=Artifacts(),
-        tracker=MlflowTracker(home.mlflow),
+        tracker=MlflowTracker(home.mlflow, tracking),
         environments=CachedEnvironments(cache_folder()),
         executors={"python": processes, "command": processes},
     )
     core = Core(home, ports, SystemClock())
     core.cache = ResultCache(ports.store, ports.artifacts, core.kept)
-    core.admission = Admission(Machine.read())
+    core.admission = Admission(Capacity(machine.cores, machine.memory, machine.gpu_ids))
     core.prepare = Preparer(core)
     core.attempts = Attempts(core)
     return Composition(core, Manager(core))

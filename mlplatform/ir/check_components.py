@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from mlplatform.core.values import type_name
 from mlplatform.ir import graph, paths
 from mlplatform.ir.compatible import value_mismatch
 from mlplatform.ir.findings import Findings
 from mlplatform.ir.model import Component, Pipeline
+
+_PASSTHROUGHS: Final = (
+    "NONE",
+    "RESOURCES",
+    "ENV",
+    "KUBERNETES_AFFINITY",
+    "KUBERNETES_TOLERATIONS",
+    "KUBERNETES_NODE_SELECTOR",
+    "KUBERNETES_VOLUMES",
+)
 
 
 def each_component(pipeline: Pipeline) -> Iterator[tuple[str, Component]]:
@@ -26,6 +37,7 @@ def check_components(pipeline: Pipeline, found: Findings) -> None:
         if component.single_platform_specs:
             hint = "put it into the platforms document"
             found.add(f"{path}.singlePlatformSpecs", "this cannot be carried out here", "unsupported", hint)
+        _check_passthroughs(path, component, found)
     for cycle in graph.cycles(graph.component_graph(pipeline)):
         names = [name or "root" for name in cycle]
         message = f"components that contain themselves: {graph.describe_cycle(names)}"
@@ -62,6 +74,18 @@ def _check_implementation(pipeline: Pipeline, path: str, component: Component, f
         found.add(path, "has neither a dag nor an executorLabel, so there is nothing to run", "missing")
     elif label not in pipeline.executors and not _is_unsupported(pipeline, label):
         found.unknown(f"{path}.executorLabel", "executor", label, pipeline.executors, " in deploymentSpec.executors")
+
+
+def _check_passthroughs(path: str, component: Component, found: Findings) -> None:
+    for index, item in enumerate(component.task_config_passthroughs):
+        at = f"{path}.taskConfigPassthroughs[{index}]"
+        apply = item.get("applyToTask", item.get("apply_to_task"))
+        if item.get("field", "NONE") not in _PASSTHROUGHS:
+            found.unknown(f"{at}.field", "field of a task configuration", str(item.get("field")), _PASSTHROUGHS)
+        if apply is not None and not isinstance(apply, bool):
+            found.add(f"{at}.applyToTask", "expected true or false", "wrong-type")
+        for name in item.keys() - {"field", "applyToTask", "apply_to_task"}:
+            found.add(paths.child(at, name), "this field is not known", "unknown-field")
 
 
 def _is_unsupported(pipeline: Pipeline, label: str) -> bool:

@@ -95,6 +95,13 @@ MISTAKES: list[tuple[Callable[[Document], None], list[tuple[str, str]]]] = [
     (put("components/comp-use/singlePlatformSpecs", [{"platform": "x"}]), [
         ("components.comp-use.singlePlatformSpecs", "unsupported")
     ]),
+    (put("components/comp-use/taskConfigPassthroughs", [
+        {"field": "ENV", "applyToTask": True}, {"field": "EVN", "applyToTask": "yes", "bogus": 1}, {}
+    ]), [
+        ("components.comp-use.taskConfigPassthroughs[1].field", "unknown-name"),
+        ("components.comp-use.taskConfigPassthroughs[1].applyToTask", "wrong-type"),
+        ("components.comp-use.taskConfigPassthroughs[1].bogus", "unknown-field"),
+    ]),
     (remove("root/dag"), [("root.dag", "missing")]),
     (put("components/comp-loop/dag", {}), [
         ("components.comp-loop.dag", "missing"),

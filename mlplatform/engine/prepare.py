@@ -191,15 +191,17 @@ class Preparer:
         locations, spec_outputs, local = self._locations(job)
         context = self._context(job, job.directory)
         inputs, downloads = self._local_inputs(job)
-        rendered = render_container(executor, inputs, job.component, locations, context)
-        plan = core.platform.resolve(job.driver, start, setup)
         python = recognise(executor)
+        # The source of a function is code, not a template: text in it that looks like a placeholder stays text.
+        template = executor if python is None else replace(executor, command=(), args=())
+        rendered = render_container(template, inputs, job.component, locations, context)
+        plan = core.platform.resolve(job.driver, start, setup)
         base = self._base(run.context)
         scratch = self._scratch(job)
         spec = self._spec(job, rendered, plan, spec_outputs, scratch, context, locations, inputs)
         spec["cpus"] = rendered.resources.cpu
         if python is not None:
-            launch, code, extra = await self._python(job, python, rendered.command[-1], base, spec)
+            launch, code, extra = await self._python(job, python, base, spec)
         else:
             launch, code, extra = await self._command(job, rendered, base, spec, setup)
         parts = make_parts(
@@ -235,7 +237,7 @@ class Preparer:
         )
 
     async def _python(
-        self, job: _Task, python: PythonComponent, source: str, base: Interpreter, spec: dict[str, Any]
+        self, job: _Task, python: PythonComponent, base: Interpreter, spec: dict[str, Any]
     ) -> tuple[Launch, Any, dict[str, str]]:
         core = self._core
         environments = core.ports.environments
@@ -245,12 +247,12 @@ class Preparer:
         kfp_path = await environments.kfp_runtime(interpreter, kfp)
         spec["kind"] = "python"
         spec["python"] = {
-            "source": source,
+            "source": python.source,
             "function": python.function,
             "kfp_path": kfp_path or None,
             "filename": f"{slug(python.function, 40)}.py",
         }
-        code = {"function": python.function, "source": normalised_source(source), "kfp": kfp}
+        code = {"function": python.function, "source": normalised_source(python.source), "kfp": kfp}
         launch = self._launch(job, "python", spec, interpreter=interpreter)
         return launch, code, {"python": interpreter.version, "packages": interpreter.digest}
 

@@ -79,7 +79,7 @@ def run_uv(uv: Path, *arguments: str, offline: bool) -> None:
     env.setdefault("UV_HTTP_TIMEOUT", "180")
     done = subprocess.run(command, env=env, cwd=str(ROOT), check=False)
     if done.returncode:
-        words = " ".join(arguments[:2])
+        words = " ".join(word for word in arguments[:2] if not word.startswith("-"))
         raise bootstrap.BootstrapError(
             f"uv {words} ended with exit status {done.returncode}; its own words are above.",
             "No network? Packages that are cached already install with: make OFFLINE=1 ..."
@@ -107,9 +107,10 @@ def make(kind: str, into: Path, offline: bool) -> None:
     """Bring the environment ``into`` up to date. Raises BootstrapError."""
     python = choose_python()
     stamp, digest = into / STAMP, wanted(kind, python)
-    if stamp.is_file() and stamp.read_text() == digest:
+    made = stamp.read_text().splitlines() if stamp.is_file() else []
+    if made == [digest, python]:
         return
-    if python_of(into).exists() and not stamp.exists():
+    if python_of(into).exists() and not made:
         say(f"Using {into} as it is: it was not made by make (remove it to have it rebuilt).")
         return
     uv = prepare_uv(offline)
@@ -117,9 +118,11 @@ def make(kind: str, into: Path, offline: bool) -> None:
     if not offline:
         source = f"what is not cached yet is downloaded: {DOWNLOADS[kind].format(**MEGABYTES)}"
     say(f"Making {into} with {python}; {source}.")
-    if not python_of(into).exists() or not stamp.exists():
-        run_uv(uv, "venv", "--quiet", "--no-project", "--python", python, str(into), offline=offline)
-    stamp.write_text("unfinished")  # an interrupted one is finished next time
+    if made and made[1:] != [python]:
+        shutil.rmtree(into, ignore_errors=True)  # ours, for another interpreter
+    into.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(f"unfinished\n{python}\n")  # first of all: an interrupted one is ours, and is finished next time
+    run_uv(uv, "venv", "--quiet", "--no-project", "--allow-existing", "--python", python, str(into), offline=offline)
     target = ["--quiet", "--python", str(python_of(into))]
     build = ["--build-constraints", str(LOCK)]
     if kind == "dev":
@@ -128,7 +131,7 @@ def make(kind: str, into: Path, offline: bool) -> None:
     else:
         constraints = ["--constraints", str(LOCK)]
         run_uv(uv, "pip", "install", *target, *build, *constraints, "--editable", str(ROOT), offline=offline)
-    stamp.write_text(digest)
+    stamp.write_text(f"{digest}\n{python}\n")
 
 
 def main() -> int:

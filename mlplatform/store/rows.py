@@ -1,0 +1,275 @@
+"""Records as rows and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from mlplatform.core.model import Artifact, ArtifactValue, AttemptRecord, CacheEntry, RunRecord, TaskKey, TaskRecord
+from mlplatform.core.records import ArtifactLink, Event
+from mlplatform.core.states import RunState, TaskState
+from mlplatform.store import codec
+from mlplatform.store.codec import from_text, to_text
+from mlplatform.store.database import Row
+
+
+def insert(table: str, columns: tuple[str, ...], conflict: str = "", *, keep: tuple[str, ...] = ()) -> str:
+    """``INSERT`` with one placeholder a column; with ``conflict`` columns, everything but those and ``keep`` is
+    replaced in the row that is there."""
+    sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - our own names
+    if not conflict:
+        return sql
+    fixed = {*conflict.split(", "), *keep}
+    changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in fixed)
+    return f"{sql} ON CONFLICT ({conflict}) DO UPDATE SET {changes}"
+
+
+def _columns(names: str) -> tuple[str, ...]:
+    return tuple(names.split())
+
+
+# ------------------------------------------------------------------ runs
+RUN: Final = _columns(
+    "run_id state name pipeline experiment spec_digest priority created_at started_at finished_at "
+    "cancel_requested_at mlflow_run_id mlflow_experiment_id note tags error outputs parameters artifacts "
+    "context"
+)
+#: What ``apply`` leaves alone: people change these while the engine drives the run.
+RUN_ANNOTATIONS: Final = ("note", "tags")
+INSERT_RUN: Final = insert("mlp_runs", RUN)
+
+
+def update_run(*, annotations: bool) -> str:
+    """``UPDATE`` of one run; its parameters are :func:`run_update_row`'s."""
+    columns = [name for name in RUN[1:] if annotations or name not in RUN_ANNOTATIONS]
+    return f"UPDATE mlp_runs SET {', '.join(f'{name} = ?' for name in columns)} WHERE run_id = ?"  # noqa: S608
+
+
+def run_update_row(run: RunRecord, *, annotations: bool) -> list[Any]:
+    values = dict(zip(RUN, run_row(run), strict=True))
+    return [values[name] for name in RUN[1:] if annotations or name not in RUN_ANNOTATIONS] + [values["run_id"]]
+
+
+def run_row(run: RunRecord) -> Row:
+    return (
+        to_text(run.run_id),
+        str(run.state),
+        to_text(run.name),
+        to_text(run.pipeline),
+        to_text(run.experiment),
+        to_text(run.spec_digest),
+        run.priority,
+        run.created_at,
+        run.started_at,
+        run.finished_at,
+        run.cancel_requested_at,
+        to_text(run.mlflow_run_id),
+        to_text(run.mlflow_experiment_id),
+        to_text(run.note),
+        codec.mapping_to_json(run.tags),
+        codec.error_to_json(run.error),
+        codec.values_to_json(run.outputs),
+        codec.mapping_to_json(run.parameters),
+        codec.artifacts_to_json(run.artifacts),
+        codec.mapping_to_json(run.context),
+    )
+
+
+def run_from(row: Row) -> RunRecord:
+    return RunRecord(
+        run_id=from_text(row[0]),
+        state=RunState(row[1]),
+        name=from_text(row[2]),
+        pipeline=from_text(row[3]),
+        experiment=from_text(row[4]),
+        spec_digest=from_text(row[5]),
+        priority=row[6],
+        created_at=row[7],
+        started_at=row[8],
+        finished_at=row[9],
+        cancel_requested_at=row[10],
+        mlflow_run_id=from_text(row[11]),
+        mlflow_experiment_id=from_text(row[12]),
+        note=from_text(row[13]),
+        tags=codec.mapping_from_json(row[14]),
+        error=codec.error_from_json(row[15]),
+        outputs=codec.values_from_json(row[16]),
+        parameters=codec.mapping_from_json(row[17]),
+        artifacts=codec.artifacts_from_json(row[18]),
+        context=codec.mapping_from_json(row[19]),
+    )
+
+
+# ------------------------------------------------------------------ tasks
+TASK: Final = _columns(
+    "run_id path iteration state component is_group attempt failures created_at started_at finished_at "
+    "retry_at cache_key cached_from cache_note mlflow_run_id waiting_for error inputs outputs"
+)
+PUT_TASK: Final = insert("mlp_tasks", TASK, "run_id, path, iteration")
+
+
+def task_row(run_id: str, task: TaskRecord) -> Row:
+    return (
+        run_id,
+        *codec.path_to_text(task.key),
+        str(task.state),
+        to_text(task.component),
+        int(task.is_group),
+        task.attempt,
+        task.failures,
+        task.created_at,
+        task.started_at,
+        task.finished_at,
+        task.retry_at,
+        to_text(task.cache_key),
+        to_text(task.cached_from),
+        to_text(task.cache_note),
+        to_text(task.mlflow_run_id),
+        to_text(task.waiting_for),
+        codec.error_to_json(task.error),
+        codec.values_to_json(task.inputs),
+        codec.values_to_json(task.outputs),
+    )
+
+
+def task_from(row: Row) -> TaskRecord:
+    return TaskRecord(
+        key=codec.path_from_text(row[1], row[2]),
+        state=TaskState(row[3]),
+        component=from_text(row[4]),
+        is_group=bool(row[5]),
+        attempt=row[6],
+        failures=row[7],
+        created_at=row[8],
+        started_at=row[9],
+        finished_at=row[10],
+        retry_at=row[11],
+        cache_key=from_text(row[12]),
+        cached_from=from_text(row[13]),
+        cache_note=from_text(row[14]),
+        mlflow_run_id=from_text(row[15]),
+        waiting_for=from_text(row[16]),
+        error=codec.error_from_json(row[17]),
+        inputs=codec.values_from_json(row[18]),
+        outputs=codec.values_from_json(row[19]),
+    )
+
+
+# ------------------------------------------------------------------ attempts
+ATTEMPT: Final = _columns(
+    "run_id path iteration attempt state directory pid pid_start boot started_at finished_at exit_code error"
+)
+PUT_ATTEMPT: Final = insert("mlp_attempts", ATTEMPT, "run_id, path, iteration, attempt")
+
+
+def attempt_row(run_id: str, attempt: AttemptRecord) -> Row:
+    return (
+        run_id,
+        *codec.path_to_text(attempt.key),
+        attempt.attempt,
+        str(attempt.state),
+        to_text(attempt.directory),
+        attempt.pid,
+        to_text(attempt.pid_start),
+        to_text(attempt.boot),
+        attempt.started_at,
+        attempt.finished_at,
+        attempt.exit_code,
+        codec.error_to_json(attempt.error),
+    )
+
+
+def attempt_from(row: Row) -> AttemptRecord:
+    return AttemptRecord(
+        key=codec.path_from_text(row[1], row[2]),
+        attempt=row[3],
+        state=TaskState(row[4]),
+        directory=from_text(row[5]),
+        pid=row[6],
+        pid_start=from_text(row[7]),
+        boot=from_text(row[8]),
+        started_at=row[9],
+        finished_at=row[10],
+        exit_code=row[11],
+        error=codec.error_from_json(row[12]),
+    )
+
+
+# ------------------------------------------------------------------ events
+EVENT: Final = ("run_id", "at", "kind", "body")
+INSERT_EVENT: Final = insert("mlp_events", EVENT)
+
+
+def event_from(row: Row) -> Event:
+    return Event(row[0], from_text(row[1]), row[2], from_text(row[3]), codec.from_json(row[4]))
+
+
+# ------------------------------------------------------------------ cache
+CACHE: Final = _columns("cache_key identity run_id path iteration created_at trace outputs parts written")
+PUT_CACHE: Final = insert("mlp_cache", CACHE, "run_id, path, iteration, cache_key")
+
+
+def cache_row(entry: CacheEntry, trace_digest: str) -> Row:
+    return (
+        to_text(entry.key),
+        to_text(entry.identity),
+        to_text(entry.run_id),
+        *codec.path_to_text(entry.task),
+        entry.created_at,
+        trace_digest,
+        codec.values_to_json(entry.outputs),
+        codec.mapping_to_json(entry.parts),
+        codec.to_json(entry.written) if entry.written else "",
+    )
+
+
+def cache_from(row: Row, trace: bytes | None) -> CacheEntry:
+    return CacheEntry(
+        key=from_text(row[0]),
+        identity=from_text(row[1]),
+        run_id=from_text(row[2]),
+        task=codec.path_from_text(row[3], row[4]),
+        created_at=row[5],
+        trace=tuple(codec.from_json(codec.unpack(trace).decode("ascii"))) if trace else (),
+        outputs=codec.values_from_json(row[7]),
+        parts=codec.mapping_from_json(row[8]),
+        written=tuple(codec.from_json(row[9])) if row[9] else (),
+    )
+
+
+# ------------------------------------------------------------------ lineage
+LINK: Final = _columns("run_id path iteration role name position uri digest type size")
+PUT_LINK: Final = insert("mlp_artifacts", LINK, "run_id, path, iteration, role, name, position")
+
+
+def link_rows(run_id: str, key: TaskKey | None, role: str, artifacts: Mapping[str, ArtifactValue]) -> Iterator[Row]:
+    """One row an artifact; the run's own have an empty path."""
+    place = ("", "") if key is None else codec.path_to_text(key)
+    for name, value in artifacts.items():
+        items = (value,) if isinstance(value, Artifact) else value
+        for position, item in enumerate(items):
+            yield (
+                run_id,
+                *place,
+                role,
+                to_text(name),
+                position,
+                to_text(item.uri),
+                to_text(item.digest),
+                to_text(item.type),
+                item.size,
+            )
+
+
+def link_from(row: Row) -> ArtifactLink:
+    return ArtifactLink(
+        run_id=from_text(row[0]),
+        task=codec.path_from_text(row[1], row[2]) if row[1] else None,
+        role=row[3],
+        name=from_text(row[4]),
+        position=row[5],
+        uri=from_text(row[6]),
+        digest=from_text(row[7]),
+        type=from_text(row[8]),
+        size=row[9],
+    )

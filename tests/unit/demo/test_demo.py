@@ -69,7 +69,7 @@ def test_downloads_are_said_beforehand_unless_there_are_none() -> None:
 
 
 def test_the_data_are_what_the_note_says() -> None:
-    rows = gzip.open(demo.parameters()["digits_uri"], "rt").read().split()
+    rows = gzip.decompress(Path(demo.parameters()["digits_uri"]).read_bytes()).decode().split()
     assert len(rows) == 1797
     values = [[float(value) for value in row.split(",")] for row in rows]
     assert {len(row) for row in values} == {65}

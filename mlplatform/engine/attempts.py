@@ -15,7 +15,6 @@ from mlplatform.core.errors import ArtifactError, MlPlatformError
 from mlplatform.core.model import Artifact, ArtifactValue, CacheEntry, TaskError, TaskKey, Values
 from mlplatform.core.states import TaskState
 from mlplatform.engine import faults
-from mlplatform.engine.importer import run_importer
 from mlplatform.engine.ports import Exit, Running
 from mlplatform.engine.prepare import Prepared
 from mlplatform.engine.result import Outcome, outcome
@@ -56,15 +55,18 @@ class Attempts:
         driver.report(ended)
 
     async def _execute(self, driver: RunDriver, prepared: Prepared) -> Ended:
-        if prepared.importer is not None:
-            values = await self._core.on_files(run_importer, self._core.artifacts, prepared.importer)
+        if prepared.work is not None:
+            values = await self._core.on_files(prepared.work)
             return Ended(self._fact(driver, prepared, TaskState.SUCCEEDED, values))
         launch = prepared.launch
         if launch is None:
-            raise AssertionError("an attempt is an importer or has a launch")
+            raise AssertionError("an attempt has work or a launch")
         launch.directory.mkdir(parents=True, exist_ok=True)
         Path(launch.spec["scratch"]).mkdir(parents=True, exist_ok=True, mode=0o700)
         await self._core.prepare.fetch_inputs(prepared)
+        if prepared.notes:
+            lines = "".join(f"mlplatform: note: {note}\n" for note in prepared.notes)
+            (launch.directory / "task.log").write_text(lines, encoding="utf-8")
         write_spec(launch.directory / "spec.json", prepared.full_spec())
         faults.point("spec-written")
         handle = await self._core.ports.executors[launch.kind].start(launch)

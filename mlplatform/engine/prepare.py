@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplatform.core.errors import ArtifactError, EnvironmentFailed, PlanningError
 from mlplatform.core.ids import slug
-from mlplatform.core.model import Artifact, ArtifactValue, TaskKey, TaskRecord, Values
+from mlplatform.core.model import NO_VALUES, Artifact, ArtifactValue, TaskKey, TaskRecord, Values
 from mlplatform.core.values import child
 from mlplatform.engine.caching import Hit, Miss
 from mlplatform.engine.env_kfp import NEWEST_KNOWN, version_key
-from mlplatform.engine.importer import Import
+from mlplatform.engine.importer import Import, run_importer
+from mlplatform.engine.platform import is_volume_task
+from mlplatform.engine.platform_plan import PlatformPlan
 from mlplatform.engine.ports import Interpreter, Launch
 from mlplatform.engine.submission import Setup, read_setup
 from mlplatform.ir.model import Component, ContainerExecutor, ImporterExecutor
@@ -34,7 +36,6 @@ from mlplatform.planning.templates import RunContext
 
 if TYPE_CHECKING:
     from mlplatform.engine.core import Core
-    from mlplatform.engine.platform import PlatformPlan
     from mlplatform.engine.run import RunDriver
 
 
@@ -44,7 +45,10 @@ NO_CONTENT = "none"
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One attempt, resolved. ``secret_env`` is merged into the spec only when it is written."""
+    """One attempt, resolved: a process to launch, or ``work`` to be done by the service itself (importers, volumes).
+
+    ``secret_env`` and the mounts are merged into the spec only when it is written. ``notes``: what of the task's wishes
+    has no effect here; they begin its log."""
 
     run_id: str
     key: TaskKey
@@ -52,7 +56,7 @@ class Prepared:
     directory: Path
     identity: str = ""
     launch: Launch | None = None
-    importer: Import | None = None
+    work: Callable[[], Values] | None = None
     parts: Parts | Uncacheable | None = None
     cache_enabled: bool = False
     why: str = ""
@@ -60,6 +64,8 @@ class Prepared:
     local_outputs: Mapping[str, Path] = field(default_factory=dict[str, Path])
     downloads: Mapping[str, Path] = field(default_factory=dict[str, Path])
     secret_env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    mounts: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    notes: tuple[str, ...] = ()
     cpu: float = 0.0
     memory: float = 0.0
     gpus: int = 0
@@ -78,9 +84,10 @@ class Prepared:
     def full_spec(self) -> dict[str, Any]:
         """The launcher's spec with secret variables in place."""
         if self.launch is None:
-            raise AssertionError("an importer has no spec")
+            raise AssertionError("work of the service itself has no spec")
         spec = dict(self.launch.spec)
         spec["env"] = {**spec["env"], **self.secret_env}
+        spec["mounts"] = [dict(mount) for mount in self.mounts]
         spec["gpus"] = None if self.gpu_ids is None else list(self.gpu_ids)
         return spec
 
@@ -119,6 +126,11 @@ class Preparer:
         """Where a run's artifacts are."""
         return self._core.home.artifacts / run_id
 
+    def workspace(self, driver: RunDriver) -> str:
+        """The folder all tasks of a run share, if its pipeline asks for one."""
+        platform = self._core.platform
+        return str(platform.workspace(driver.run.run_id)) if platform.has_workspace(driver.pipeline) else ""
+
     def directory(self, run_id: str, key: TaskKey, attempt: int) -> Path:
         """The folder of an attempt: spec, claim, log, result. Names are short whatever the task is called."""
         return self._core.home.run(run_id) / _folder_name(key) / str(attempt)
@@ -148,6 +160,8 @@ class Preparer:
         )
         if isinstance(executor, ImporterExecutor):
             return self._importer(job, executor), Miss("importers always run")
+        if is_volume_task(executor):
+            return self._volume(job), Miss("volumes are made and removed each time")
         start = replace(start, inputs=await self._digested_inputs(start.inputs))
         prepared = await self._container(replace(job, start=start), executor)
         return await self._ask_cache(driver, prepared, start)
@@ -172,15 +186,28 @@ class Preparer:
     def _importer(self, job: _Task, executor: ImporterExecutor) -> Prepared:
         found = render_importer(executor, job.start.inputs, self._context(job, job.directory))
         outputs = list(job.component.outputs.artifacts)
+        task = self._without_process(job)
         if len(outputs) != 1:
             raise PlanningError(f"importer {job.start.key} must have one output artifact, it has {len(outputs)}")
+        work = Import(found.uri, found.type, outputs[0], found.metadata, executor.reimport)
+        return replace(task, work=lambda: run_importer(self._core.artifacts, work))
+
+    def _volume(self, job: _Task) -> Prepared:
+        """CreatePVC and DeletePVC: folders of this machine."""
+
+        def work() -> Values:
+            setup = read_setup(job.driver.run.context.get("setup_path") or "")
+            return self._core.platform.volume_task(job.driver, job.start, setup) or NO_VALUES
+
+        return replace(self._without_process(job), work=work)
+
+    def _without_process(self, job: _Task) -> Prepared:
         return Prepared(
             run_id=job.driver.run.run_id,
             key=job.start.key,
             attempt=job.start.attempt,
             directory=job.directory,
             identity=job.identity,
-            importer=Import(found.uri, found.type, outputs[0], found.metadata, executor.reimport),
             priority=job.driver.run.priority,
             created_at=self._core.clock.now(),
         )
@@ -209,7 +236,7 @@ class Preparer:
             inputs=start.inputs,
             outputs={name: entry["type"] for name, entry in spec_outputs["parameters"].items()}
             | {name: entry["type"] for name, entry in spec_outputs["artifacts"].items()},
-            environment=dict(rendered.env),
+            environment={**rendered.env, **plan.key_env},
             secrets=plan.secret_names,
             user_key=start.cache_key,
             **extra,
@@ -229,6 +256,8 @@ class Preparer:
             local_outputs=local,
             downloads=downloads,
             secret_env=plan.secret_env,
+            mounts=plan.mounts,
+            notes=(*plan.notes, *rendered.resources.notes),
             cpu=rendered.resources.cpu or 0.0,
             memory=rendered.resources.memory or 0.0,
             gpus=rendered.resources.gpus,
@@ -332,8 +361,8 @@ class Preparer:
             "trace": str(directory / "trace.bin") if start.cache_enabled else None,
             "hooks": [str(tracking.hook)] if tracking.hook else [],
             "timeout": plan.deadline,
-            "secrets": sorted(set(plan.secret_env.values()) | set(plan.mask)),
-            "mounts": [dict(mount) for mount in plan.mounts],
+            "secrets": sorted(set(plan.secret_env.values()) | plan.mask),
+            "mounts": [],
             "cpus": None,
             "gpus": None,
         }
@@ -361,7 +390,7 @@ class Preparer:
             task_name=job.start.key.path[-1],
             task_id=str(job.start.key),
             created_at=run.created_at,
-            workspace=str(self._core.platform.workspace(run.run_id)),
+            workspace=self.workspace(job.driver),
         )
 
     def _locations(self, job: _Task) -> tuple[OutputLocations, dict[str, Any], dict[str, Path]]:

@@ -95,7 +95,7 @@ class RunDriver:
             cancel_requested=run.cancel_requested_at is not None,
             created_at=run.created_at,
             pipeline_root=str(core.prepare.root(run.run_id)),
-            workspace=str(core.platform.workspace(run.run_id)),
+            workspace=core.prepare.workspace(self),
         )
         self._planner = Planner(pipeline, view, Limits())
 

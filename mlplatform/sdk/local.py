@@ -43,6 +43,7 @@ def compose(home: Home) -> Composition:
     from mlplatform.engine.home import cache_folder
     from mlplatform.engine.machine import Machine
     from mlplatform.engine.manager import Manager
+    from mlplatform.engine.platform import Platform
     from mlplatform.engine.prepare import Preparer
     from mlplatform.engine.submission import read_private
     from mlplatform.planning.admission import Capacity
@@ -64,6 +65,7 @@ def compose(home: Home) -> Composition:
     core.admission = Admission(Capacity(machine.cores, machine.memory, machine.gpu_ids))
     core.prepare = Preparer(core)
     core.attempts = Attempts(core)
+    core.platform = Platform(home)
     return Composition(core, Manager(core))
 
 

@@ -44,15 +44,17 @@ class Plan:
     deadline: float | None = None
     secret_names: tuple[str, ...] = ()
     uncacheable: str = ""
-    mask: tuple[str, ...] = ()
+    mask: frozenset[str] = frozenset()
+    key_env: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class FakePlatform:
     def resolve(self, driver: object, start: object, setup: object) -> Plan:
         return Plan()
 
-    def workspace(self, run_id: str) -> str:
-        return ""
+    def has_workspace(self, pipeline: object) -> bool:
+        return False
 
 
 @dataclass

@@ -27,7 +27,7 @@ demo:  ## train models on real data in a pipeline, tracked in MLflow
 
 test:  ## the whole test suite
 	@$(ready) dev --into $(VENV)
-	@PATH="$(abspath $(bin)):$$PATH" $(bin)/python -m pytest $(ARGS)
+	@eval "$$(.ci/podman 2>/dev/null)"; PATH="$(abspath $(bin)):$$PATH" $(bin)/python -m pytest $(ARGS)
 
 check:  ## style, types, import contracts, generated documents; under a minute
 	@$(ready) dev --into $(VENV)

@@ -119,6 +119,18 @@ def test_container_commands_run_on_the_users_word(home: Path) -> None:
 
 
 @pytest.mark.slow
+def test_container_commands_run_in_real_containers(home: Path, tmp_path: Path) -> None:
+    """By Podman, in an image of busybox made on this machine (.ci/podman), since no registry may be asked."""
+    image = os.environ.get("MLPLATFORM_TEST_IMAGE")
+    if not image:
+        pytest.skip('no image to run: eval "$(.ci/podman)"')
+    document = tmp_path / "iris_container.yaml"
+    document.write_text((PIPELINES / "iris_container.yaml").read_text().replace("alpine:3.20", image))
+    result = run(home, str(document.with_suffix("")), "--containers", "podman", "--no-cache")
+    assert result["outputs"] == {"Output": "setosa 1.462, versicolor 4.260, virginica 5.552"}
+
+
+@pytest.mark.slow
 def test_the_demo_runs_twice_and_reuses_everything(tmp_path: Path) -> None:
     env = {**os.environ, "MLPLATFORM_HOME": str(tmp_path / "home")}
     command = [COMMAND, "demo"]

@@ -38,7 +38,16 @@ def essentials() -> None:
     kfp_path = os.environ.get("MLPLATFORM_KFP_PATH")
     if kfp_path:
         sys.path.insert(0, kfp_path)
-    for name in ("ctypes", "inspect", "linecache", "subprocess", "random", "typing", "faulthandler"):
+    for name in (
+        "ctypes",
+        "inspect",
+        "linecache",
+        "subprocess",
+        "random",
+        "typing",
+        "faulthandler",
+        "importlib.metadata",
+    ):
         importlib.import_module(name)
     with contextlib.suppress(AttemptFailed):
         load_executor()

@@ -7,7 +7,6 @@ Where the interposer (``native/trace.c``) is loaded it sees below Python, childr
 from __future__ import annotations
 
 import ctypes
-import importlib.machinery
 import os
 import socket
 import sys
@@ -15,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
-from . import floor, variables
+from . import floor, imports, variables
 from .ignored import Ignored
 from .reads import Findings, evaluate
 from .records import read_records
@@ -34,7 +33,7 @@ class Tracer:
     def start(self) -> None:
         """Begin. Raises OSError if the trace file cannot be made."""
         open(self._path, "wb").close()
-        _watch_imports(self._library, self._ignored)
+        imports.watch(self._pause, self._ignored)
         if self._library is not None:
             skip = "\n".join(self._ignored.prefixes)
             os.environ["LD_PRELOAD"] = preload_value(library_path(), os.environ.get("LD_PRELOAD", ""))
@@ -54,6 +53,13 @@ class Tracer:
             self._library.mlp_trace_stop()
         elif self._floor is not None:
             self._floor.stop()
+
+    def _pause(self, on: bool) -> None:
+        """What this thread does meanwhile is not recorded."""
+        if self._library is not None:
+            self._library.mlp_trace_pause(1 if on else 0)
+        else:
+            floor.pause(on)
 
     def findings(self) -> dict[str, Any]:
         """``reads``, ``writes``, ``sockets``, ``env_read``, ``untraced`` of result.json."""
@@ -140,42 +146,3 @@ def library_path() -> str:
 def preload_value(library: str, already: str) -> str:
     """``LD_PRELOAD`` with the interposer in front of what the user has there."""
     return library if not already or library in already.split(":") else library + ":" + already
-
-
-# ------------------------------------------------------------------ imports
-_original: Any = None
-
-
-def _watch_imports(library: Any, ignored: Ignored) -> None:
-    """Looking for a module lists every folder on the path, which would make each new file there a change. What counts
-    instead is the module that was found, and that the folders before it did not have one of its name."""
-    global _original
-    finder = importlib.machinery.FileFinder
-    if _original is not None:
-        return
-    _original = (finder._fill_cache, finder.find_spec)  # type: ignore[attr-defined]  # pyright: ignore
-    fill, find = _original
-
-    def fill_quietly(self: Any) -> None:
-        if library is None:
-            floor.pause(True)
-        else:
-            library.mlp_trace_pause(1)
-        try:
-            fill(self)
-        finally:
-            if library is None:
-                floor.pause(False)
-            else:
-                library.mlp_trace_pause(0)
-
-    def find_and_tell(self: Any, fullname: str, target: Any = None) -> Any:
-        spec = find(self, fullname, target)
-        if spec is None and not ignored.covers(self.path):
-            place = os.path.join(self.path, fullname.rpartition(".")[2])
-            os.path.exists(place + ".py")
-            os.path.exists(os.path.join(place, "__init__.py"))
-        return spec
-
-    finder._fill_cache = fill_quietly  # type: ignore[attr-defined]  # pyright: ignore
-    finder.find_spec = find_and_tell  # type: ignore[method-assign]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Final
 
 _QUANTITY: Final = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+))((?:[eE][+-]?\d{1,3})|[KMGTPE]i|[numkMGTPE])?", re.ASCII)
@@ -30,6 +30,9 @@ _SUFFIXES: Final = {
     "Ei": Decimal(2**60),
 }
 
+#: Kubernetes keeps quantities in 63 bits; what is larger is a slip of the keyboard.
+_LARGEST: Final = Decimal(2**63)
+
 
 def parse_quantity(text: str) -> Decimal:
     """The exact number a quantity stands for.
@@ -41,12 +44,11 @@ def parse_quantity(text: str) -> Decimal:
     if match is None:
         raise ValueError(f"{text[:100]!r} is not a Kubernetes quantity such as 500m, 2, 1.5G or 1Gi")
     number, suffix = match[1], match[2] or ""
-    try:
-        if suffix[:1] in ("e", "E") and len(suffix) > 1 and suffix != "Ei":
-            return Decimal(number + suffix)
-        return Decimal(number) * _SUFFIXES.get(suffix, Decimal(1))
-    except InvalidOperation:
-        raise ValueError(f"{text!r} is too large a quantity") from None
+    exponent = suffix[:1] in ("e", "E") and len(suffix) > 1 and suffix != "Ei"
+    value = Decimal(number + suffix) if exponent else Decimal(number) * _SUFFIXES.get(suffix, Decimal(1))
+    if abs(value) > _LARGEST:
+        raise ValueError(f"{text!r} is too large for a Kubernetes quantity")
+    return value
 
 
 def cores(text: str) -> float:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from mlplatform.core.errors import InvalidInput, InvalidParameters, MlPlatformError
+from mlplatform.core.errors import InvalidInput, InvalidParameters, MlPlatformError, NotFound
 from mlplatform.core.ids import new_run_id
 from mlplatform.core.model import NO_VALUES, ArtifactValue, RunRecord, TaskError, TaskKey, TaskRecord
 from mlplatform.core.states import RunState, TaskState, transition_run
@@ -71,13 +71,15 @@ class Manager:
             InvalidPipeline, InvalidParameters: nothing was started.
         """
         core = self._core
+        if submission.run_id and await self._exists(submission.run_id):
+            return submission.run_id
         pipeline = await core.on_files(read_pipeline, submission.document)
         setup = read_setup(submission.setup_path)
         types = {name: spec.type.schema_title for name, spec in pipeline.root.inputs.artifacts.items()}
         artifacts = root_artifacts(setup, types)
         parameters = read_arguments(pipeline, submission.parameters, artifacts)
         now = core.clock.now()
-        run_id = new_run_id(now, os.urandom(6))
+        run_id = submission.run_id or new_run_id(now, os.urandom(6))
         document = submission.document.encode("utf-8", "surrogatepass")
         run = RunRecord(
             run_id=run_id,
@@ -100,6 +102,13 @@ class Manager:
         core.stored_run[run_id] = run
         self._start(RunDriver(core, run, pipeline, (), submission.env))
         return run_id
+
+    async def _exists(self, run_id: str) -> bool:
+        try:
+            await self._core.in_thread(self._core.store.get_run, run_id)
+        except NotFound:
+            return False
+        return True
 
     def _start(self, driver: RunDriver) -> None:
         run_id = driver.run.run_id

@@ -109,6 +109,15 @@ class TrackingEnvironment:
     hook: Path | None = None
 
 
+class TaskVariables(Protocol):
+    """What :class:`TrackingEnvironment` has; a tracker may bring a class of its own."""
+
+    @property
+    def env(self) -> Mapping[str, str]: ...
+    @property
+    def hook(self) -> Path | None: ...
+
+
 class Tracker(Protocol):
     """The only way to MLflow. No method blocks on MLflow and none raises because MLflow is down: each writes to a
     durable queue and returns."""
@@ -117,7 +126,7 @@ class Tracker(Protocol):
         """Queue the creation of the run's parent MLflow run; returns its stable reserved id. Idempotent."""
         ...
 
-    def task_environment(self, run: RunRecord, key: TaskKey, attempt: int) -> TrackingEnvironment: ...
+    def task_environment(self, run: RunRecord, key: TaskKey, attempt: int) -> TaskVariables: ...
     def task_finished(self, run: RunRecord, task: TaskRecord) -> str:
         """Queue metrics, models, datasets and the final state; returns the task's reserved MLflow id or ''."""
         ...

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 NO_CONTENT = "none"
 
 
+#: Shorter secrets are not masked: hiding every "on" or "user1" would garble logs and say where the secret stood.
+MASKED_FROM = 8
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """One attempt, resolved: a process to launch, or ``work`` to be done by the service itself (importers, volumes).
@@ -361,7 +365,7 @@ class Preparer:
             "trace": str(directory / "trace.bin") if start.cache_enabled else None,
             "hooks": [str(tracking.hook)] if tracking.hook else [],
             "timeout": plan.deadline,
-            "secrets": sorted(set(plan.secret_env.values()) | plan.mask),
+            "secrets": sorted(v for v in {*plan.secret_env.values(), *plan.mask} if len(v) >= MASKED_FROM),
             "mounts": [],
             "cpus": None,
             "gpus": None,

@@ -36,7 +36,10 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One request to run a document. ``env`` is the submitter's environment; it is kept only while the run lives."""
+    """One request to run a document. ``env`` is the submitter's environment; it is kept only while the run lives.
+
+    ``run_id``: chosen by the client, so that a submission whose answer was lost can be sent again; "" to be given one.
+    """
 
     document: str
     parameters: Mapping[str, Any]
@@ -51,6 +54,7 @@ class Submission:
     containers: str = ""
     priority: int = 0
     script: bool = False
+    run_id: str = ""
 
     @staticmethod
     def from_args(args: Mapping[str, Any]) -> Submission:
@@ -79,6 +83,7 @@ class Submission:
                 containers=containers,
                 priority=int(args.get("priority") or 0),
                 script=bool(args.get("script")),
+                run_id=_run_id(args.get("run_id") or ""),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"the submission is not complete: {error!r}") from None
@@ -97,6 +102,13 @@ class Submission:
             "containers": self.containers,
             "script": self.script,
         }
+
+
+def _run_id(text: str) -> str:
+    """A run id that a client chose, or "". Raises InvalidInput for anything that could not be one."""
+    if text and not (len(text) == 18 and text.isascii() and text.isalnum() and text == text.lower()):
+        raise InvalidInput(f"{text!r} is no run id")
+    return text
 
 
 def read_setup(path: str) -> Setup:

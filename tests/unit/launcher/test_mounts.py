@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import json
 import os
@@ -36,6 +37,7 @@ def in_child(place: Path, user: int | None, body: Callable[[], Any]) -> Any:
     scratch = place / "scratch"
     scratch.mkdir(exist_ok=True)
     scratch.chmod(0o777)
+    codecs.lookup("ascii")  # the child may not reach this interpreter's files any more
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:

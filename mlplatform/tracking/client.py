@@ -233,6 +233,9 @@ class MlflowTracker:
                 tags=describe.tags({**run.tags, **describe.run_end_tags(run)}),
             )
             mirror.queue_status(db, place, status, end)
+            left = "SELECT id FROM runs WHERE parent = ? AND status = 'RUNNING' AND adopted = 1"
+            for child in db.execute(left, (reserved,)).fetchall():  # logged something after its end was told
+                mirror.queue_status(db, Place(upstream, child["id"], child["id"]), status, end)
             db.execute("UPDATE runs SET outcome = ? WHERE id = ?", (outcome, reserved))
 
         self._write(write)

@@ -253,7 +253,7 @@ class Deliverer:
 
     def _outputs(self, server: Connection, op: Op) -> None:
         run = self.real_run(server, op.run)
-        there = server.call("GET", "runs/get", query={"run_id": run})["run"].get("outputs") or {}
+        there: Json = server.call("GET", "runs/get", query={"run_id": run})["run"].get("outputs") or {}
         known = {item.get("model_id") for item in items(there, "model_outputs")}
         models = [self.ids.values(item) for item in items(op.body, "models")]
         if models := [item for item in models if item.get("model_id") not in known]:

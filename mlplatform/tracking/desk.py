@@ -14,7 +14,7 @@ from mlplatform.tracking.upstream import Refused, Unavailable
 from mlplatform.tracking.wire import Answer, Request, now, passed_on, refuse
 
 #: How long a task that must read from the server waits for our own server to start and to catch up (seconds).
-READ_PATIENCE = 30.0
+READ_PATIENCE = 90.0
 
 
 class Desk:

@@ -6,10 +6,13 @@ import hashlib
 import json
 
 from mlplatform.tracking import mirror
-from mlplatform.tracking.desk import READ_PATIENCE, Desk
+from mlplatform.tracking.desk import Desk
 from mlplatform.tracking.ids import reserved_experiment_id, reserved_model_id
 from mlplatform.tracking.queue import add
 from mlplatform.tracking.wire import Answer, Request, now, reply
+
+#: How long a registration waits for the server to say its version number before it gets one of ours (seconds).
+WRITE_PATIENCE = 15.0
 
 
 class ModelsDesk(Desk):
@@ -19,7 +22,6 @@ class ModelsDesk(Desk):
         caller, body = request.caller, request.json()
         body["experiment_id"] = reserved_experiment_id(caller.experiment)
         fingerprint = hashlib.sha256(b"model" + caller.run.encode() + request.body).hexdigest()
-        source = str(body.get("source_run_id") or "")
         with self.queue.transaction() as db:
             earlier = db.execute("SELECT * FROM answers WHERE fingerprint = ?", (fingerprint,)).fetchone()
             if earlier is not None and earlier["incarnation"] != self.incarnation:
@@ -27,7 +29,7 @@ class ModelsDesk(Desk):
             else:
                 count = db.execute("SELECT count(*) FROM models WHERE run = ?", (caller.run,)).fetchone()[0]
                 model = reserved_model_id(caller.run, str(body.get("name") or ""), f"{fingerprint}:{count}")
-                self.declare(db, caller, adopt=source == caller.run)
+                self.declare(db, caller, adopt=True)
                 db.execute(
                     "INSERT INTO models (id, upstream, run, body, status, created) VALUES (?, ?, ?, ?, ?, ?)",
                     (model, caller.upstream, caller.run, json.dumps(body), "LOGGED_MODEL_PENDING", now()),
@@ -45,6 +47,7 @@ class ModelsDesk(Desk):
         if request.method == "GET":
             return reply({"model": mirror.model_json(row)})
         with self.queue.transaction() as db:
+            self.declare(db, request.caller, adopt=True)
             body = json.loads(row["body"])
             sent = request.json()
             if part:
@@ -58,7 +61,7 @@ class ModelsDesk(Desk):
         return reply({"model": mirror.model_json(row) if row else {}})
 
     def create_registered_model(self, request: Request) -> Answer:
-        answer = self.write_through(request, patience=READ_PATIENCE / 2)
+        answer = self.write_through(request, patience=WRITE_PATIENCE)
         if answer.body == b"{}":
             return reply({"registered_model": {"name": request.json()["name"], "creation_timestamp": now()}})
         return answer
@@ -73,7 +76,7 @@ class ModelsDesk(Desk):
             details = {"name": body["name"], "key": key, "request": body, "reserved_version": version}
             seq = add(db, self.place(caller), "register", details)
         station = self.station(caller.upstream)
-        if station.ready(READ_PATIENCE / 2) and station.drain(READ_PATIENCE / 2, seq):
+        if station.ready(WRITE_PATIENCE) and station.drain(WRITE_PATIENCE, seq):
             found = self.queue.row(
                 "SELECT real FROM ids WHERE upstream = ? AND reserved = ?",
                 caller.upstream,

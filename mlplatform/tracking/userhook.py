@@ -19,7 +19,7 @@ import os
 import sys
 import threading
 
-_MODULE = "mlflow.tracking.fluent"
+_FLUENT = "mlflow.tracking.fluent"
 _CREDENTIALS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_AUTH")
 
 
@@ -115,9 +115,27 @@ def _patch(fluent, task):
     pairs = ((start_run, original_start), (end_run, original_end), (set_experiment, original_set_experiment))
     for new, old in pairs:
         new.__doc__, new.__module__, new.__qualname__, new.__wrapped__ = old.__doc__, old.__module__, old.__name__, old
+    fluent._mlplatform_here = here
     replaced: dict = {original_get_or_start: get_or_start_run}
     replaced.update({old: new for new, old in pairs})
     return replaced
+
+
+def _install_models(module, task):
+    """``log_model`` without a run makes a model that belongs to none; a task's model belongs to the task's run."""
+    if getattr(module, "_mlplatform_run", None) == task.run_id:
+        return
+    module._mlplatform_run = task.run_id
+    original = module.Model.__dict__["log"].__func__
+
+    def log(cls, *args, **kwargs):
+        fluent = sys.modules.get(_FLUENT)
+        if fluent is not None and fluent._mlplatform_here() and not kwargs.get("run_id"):
+            fluent._get_or_start_run()
+        return original(cls, *args, **kwargs)
+
+    log.__doc__ = original.__doc__
+    module.Model.log = classmethod(log)
 
 
 def _with_credentials_of(task, original):
@@ -167,11 +185,16 @@ def _install(fluent, task):
     _replace_everywhere(replaced)
 
 
+#: What is changed, once the module has been loaded.
+_PATCHES = {_FLUENT: _install, "mlflow.models.model": _install_models}
+
+
 class _Loader(importlib.abc.Loader):
     """The module's own loader, and then us."""
 
-    def __init__(self, loader, task):
+    def __init__(self, loader, patch, task):
         self._loader = loader
+        self._patch = patch
         self._task = task
 
     def create_module(self, spec):
@@ -179,26 +202,26 @@ class _Loader(importlib.abc.Loader):
 
     def exec_module(self, module):
         self._loader.exec_module(module)
-        _install(module, self._task)
+        self._patch(module, self._task)
 
     def __getattr__(self, name):
         return getattr(self._loader, name)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds one module, once."""
+    """Finds the modules that are changed."""
 
     def __init__(self, task):
         self._task = task
 
     def find_spec(self, fullname, path, target=None):
-        if fullname != _MODULE:
+        patch = _PATCHES.get(fullname)
+        if patch is None:
             return None
-        sys.meta_path.remove(self)
         spec = importlib.machinery.PathFinder.find_spec(fullname, path)
         if spec is None or spec.loader is None:
             return None
-        spec.loader = _Loader(spec.loader, self._task)
+        spec.loader = _Loader(spec.loader, patch, self._task)
         return spec
 
 
@@ -208,17 +231,17 @@ def install():
     if not uri or not run_id:
         return
     task = _TaskRun(uri, run_id)
-    fluent = sys.modules.get(_MODULE)
-    if fluent is not None:
-        _install(fluent, task)
-    else:
+    loaded = [name for name in _PATCHES if name in sys.modules]
+    for name in loaded:
+        _PATCHES[name](sys.modules[name], task)
+    if len(loaded) < len(_PATCHES):
         sys.meta_path.insert(0, _Finder(task))
 
 
 def finish():
     """Bring asynchronous logging to its end; the launcher calls it when user code has returned, and ends afterwards."""
     mlflow = sys.modules.get("mlflow")
-    if mlflow is not None and _MODULE in sys.modules:
+    if mlflow is not None and _FLUENT in sys.modules:
         flush = getattr(mlflow, "flush_async_logging", None)
         if flush is not None:
             flush()

@@ -1,0 +1,12 @@
+import tempfile
+
+import mlflow
+
+d = tempfile.mkdtemp()
+open(d + "/f.txt", "w").write("hello")
+mlflow.log_artifact(d + "/f.txt")
+mlflow.log_text("t", "sub/x y.txt")
+mlflow.log_dict({"a": 1}, "d.json")
+mlflow.log_artifacts(d, "all")
+result = mlflow.artifacts.load_text(mlflow.get_artifact_uri("f.txt"))
+assert result == "hello"

@@ -1,0 +1,3 @@
+import mlflow
+
+mlflow.log_metric("m", 1.5)

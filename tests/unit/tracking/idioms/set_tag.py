@@ -1,0 +1,4 @@
+import mlflow
+
+mlflow.set_tags({"team": "a"})
+mlflow.set_tag("k", "v")

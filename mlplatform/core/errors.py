@@ -18,6 +18,7 @@
     +-- ArtifactError           an artifact store refused or lost a transfer
     +-- TrackingError           MLflow refused a request (never fails a run)
     +-- InvalidTransition       a state machine was asked for an edge it lacks (our bug)
+    +-- InternalError           anything else that only a bug of ours explains          (CLI exit 70)
 
 Each class has a stable ``code`` (what scripts match on; it never changes meaning) and ``retryable``
 (whether trying the same again may work). Validation gathers every finding before it raises.
@@ -180,6 +181,13 @@ class InvalidTransition(MlPlatformError):
     """A state machine was asked for an edge that its table lacks: a bug of ours."""
 
     code = "INVALID_TRANSITION"
+
+
+class InternalError(MlPlatformError):
+    """A bug of ours. Where the details were written stands in the message."""
+
+    code = "INTERNAL"
+    exit_status = 70
 
 
 def error_classes() -> Mapping[str, type[MlPlatformError]]:

@@ -19,6 +19,7 @@ from .command import run_command
 from .component import run_component, source_file
 from .failures import AttemptFailed, describe, error
 from .identity import boot_id, pid_start
+from .masking import MARKER, masked
 from .outputs import collect, prepare_folders
 from .result import write_result
 from .trace import Tracer
@@ -36,14 +37,18 @@ _RUNNERS: Mapping[str, Callable[[Mapping[str, Any]], None]] = {"python": run_com
 
 
 def read_spec(path: str) -> dict[str, Any]:
-    """Load spec.json; one that holds secrets is deleted at once. Raises OSError, ValueError."""
+    """Load spec.json. Raises OSError, ValueError."""
     with open(path, "rb") as file:
         spec = json.loads(file.read())
     if spec.get("version") != 1:
         raise ValueError("spec version %r is not known to this launcher" % (spec.get("version"),))
+    return spec
+
+
+def forget_secrets(path: str, spec: Mapping[str, Any]) -> None:
+    """A spec that holds secrets is deleted before user code runs."""
     if spec.get("secrets"):
         os.unlink(path)
-    return spec
 
 
 def claim(path: Optional[str], cookie: str) -> bool:
@@ -69,7 +74,8 @@ def run_attempt(spec: Mapping[str, Any]) -> int:
     try:
         _set_up(spec)
     except OSError as problem:
-        return _give_up(spec, started, "SYSTEM", "the attempt could not be set up: %s" % problem)
+        told = error("SYSTEM", "the attempt could not be set up: %s" % problem, hint=getattr(problem, "hint", ""))
+        return _give_up(spec, started, told)
     tracer = _tracer(spec)
     failure = _run(spec, tracer)
     _finish_python()
@@ -91,6 +97,9 @@ def run_attempt(spec: Mapping[str, Any]) -> int:
 def _set_up(spec: Mapping[str, Any]) -> None:
     surroundings.own_session()
     log = surroundings.open_log(spec["log"])
+    if spec.get("secrets"):
+        marker = os.path.join(os.path.dirname(spec["result"]), MARKER)
+        log = masked(log, spec["secrets"], marker)
     surroundings.redirect(log)
     os.close(log)
     faulthandler.enable(2)
@@ -115,10 +124,10 @@ def import_front(spec: Mapping[str, Any]) -> list[str]:
     return [kfp_path or "", *(spec.get("sys_path") or ()), spec.get("cwd") or spec["scratch"]]
 
 
-def _give_up(spec: Mapping[str, Any], started: float, code: str, message: str) -> int:
-    _say("mlplatform: " + message)
+def _give_up(spec: Mapping[str, Any], started: float, told: Mapping[str, str]) -> int:
+    _say("mlplatform: " + told["message"])
     try:
-        write_result(spec["result"], _outline("FAILED", started, error(code, message)), spec.get("secrets") or ())
+        write_result(spec["result"], _outline("FAILED", started, told), spec.get("secrets") or ())
     except OSError as problem:
         _say("mlplatform: the result could not be written: %s" % problem)
         return EXIT_NO_START

@@ -18,11 +18,12 @@ def main(arguments: Sequence[str]) -> None:
         os._exit(0)
     if len(arguments) != 1:
         raise SystemExit("usage: launcher SPEC.json")
-    from .attempt import read_spec, run_attempt
+    from .attempt import forget_secrets, read_spec, run_attempt
 
     _with_trace(arguments[0])
-    status = run_attempt(read_spec(arguments[0]))
-    os._exit(status)
+    spec = read_spec(arguments[0])
+    forget_secrets(arguments[0], spec)
+    os._exit(run_attempt(spec))
 
 
 def _with_trace(spec_path: str) -> None:

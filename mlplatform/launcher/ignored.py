@@ -72,12 +72,22 @@ def ours(name: str) -> bool:
     return name.startswith(_OURS)
 
 
-@lru_cache(maxsize=4)
-def fixed(home: str) -> tuple[str, ...]:
+class Fixed:
     """The part that is the same for all attempts of one interpreter and user."""
-    found = [*SYSTEM, *(os.path.join(home, name) for name in IN_HOME), *packages()]
-    found.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return tuple(_both(found))
+
+    def __init__(self, home: str) -> None:
+        found = [*SYSTEM, *(os.path.join(home, name) for name in IN_HOME), *packages()]
+        found.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        self.prefixes = tuple(dict.fromkeys(path for path in _both(found) if path != "/"))
+        self.exact = frozenset(self.prefixes)
+        self.above = frozenset(parent for path in self.prefixes for parent in _parents(path))
+        self.text = "\n".join(self.prefixes)
+
+
+@lru_cache(maxsize=4)
+def fixed(home: str) -> Fixed:
+    """Made once, before the fork."""
+    return Fixed(home)
 
 
 def _both(paths: Iterable[str]) -> Iterator[str]:
@@ -100,8 +110,9 @@ def packages() -> list[str]:
     return [path for path in found if path]
 
 
-def prefixes(spec: Mapping[str, Any]) -> list[str]:
-    """Every folder or file that does not count for this attempt, absolute; what is a link also as what it leads to."""
+def own(spec: Mapping[str, Any]) -> list[str]:
+    """Folders and files that do not count for this attempt besides the fixed ones: its own, its inputs and outputs
+    (they are in the key or in the result), the platform's."""
     found = [spec["scratch"], os.path.dirname(spec["result"]), spec.get("log") or ""]
     found += [str(path) for path in spec.get("trace_ignore") or ()]
     found += [(spec.get("python") or {}).get("kfp_path") or "", *(spec.get("hooks") or ())]
@@ -109,8 +120,7 @@ def prefixes(spec: Mapping[str, Any]) -> list[str]:
     found += [entry["path"] for entry in spec["outputs"]["parameters"].values()]
     found += inputs(spec)
     found += _tracking(spec["env"])
-    unique = dict.fromkeys((*fixed(os.path.expanduser("~")), *_both(found)))
-    return [path for path in unique if path != "/"]
+    return [path for path in dict.fromkeys(_both(dict.fromkeys(found))) if path != "/"]
 
 
 def inputs(spec: Mapping[str, Any]) -> list[str]:
@@ -137,22 +147,24 @@ def _tracking(env: Mapping[str, str]) -> Iterable[str]:
 
 
 class Ignored:
-    """Answers whether a path counts."""
+    """Answers whether a path counts. ``text``: all prefixes, one a line."""
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
-        self.prefixes = prefixes(spec)
-        self._exact = frozenset(self.prefixes)
-        self._above = {parent for path in self.prefixes for parent in _parents(path)}
+        self._fixed = fixed(os.path.expanduser("~"))
+        mine = own(spec)
+        self._exact = frozenset(mine)
+        self._above = frozenset(parent for path in mine for parent in _parents(path))
+        self.text = "\n".join((*mine, self._fixed.text))
 
     def covers(self, path: str) -> bool:
         """True for an ignored path and everything below one."""
         if "/__pycache__/" in path or path.endswith(("/__pycache__", "/.ipynb_checkpoints")):
             return True
-        return path in self._exact or any(parent in self._exact for parent in _parents(path))
+        return any(place in self._exact or place in self._fixed.exact for place in (path, *_parents(path)))
 
     def above(self, path: str) -> bool:
         """True for folders on the way to an ignored path: they are there because it is."""
-        return path in self._above
+        return path in self._above or path in self._fixed.above
 
 
 def _parents(path: str) -> list[str]:

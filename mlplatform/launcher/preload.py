@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional, cast
 
-from . import ignored
+from . import ignored, trace
 from .component import load_executor
 from .failures import AttemptFailed
 from .identity import boot_id
@@ -29,6 +29,8 @@ DEFAULT = ("numpy", "pandas", "scipy", "sklearn", "pyarrow", "polars", "torch", 
 #: At most this many modules are reported by one task, and no deeper than ``package.module``.
 _REPORT_MAX = 60
 _before: frozenset[str] = frozenset()
+#: Top-level names of what was imported beyond the essentials.
+_packages: set[str] = set()
 
 
 def essentials() -> None:
@@ -53,6 +55,8 @@ def essentials() -> None:
         load_executor()
     ignored.fixed(os.path.expanduser("~"))
     boot_id()
+    if trace.native() is not None:
+        trace.library_path()
     _before = frozenset(sys.modules)
 
 
@@ -66,12 +70,13 @@ def threads() -> int:
 
 def shadowed(spec: Mapping[str, Any]) -> bool:
     """Whether an entry in front of the path holds another module of a name that is loaded here already."""
-    loaded = {name.partition(".")[0] for name in set(sys.modules) - _before}
+    if not _packages:
+        return False
     front = [*(spec.get("sys_path") or ()), spec.get("cwd") or ""]
     for entry in front:
         if not entry or entry in sys.path:
             continue
-        for name in loaded:
+        for name in _packages:
             place = os.path.join(entry, name)
             if os.path.exists(place + ".py") or os.path.isdir(place):
                 return True
@@ -243,6 +248,7 @@ class Preloader:
             self._messages.append({"event": "refused", "module": name, "reason": repr(problem)})
             return
         seconds = time.monotonic() - started
+        _packages.update(other.partition(".")[0] for other in set(sys.modules) - _before)
         if not self._proven:
             find_thread_setters()
             gc.collect()

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from . import preload, surroundings, tree
-from .attempt import EXIT_NO_START, read_spec, run_attempt
+from .attempt import EXIT_NO_START, forget_secrets, read_spec, run_attempt
 from .channel import Channel
 from .identity import pid_start
 from .result import write_atomically
@@ -146,7 +146,8 @@ def _attempt(spec_path: str, report: Optional[preload.Report]) -> int:
     spec = read_spec(spec_path)
     if preload.shadowed(spec):
         # Something in front of the path has the name of a module that is loaded already: only a fresh one will do.
-        os.execv(sys.executable, [sys.executable, preload.DOOR, spec_path])
+        os.execv(sys.executable, [sys.executable, preload.DOOR, spec_path])  # noqa: S606 - there is no shell to want
+    forget_secrets(spec_path, spec)
     surroundings.reseed()
     preload.set_threads(spec)
     status = run_attempt(spec)

@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
@@ -35,7 +36,7 @@ class Tracer:
         open(self._path, "wb").close()
         imports.watch(self._pause, self._ignored)
         if self._library is not None:
-            skip = "\n".join(self._ignored.prefixes)
+            skip = self._ignored.text
             os.environ["LD_PRELOAD"] = preload_value(library_path(), os.environ.get("LD_PRELOAD", ""))
             os.environ["MLPLATFORM_TRACE"] = self._path
             os.environ["MLPLATFORM_TRACE_SKIP"] = skip
@@ -122,6 +123,7 @@ def _tracking_peers(env: Mapping[str, str]) -> set[str]:
 
 
 # ------------------------------------------------------------------ the library
+@lru_cache(maxsize=1)
 def native() -> Any:
     """The interposer, if this process was started with it; else None."""
     if not sys.platform.startswith("linux"):
@@ -134,6 +136,7 @@ def native() -> Any:
     return library
 
 
+@lru_cache(maxsize=1)
 def library_path() -> str:
     """Where the loaded interposer lies."""
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:

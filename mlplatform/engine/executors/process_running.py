@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,13 @@ from typing import Any, cast
 from mlplatform.engine.executors.process_end import end_tree, ended
 from mlplatform.engine.executors.process_reason import OomWatch, exit_of
 from mlplatform.engine.ports import Exit
+from mlplatform.launcher.masking import MARKER
 from mlplatform.launcher.tree import LEFTOVER_GRACE
 
 #: How long an adopted attempt's template may take to write down how it ended.
 _EXIT_PATIENCE = 0.5
+#: How long what a task with secrets wrote last may take on its way into the log.
+_LOG_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +73,18 @@ class RunningProcess:
         if not clean:
             # Only a launcher that got as far as its result has seen to it that nothing of the tree is left.
             await end_tree(who.pid, who.pid_start, who.cookie, LEFTOVER_GRACE)
+        await self._log_is_whole()
         if status is None:
             return Exit(None, lost=not who.has_result, reason="" if who.has_result else "its process is gone")
         limit = who.timeout if self._too_long else None
         return exit_of(status, has_result=clean or who.has_result, oom=self._oom, timeout=limit)
+
+    async def _log_is_whole(self) -> None:
+        """A task with secrets has its log written by another process, which ends right after it."""
+        marker = self._who.directory / MARKER
+        deadline = time.monotonic() + _LOG_PATIENCE
+        while marker.exists() and time.monotonic() < deadline:
+            await asyncio.sleep(0.005)
 
     async def cancel(self, grace: float) -> None:
         if self._cancelling is None:

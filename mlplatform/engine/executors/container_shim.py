@@ -1,0 +1,170 @@
+"""Runs one container to its end, as a child of the launcher. Standard library only; started as a script with one
+argument, the file that says what to run (it may hold secrets and is removed as soon as it was read).
+
+Standing between launcher and engine it outlives the service: whatever becomes of that, the container is stopped when the
+attempt is cancelled, removed when it has ended, and why it failed is written down for the service.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from types import FrameType
+from typing import Any
+
+#: Statuses by which the clients of Docker and Podman speak of themselves.
+ENGINE_FAILED, CANNOT_INVOKE, NOT_FOUND = 125, 126, 127
+_TAIL = 4096
+
+
+class Shim:
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self.plan = plan
+        self.engine: str = plan["engine"]
+        self.name: str = plan["name"]
+        self.env: dict[str, str] = {**plan["client_env"], **plan["env"]}
+        self.stopping = False
+        self.private: list[str] = []
+
+    def run(self) -> int:
+        """Run the container and give the status to end with."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self.stop)
+        start = os.lseek(1, 0, os.SEEK_CUR) if os.path.exists(self.plan["log"]) else 0
+        try:
+            words = self.plan["arguments"]
+            place = words.index("--entrypoint") if "--entrypoint" in words else words.index(self.plan["image"])
+            process = subprocess.Popen(
+                [self.engine, *words[:place], *self.owner(), *self.files(), *words[place:]],
+                stdin=subprocess.DEVNULL,
+                env=self.env,
+            )
+            status = self.wait(process)
+            self.explain(status, start)
+        finally:
+            self.clean()
+        return status if 0 <= status < 256 else 128 + abs(status)
+
+    def wait(self, process: subprocess.Popen[bytes]) -> int:
+        while True:
+            try:
+                return process.wait()
+            except InterruptedError:
+                continue
+
+    def stop(self, _number: int, _frame: FrameType | None) -> None:
+        """Cancelled: the container gets its grace, then is killed."""
+        if not self.stopping:
+            self.stopping = True
+            words = [self.engine, "stop", "--time", str(self.plan["grace"]), self.name]
+            subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.env
+            )
+
+    # -------------------------------------------------------------- parts
+    def owner(self) -> list[str]:
+        """A label that tells a container whose shim is gone from one that is looked after."""
+        return ["--label", "%s=%s" % (self.plan["owner_label"], self.plan["owner"] % os.getpid())]
+
+    def files(self) -> list[str]:
+        """Secrets and config maps as files: in memory where the system has such a place, gone with the container."""
+        words: list[str] = []
+        for mount in self.plan["files"]:
+            memory = next(
+                (place for place in ("/dev/shm", os.environ.get("XDG_RUNTIME_DIR", "")) if _usable(place)), None
+            )
+            folder = tempfile.mkdtemp(prefix="mlplatform-", dir=memory)
+            self.private.append(folder)
+            for name, text in mount["files"].items():
+                with open(
+                    os.path.join(folder, name), "w", encoding="utf-8", errors="surrogatepass", newline=""
+                ) as file:
+                    file.write(text)
+            words += ["--volume", "%s:%s:ro" % (folder, mount["target"])]
+        return words
+
+    def explain(self, status: int, start: int) -> None:
+        """Write down what an exit status alone does not say."""
+        if status == 0 or self.stopping:
+            return
+        state = self.state()
+        told = reason(status, state, self.plan, _tail(self.plan["log"], start))
+        if told is not None:
+            with open(self.plan["error"], "w", encoding="utf-8") as file:
+                json.dump(told, file)
+
+    def state(self) -> dict[str, Any]:
+        words = [self.engine, "inspect", "--type", "container", "--format", "{{json .State}}", self.name]
+        told = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, env=self.env, check=False)
+        try:
+            return json.loads(told.stdout) or {}
+        except ValueError:
+            return {}
+
+    def clean(self) -> None:
+        words = [self.engine, "rm", "--force", "--volumes", self.name]
+        subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, env=self.env, check=False)
+        for folder in self.private:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def reason(status: int, state: dict[str, Any], plan: dict[str, Any], tail: str) -> dict[str, str] | None:
+    """The error of a container that failed, where there is more to say than its exit status."""
+    image = plan["image"]
+    if state.get("OOMKilled"):
+        limit = plan.get("memory")
+        size = " (limit %d MiB)" % (limit >> 20) if limit else ""
+        return _error("OUT_OF_MEMORY", "the container ran out of memory%s" % size, "Raise the task's memory limit.")
+    started = bool(state) and not str(state.get("StartedAt", "")).startswith("0001")
+    words = str(state.get("Error") or "") or tail
+    if status in (CANNOT_INVOKE, NOT_FOUND) and not started:
+        command = plan["command"] or "its entry point"
+        verb = "cannot be started" if status == CANNOT_INVOKE else "is not there"
+        text = "%s %s in the image %s" % (command, verb, image)
+        return _error("TASK_FAILED", text, "Check the component's command, or choose an image that has it.")
+    if status == ENGINE_FAILED and not started:
+        return _error("ENVIRONMENT", "the container could not be started: %s" % words, "See the task's log for more.")
+    if status >= 128 or status < 0:
+        number = status - 128 if status >= 128 else -status
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            return None
+        return _error("TASK_FAILED", "the container was ended by %s" % name, "")
+    return _error("TASK_FAILED", "the container ended with exit status %d" % status, "")
+
+
+def _error(code: str, message: str, hint: str) -> dict[str, str]:
+    return {"code": code, "message": message, "hint": hint}
+
+
+def _usable(place: str) -> bool:
+    return bool(place) and os.path.isdir(place) and os.access(place, os.W_OK)
+
+
+def _tail(log: str, start: int) -> str:
+    """The last line the client wrote."""
+    try:
+        with open(log, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(start, size - _TAIL))
+            lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    except OSError:
+        return ""
+    return lines[-1].strip() if lines else ""
+
+
+def main() -> int:
+    with open(sys.argv[1], encoding="utf-8", errors="surrogatepass") as file:
+        plan = json.load(file)
+    os.unlink(sys.argv[1])
+    return Shim(plan).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

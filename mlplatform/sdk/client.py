@@ -1,6 +1,8 @@
-"""The client of a home's local service: finds it, starts it when needed, outlives its death.
+"""A blocking client of the local service: finds it by its socket, starts it when needed, and never loses a run.
 
-Blocking and light: the standard library only, so that a command line starts fast.
+Every request has a connection of its own (microseconds on a Unix socket), so a client holds nothing that a killed
+service could take along. Watching goes on over restarts of the service: a run always ends for its watcher.
+Protocol: JSON lines, see ``engine/protocol.py`` and ``engine/ops.py``.
 """
 
 from __future__ import annotations
@@ -8,192 +10,276 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 
+from mlplatform import __version__
 from mlplatform.core.errors import (
     Finding,
-    InvalidInput,
+    InternalError,
     MlPlatformError,
     ServiceError,
+    TaskFailed,
     Unsupported,
     error_classes,
 )
 from mlplatform.core.ids import new_run_id
-from mlplatform.engine.home import Home
+from mlplatform.engine.home import Home, open_home
+from mlplatform.sdk import starting
 
-#: Seconds a service may take from its start to its first answer.
-_START_PATIENCE = 20.0
-#: How often in a row a watcher starts a service that dies before it says anything.
-_RESTARTS = 5
+#: Seconds a request may take that only asks or notes something. Submitting and collecting garbage have no limit.
+ANSWER_LIMIT = 60.0
+#: The service is started at most this often while a watched run makes no progress at all.
+_RESTARTS = 8
+
+
+class _Lost(Exception):
+    """The service went away in the middle of an answer."""
 
 
 def error_from_json(data: Mapping[str, Any]) -> MlPlatformError:
-    """The error a service answered with, as the class its code names."""
-    cls = error_classes().get(str(data.get("code", "")), ServiceError)
+    """The error that ``MlPlatformError.to_json`` came from; of the root class where its code is not known here."""
+    cls = error_classes().get(str(data.get("code", "")), MlPlatformError)
+    message, hint = str(data.get("message", "")), str(data.get("hint") or "")
+    if issubclass(cls, TaskFailed):
+        return cls(message, hint=hint)
     findings = [
-        Finding(str(f.get("path", "")), str(f.get("message", "")), str(f.get("code", "")), str(f.get("hint", "")))
-        for f in data.get("findings") or ()
+        Finding(item.get("path", ""), item.get("message", ""), item.get("code", "invalid"), item.get("hint", ""))
+        for item in data.get("findings") or ()
     ]
-    try:
-        return cls(str(data.get("message", "")), hint=str(data.get("hint", "")), findings=findings)
-    except TypeError:
-        return cls(str(data.get("message", "")), hint=str(data.get("hint", "")))
+    if cls is InternalError and not hint:
+        hint = "This is a bug of mlplatform; please report it with that log."
+    return cls(message, hint=hint, findings=findings)
 
 
-class _Line:
-    """One connection: requests one after the other."""
-
-    def __init__(self, home: Home) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        try:
-            self._socket.connect(str(home.socket))
-        except OSError:
-            self._socket.close()
-            raise
-        self._file: IO[bytes] = self._socket.makefile("rb")
-        self._number = 0
-
-    def ask(self, operation: str, args: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        """Yields ("event", ...) any number of times, then ("result", ...). Raises ConnectionError, MlPlatformError."""
-        self._number += 1
-        request = {"id": self._number, "op": operation, "args": dict(args)}
-        self._socket.sendall(json.dumps(request, separators=(",", ":")).encode() + b"\n")
-        while line := self._file.readline():
-            answer = json.loads(line)
-            if answer.get("id") != self._number:
-                continue
-            if "error" in answer:
-                raise error_from_json(answer["error"])
-            if "event" in answer:
-                yield "event", answer["event"]
-                continue
-            yield "result", answer.get("result")
-            return
-        raise ConnectionError("the service closed the connection")
-
-    def close(self) -> None:
-        self._file.close()
-        self._socket.close()
+def require_engine() -> None:
+    """Raises Unsupported where the engine cannot run (Windows)."""
+    if sys.platform == "win32" or not hasattr(socket, "AF_UNIX"):
+        raise Unsupported(
+            "Pipelines cannot be run on Windows itself: the engine needs Unix processes and sockets.",
+            hint="Use WSL (Windows Subsystem for Linux). `mlplatform validate` and `mlplatform compile` work here.",
+        )
 
 
 class LocalClient:
-    """Talks to the service of one home."""
+    """Talks to the one service of a home folder.
 
-    def __init__(self, home: Home, *, start: bool = True) -> None:
-        """``start``: start a service if none answers. Raises ServiceError, Unsupported (Windows)."""
-        if os.name != "posix":
-            raise Unsupported(
-                "pipelines run on Linux and macOS; on Windows only `validate` and `compile` work",
-                hint="Use WSL, or run on a cluster.",
-            )
-        self.home = home
-        self._start = start
-        self._line = self._connect()
+    Args:
+        home: the folder; default ``MLPLATFORM_HOME`` or ``~/.mlplatform``.
 
-    # ------------------------------------------------------------------ connection
-    def _connect(self) -> _Line:
+    Every operation raises ServiceError if the service cannot be reached or started, and the service's own errors.
+    """
+
+    def __init__(self, home: str | os.PathLike[str] | Home | None = None) -> None:
+        self.home = home if isinstance(home, Home) else open_home(home)
+        self._checked = False
+        self._requests = 0
+
+    # ------------------------------------------------------------------ the service
+    def start_early(self) -> None:
+        """Start the service if none answers, without waiting for it. Raises ServiceError if the home cannot be used."""
+        require_engine()
+        if not starting.answers(self.home):
+            starting.launch(self.home)
+
+    def ensure(self) -> None:
+        """See that a service of a fitting version answers.
+
+        An older one that is idle is replaced by this version's; one that is busy goes on and is used.
+        """
+        require_engine()
+        if not starting.answers(self.home):
+            starting.start(self.home)
+            self._checked = False
+        if self._checked:
+            return
         try:
-            return _Line(self.home)
-        except OSError:
-            if not self._start:
-                raise ServiceError(f"no service runs for {self.home.root}") from None
-        return self._launch()
+            told = self._ask("hello", {"version": __version__})
+            if _older(str(told.get("version", "")), __version__) and not told.get("active"):
+                self.stop()
+                starting.start(self.home)
+            self._checked = True
+        except _Lost:
+            starting.start(self.home)
 
-    def _launch(self) -> _Line:
-        """Start a service and wait for it. Two at once: one gets the lock, both get its socket."""
+    def running(self) -> bool:
+        """Whether a service answers now."""
+        return starting.answers(self.home)
+
+    def status(self) -> dict[str, Any]:
+        """Version, pid, active runs, capacity and trouble of the service; empty if none runs (none is started)."""
         try:
-            self.home.prepare()
-            log = self.home.service_log.open("ab")
-        except OSError as error:
-            raise ServiceError(
-                f"the home folder {self.home.root} cannot be used: {error.strerror}",
-                hint="Choose another one with --home or MLPLATFORM_HOME.",
-            ) from None
-        command = [sys.executable, "-m", "mlplatform.sdk.local", "--home", str(self.home.root)]
-        with log:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
-            )
-        deadline = time.monotonic() + _START_PATIENCE
-        while time.monotonic() < deadline:
-            try:
-                return _Line(self.home)
-            except OSError:
-                if process.poll() not in (None, 3):
-                    break
-                time.sleep(0.01)
-        raise ServiceError(
-            f"the service of {self.home.root} did not start",
-            hint=f"Its last words are in {self.home.service_log}.",
-        )
+            return dict(self._ask("status", {}))
+        except _Lost:
+            return {}
 
-    def close(self) -> None:
-        self._line.close()
+    def stop(self, timeout: float = 30.0) -> int | None:
+        """Stop the service and wait until it is gone; its pid, or None if none ran. Runs go on with the next one."""
+        try:
+            pid = int(self._ask("stop", {})["pid"])
+        except _Lost:
+            return None
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if not starting.locked(self.home):
+                self._checked = False
+                return pid
+            time.sleep(0.02)
+        raise ServiceError(f"the service (process {pid}) does not leave", hint=f"Look into {self.home.service_log}.")
 
     # ------------------------------------------------------------------ operations
-    def call(self, operation: str, **args: Any) -> Any:
-        """One request, one answer; asked once more if the service went away before it answered.
+    def submit(self, submission: Mapping[str, Any]) -> str:
+        """Have a pipeline run (see ``sdk.submit``); returns the run's id once it is durable.
 
-        Raises:
-            MlPlatformError: what the service answered.
-            ServiceError: it cannot be reached.
+        A service that is killed before it answers may have made the run or not. The run's id is chosen here, so that
+        asking again makes no second one.
         """
-        try:
-            return self._call(operation, args)
-        except (ConnectionError, BrokenPipeError, OSError):
-            self._line.close()
-            self._line = self._connect()
-        try:
-            return self._call(operation, args)
-        except OSError as error:
-            raise ServiceError(f"the service went away: {error}") from None
-
-    def _call(self, operation: str, args: Mapping[str, Any]) -> Any:
-        for kind, value in self._line.ask(operation, args):
-            if kind == "result":
-                return value
-        raise ConnectionError("no answer")
-
-    def submit(self, **submission: Any) -> str:
-        """Start a run; returns its id. The id is chosen here, so that asking again after a lost answer starts nothing
-        twice."""
-        submission.setdefault("run_id", new_run_id(time.time(), os.urandom(6)))
-        return str(self.call("submit", **submission)["run_id"])
+        request = {"run_id": new_run_id(time.time(), os.urandom(6)), **submission}
+        for _ in range(_RESTARTS):
+            self.ensure()
+            try:
+                return str(self._ask("submit", request, None)["run_id"])
+            except _Lost:
+                continue
+        raise self._gone()
 
     def watch(self, run_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
-        """Events of a run until it has finished. A service that dies meanwhile is started again, and the run goes on.
-
-        Raises:
-            ServiceError: services keep dying.
-        """
-        deaths = 0
+        """Events of a run (``seq, at, kind, body``) until it is finished, whatever happens to the service meanwhile."""
+        restarts = 0
         while True:
+            self.ensure()
             try:
-                for kind, value in self._line.ask("watch", {"run_id": run_id, "after": after}):
-                    if kind == "event":
-                        after = max(after, int(value["seq"]))
-                        deaths = 0
-                        yield value
-                    else:
-                        return
-            except (ConnectionError, OSError) as error:
-                deaths += 1
-                if deaths > _RESTARTS:
-                    raise ServiceError(
-                        f"the service died {deaths} times in a row: {error}",
-                        hint=f"Its last words are in {self.home.service_log}.",
-                    ) from None
-                self._line.close()
-                self._line = self._connect()
+                for event in self._stream("watch", {"run_id": run_id, "after": after}):
+                    after = max(after, int(event["seq"]))
+                    restarts = 0
+                    yield event
+                return
+            except _Lost:
+                restarts += 1
+                if restarts > _RESTARTS:
+                    raise self._gone() from None
+                time.sleep(min(1.0, 0.02 * 2**restarts))
+
+    def cancel(self, run_id: str, *, force: bool = False) -> str:
+        """Ask a run to end; ``force`` kills its processes at once."""
+        return str(self._call("cancel", {"run_id": run_id, "force": force})["run_id"])
+
+    def resume(
+        self,
+        run_id: str,
+        document: str | None = None,
+        *,
+        env: Mapping[str, str],
+        interpreter: Mapping[str, Any],
+    ) -> str:
+        """Continue a failed or cancelled run, with a changed document if one is given."""
+        args = {"run_id": run_id, "document": document, "env": dict(env), "interpreter": dict(interpreter)}
+        for _ in range(_RESTARTS):
+            self.ensure()
+            try:
+                return str(self._ask("resume", args, None)["run_id"])
+            except _Lost:
+                from mlplatform.sdk.records import open_records
+
+                with open_records(self.home) as store:
+                    run = store.find_run(run_id)
+                if not run.state.finished:  # it was heard
+                    return run.run_id
+        raise self._gone()
+
+    def delete(self, run_id: str) -> str:
+        """Remove a finished run with its logs and artifacts."""
+        return str(self._call("delete", {"run_id": run_id}, timeout=None)["run_id"])
+
+    def annotate(self, run_id: str, *, tags: Mapping[str, str] | None = None, note: str | None = None) -> str:
+        """Change tags (an empty value removes one) and the note of a run."""
+        return str(self._call("annotate", {"run_id": run_id, "tags": dict(tags or {}), "note": note})["run_id"])
+
+    def why(self, run_id: str, task: str) -> dict[str, Any]:
+        """Why a task ran, was reused, waits or failed: ``run_id, task, state, why, cached_from``."""
+        return dict(self._call("why", {"run_id": run_id, "task": task}))
+
+    def cache_clear(self, *, run_id: str = "", identity: str = "") -> int:
+        """Forget reusable results: of a run, of a task identity, or all. Returns how many."""
+        return int(self._call("cache_clear", {"run_id": run_id, "identity": identity})["removed"])
+
+    def gc(self, older_than_days: float | None = None) -> dict[str, Any]:
+        """Remove old runs and unknown folders: ``runs, bytes, environments, problems``."""
+        return dict(self._call("gc", {"older_than_days": older_than_days}, timeout=None))
+
+    def flush_tracking(self, timeout: float = 60.0) -> bool:
+        """Wait until MLflow has everything; False if it did not come that far."""
+        return bool(self._call("flush_tracking", {"timeout": timeout}, timeout=timeout + 10.0)["done"])
+
+    # ------------------------------------------------------------------ wire
+    def _call(self, operation: str, args: Mapping[str, Any], timeout: float | None = ANSWER_LIMIT) -> Any:
+        """Ask for something that may be done twice: again, if the service was lost before it answered."""
+        for _ in range(_RESTARTS):
+            self.ensure()
+            try:
+                return self._ask(operation, args, timeout)
+            except _Lost:
+                continue
+        raise self._gone()
+
+    def _gone(self) -> ServiceError:
+        return ServiceError(
+            f"the service of {self.home.root} was started {_RESTARTS} times and went away each time",
+            hint=f"Look into {self.home.service_log}. Runs are kept and go on with the next service.",
+        )
+
+    def _ask(self, operation: str, args: Mapping[str, Any], timeout: float | None = ANSWER_LIMIT) -> Any:
+        """The result of one request. Raises :class:`_Lost` if the service went away, or its error."""
+        for answer in self._answers(operation, args, timeout):
+            if "event" not in answer:
+                return answer.get("result")
+        raise AssertionError("an answer ends with a result or an error")
+
+    def _stream(self, operation: str, args: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        for answer in self._answers(operation, args, None):
+            if "event" in answer:
+                yield answer["event"]
+
+    def _answers(self, operation: str, args: Mapping[str, Any], timeout: float | None) -> Iterator[dict[str, Any]]:
+        """Every line the service says to one request, the result last. Raises :class:`_Lost` or the service's error."""
+        self._requests += 1
+        request = {"id": self._requests, "op": operation, "args": args}
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout)
+            try:
+                connection.connect(str(self.home.socket))
+                connection.sendall(json.dumps(request, separators=(",", ":")).encode() + b"\n")
+                with cast(BinaryIO, connection.makefile("rb")) as lines:
+                    while (line := lines.readline()).endswith(b"\n"):
+                        answer: dict[str, Any] = json.loads(line)
+                        if answer.get("error") is not None:
+                            raise error_from_json(answer["error"])
+                        yield answer
+                        if "event" not in answer:
+                            return
+            except (ConnectionError, FileNotFoundError):
+                pass
+            except TimeoutError:
+                raise ServiceError(
+                    f"the service of {self.home.root} did not answer {operation!r} within {timeout:.0f} s",
+                    hint=f"Look into {self.home.service_log}.",
+                ) from None
+        self._checked = False
+        raise _Lost
 
 
-def reachable(home: Home) -> LocalClient | None:
-    """A client of a service that runs already, or None."""
-    try:
-        return LocalClient(home, start=False)
-    except (ServiceError, InvalidInput):
-        return None
+def _older(version: str, than: str) -> bool:
+    return _numbers(version) < _numbers(than)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of each part of a version; enough to tell older from newer."""
+    found: list[int] = []
+    for part in version.split("+")[0].split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        found.append(int(digits))
+    return tuple(found)

@@ -31,6 +31,9 @@ _SELECTOR_KEY: Final = re.compile(r"""\[\s*(?:"([^"\\]*)"|'([^'\\]*)'|(\d+))\s*\
 #: The library explains syntax errors of texts up to this many characters; what it does with endless ones is its secret.
 _MAX_EXPLAINED: Final = 2_000
 
+#: What the library raises, by its documentation and by trial: syntax, types, missing names, arithmetic, indices.
+_LIBRARY_ERRORS: Final = (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError)
+
 
 @cache
 def _library() -> ModuleType:
@@ -56,18 +59,12 @@ def _library() -> ModuleType:
 
 
 def _guarded(call: Callable[[], Any]) -> Any:
-    """Run something of the library; whatever it raises becomes ValueError with its text.
-
-    Errors of evaluation come as many classes (RuntimeError, TypeError, KeyError, ZeroDivisionError, OverflowError),
-    and a defect of the library as a ``PanicException`` that is not even an ``Exception``.
-    """
+    """Run something of the library; whatever it raises becomes ValueError with its text."""
     try:
         return call()
     except KeyError as error:
         raise ValueError(f"there is no value {error}") from None
-    except BaseException as error:  # see above: panics derive from BaseException
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
+    except _LIBRARY_ERRORS as error:
         raise ValueError(_first_lines(str(error))) from None
 
 

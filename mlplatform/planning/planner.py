@@ -36,6 +36,9 @@ from mlplatform.planning.outputs import check_run_outputs, collected, scope_outp
 from mlplatform.planning.retries import may_retry, retry_at
 from mlplatform.planning.templates import RunContext
 
+#: What a value, condition or loop may be wrong with. A value can be nested deeper than Python can follow.
+_UNRESOLVABLE: Final = (PlanningError, RecursionError)
+
 _ENDED_LEAF: Final = frozenset({TaskState.SUCCEEDED, TaskState.CACHED, TaskState.CANCELLED})
 
 
@@ -108,7 +111,7 @@ class Planner:
         given = groups.given_to_root(self._view)
         try:
             root.inputs = complete(component, given, strict=True)
-        except PlanningError as error:
+        except _UNRESOLVABLE as error:
             self._end(root, TaskState.FAILED, _unresolvable(error))
             return
         self._begin_scope(root)
@@ -259,7 +262,7 @@ class Planner:
                 self._end(node, TaskState.SKIPPED, note=f"its condition is false: {plan.task.condition}")
                 return
             self._begin(node)
-        except PlanningError as error:
+        except _UNRESOLVABLE as error:
             self._end(node, TaskState.FAILED, _unresolvable(error))
 
     def _inputs(self, node: Node, plan: TaskPlan, scope: Scope) -> Values:
@@ -333,7 +336,7 @@ class Planner:
             try:
                 given = groups.iteration_inputs(loop, index)
                 node.inputs = complete(plan.component, given, strict=isinstance(node, Leaf))
-            except PlanningError as error:
+            except _UNRESOLVABLE as error:
                 self._end(node, TaskState.FAILED, _unresolvable(error))
                 continue
             self._begin(node)
@@ -365,7 +368,7 @@ class Planner:
                     node.outputs = scope_outputs(node)
                     if node is self._root:
                         check_run_outputs(node)
-            except PlanningError as reason:
+            except _UNRESOLVABLE as reason:
                 state, error = TaskState.FAILED, _unresolvable(reason)
         self._end(node, state, error)
 
@@ -435,7 +438,9 @@ class Planner:
         )
 
 
-def _unresolvable(error: PlanningError) -> TaskError:
+def _unresolvable(error: PlanningError | RecursionError) -> TaskError:
+    if isinstance(error, RecursionError):
+        return TaskError(PlanningError.code, "a value is nested too deeply to be passed on")
     return TaskError(error.code, error.message, hint=error.hint)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlplatform.core.model import Artifact, TaskError, Values
-from mlplatform.core.states import TaskState
+from mlplatform.core.states import RunState, TaskState
 from mlplatform.core.values import ParameterType as T
 from mlplatform.ir.model import (
     ArtifactSource,
@@ -135,3 +135,15 @@ def test_importers_are_leaves_that_are_never_cached() -> None:
     run = Run(made, lambda s: Values())
     assert (run.starts["importer"].executor, run.starts["importer"].cache_enabled) == ("imp", False)
     assert (run.starts["t"].cache_enabled, run.starts["t"].cache_key) == (True, "k")
+
+
+def test_a_value_nested_beyond_measure_fails_its_consumer_and_not_the_planner() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    root = group({"a": PipelineTask("a"), "b": PipelineTask("b", parameters={"x": out("a")}), "c": PipelineTask("a")})
+    made = pipeline(root, a=leaf(outputs={"Output": LIST}), b=leaf({"x": need(LIST)}))
+    run = Run(made, lambda s: Values({"Output": deep}))
+    assert run.records["b"].error == TaskError("UNRESOLVABLE", "a value is nested too deeply to be passed on")
+    assert run.state("c") is TaskState.SUCCEEDED
+    assert run.finish.state is RunState.FAILED

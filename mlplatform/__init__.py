@@ -1,6 +1,51 @@
 """Run notebooks and KFP pipelines on your machine or on Kubernetes, with the same answers.
 
-Importing this is cheap: nothing heavy is loaded before it is used.
+Importing this is cheap: a name is loaded when it is first used (PEP 562).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlplatform.core.errors import InvalidInput, MlPlatformError, NotFound, ServiceError
+    from mlplatform.core.states import RunState, TaskState
+    from mlplatform.sdk.client import LocalClient
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "InvalidInput",
+    "LocalClient",
+    "MlPlatformError",
+    "NotFound",
+    "RunState",
+    "ServiceError",
+    "TaskState",
+    "__version__",
+]
+
+_HOMES = {
+    "InvalidInput": "mlplatform.core.errors",
+    "LocalClient": "mlplatform.sdk.client",
+    "MlPlatformError": "mlplatform.core.errors",
+    "NotFound": "mlplatform.core.errors",
+    "RunState": "mlplatform.core.states",
+    "ServiceError": "mlplatform.core.errors",
+    "TaskState": "mlplatform.core.states",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOMES.get(name)
+    if module is None:
+        raise AttributeError(f"module 'mlplatform' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""What users import, and what the command line is made of: submitting, watching and reading runs."""

@@ -26,6 +26,7 @@ from mlplatform.core.errors import (
     error_classes,
 )
 from mlplatform.core.ids import new_run_id
+from mlplatform.core.ids import new_run_id
 from mlplatform.engine.home import Home, open_home
 from mlplatform.sdk import starting
 
@@ -133,17 +134,10 @@ class LocalClient:
     def submit(self, submission: Mapping[str, Any]) -> str:
         """Have a pipeline run (see ``sdk.submit``); returns the run's id once it is durable.
 
-        A service that is killed before it answers may have made the run or not. The run's id is chosen here, so that
-        asking again makes no second one.
+        The id is chosen here: sent again after a service died before it answered, a submission still makes one run.
         """
         request = {"run_id": new_run_id(time.time(), os.urandom(6)), **submission}
-        for _ in range(_RESTARTS):
-            self.ensure()
-            try:
-                return str(self._ask("submit", request, None)["run_id"])
-            except _Lost:
-                continue
-        raise self._gone()
+        return str(self._call("submit", request, timeout=None)["run_id"])
 
     def watch(self, run_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
         """Events of a run (``seq, at, kind, body``) until it is finished, whatever happens to the service meanwhile."""

@@ -1,0 +1,79 @@
+"""Reading what runs did, straight from the store of a home: no service is needed for it, and none is started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlplatform.core.errors import NotFound
+from mlplatform.core.model import AttemptRecord, RunRecord, TaskKey, TaskRecord
+from mlplatform.engine.home import Home
+from mlplatform.sdk.report import run_report
+
+if TYPE_CHECKING:
+    from mlplatform.store.runstore import SqlRunStore
+
+
+def store_target(home: Home) -> str:
+    """``MLPLATFORM_STORE`` (a PostgreSQL or SQLite URL) or the home's SQLite file, as the service has it."""
+    return os.environ.get("MLPLATFORM_STORE") or str(home.database)
+
+
+@contextmanager
+def open_records(home: Home) -> Iterator[SqlRunStore]:
+    """The store of a home, for reading.
+
+    Raises:
+        NotFound: nothing has run in this home yet (nothing is created by looking).
+        StoreError: it cannot be read.
+    """
+    target = store_target(home)
+    if target == str(home.database) and not home.database.exists():
+        raise NotFound(f"there is no run in {home.root} yet", hint="`mlplatform run FILE` starts one.")
+    from mlplatform.store import open_store
+
+    store = open_store(target)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def read_report(home: Home, reference: str) -> dict[str, Any]:
+    """The report of a run (see :func:`mlplatform.sdk.report.run_report`). Raises NotFound."""
+    run, tasks, attempts = read_run(home, reference)
+    return run_report(run, tasks, logs=log_files(attempts), mlflow_url=mlflow_url(home, run))
+
+
+def read_run(home: Home, reference: str) -> tuple[RunRecord, list[TaskRecord], list[AttemptRecord]]:
+    """A run by id, unique prefix, name or ``latest``, with its tasks and attempts. Raises NotFound."""
+    with open_records(home) as store:
+        run = store.find_run(reference)
+        return run, store.tasks(run.run_id), store.attempts(run.run_id)
+
+
+def log_file(attempt: AttemptRecord) -> Path:
+    """Where an attempt's output is kept."""
+    return Path(attempt.directory) / "task.log"
+
+
+def log_files(attempts: list[AttemptRecord]) -> dict[TaskKey, str]:
+    """The log of each task's last attempt."""
+    last: dict[TaskKey, AttemptRecord] = {}
+    for attempt in attempts:
+        if attempt.key not in last or attempt.attempt >= last[attempt.key].attempt:
+            last[attempt.key] = attempt
+    return {key: str(log_file(attempt)) for key, attempt in last.items()}
+
+
+def mlflow_url(home: Home, run: RunRecord) -> str:
+    """A link to a run in MLflow, through the home's own door; empty if the run is not tracked there."""
+    if not run.mlflow_run_id:
+        return ""
+    from mlplatform.tracking.door import read_port
+
+    port = read_port(home.mlflow)
+    return f"http://127.0.0.1:{port}/open/{run.mlflow_run_id}" if port else ""

@@ -31,8 +31,8 @@ _log = logging.getLogger(__name__)
 def write_spec(path: Path, spec: Mapping[str, Any]) -> None:
     """Write spec.json for the launcher, readable by the user alone (it may hold secrets; the launcher deletes it)."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass") as file:
-        json.dump(spec, file)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(json.dumps(spec, separators=(",", ":")).encode("ascii"))
 
 
 class Attempts:
@@ -62,7 +62,6 @@ class Attempts:
         if launch is None:
             raise AssertionError("an attempt has work or a launch")
         launch.directory.mkdir(parents=True, exist_ok=True)
-        Path(launch.spec["scratch"]).mkdir(parents=True, exist_ok=True, mode=0o700)
         await self._core.prepare.fetch_inputs(prepared)
         if prepared.notes:
             lines = "".join(f"mlplatform: note: {note}\n" for note in prepared.notes)
@@ -188,11 +187,15 @@ class Attempts:
         )
 
     def _clean(self, prepared: Prepared) -> None:
-        """Scratch folders are the task's own; what is worth keeping is elsewhere by now."""
-        if prepared.scratch:
-            shutil.rmtree(prepared.scratch, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            (prepared.directory / "spec.json").unlink(missing_ok=True)
+        """Scratch folders are the task's own; what is worth keeping is elsewhere by now. Nobody waits for this."""
+        self._core.soon_on_files(_remove, prepared.scratch, prepared.directory / "spec.json")
+
+
+def _remove(scratch: str, spec: Path) -> None:
+    if scratch:
+        shutil.rmtree(scratch, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        spec.unlink(missing_ok=True)
 
 
 def claim(path: Path) -> Mapping[str, Any] | None:

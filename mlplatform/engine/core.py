@@ -85,6 +85,10 @@ class Core:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._file_threads, lambda: function(*args, **kwargs))
 
+    def soon_on_files(self, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """The same for what nobody waits for. It is done before the service leaves in peace."""
+        self._file_threads.submit(function, *args, **kwargs)
+
     # ------------------------------------------------------------------ news
     def published(self, run_id: str) -> None:
         """New events of this run are durable."""
@@ -104,4 +108,4 @@ class Core:
 
     def close_threads(self) -> None:
         self._store_thread.shutdown(wait=True)
-        self._file_threads.shutdown(wait=False, cancel_futures=True)
+        self._file_threads.shutdown(wait=True)

@@ -9,8 +9,8 @@ Two rules:
   lone surrogates) is stored as the marker U+001A followed by its JSON escape; so is text that begins with the marker.
   Equal texts stay equal, different ones different.
 
-The standard library reads and writes both: faster codecs write NaN as null or refuse surrogates, and cost more at import
-than they save on the few records of a batch.
+The standard library reads and writes both: faster codecs write NaN as null or refuse surrogates, and cost more at
+import than they save on the few records of a batch.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def train_model(kind: str, train: Input[Dataset], model: Output[Model], metrics:
 
     estimator = {
         "logistic regression": make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)),
-        "random forest": RandomForestClassifier(n_estimators=150, random_state=0),
+        "random forest": RandomForestClassifier(n_estimators=100, random_state=0),
         "support vector machine": SVC(gamma=0.001),
     }[kind]
     table = np.load(train.path)
@@ -115,7 +115,7 @@ def handwritten_digits(digits_uri: str, test_share: float = 0.25) -> NamedTuple(
     digits.set_display_name("digits")
     split = split_digits(digits=digits.output, test_share=test_share)
     with dsl.ParallelFor(["logistic regression", "random forest", "support vector machine"]) as kind:
-        trained = train_model(kind=kind, train=split.outputs["train"])
+        trained = train_model(kind=kind, train=split.outputs["train"]).set_cpu_limit("1")
     chosen = keep_the_best(
         models=dsl.Collected(trained.outputs["model"]),
         scores=dsl.Collected(trained.outputs["Output"]),

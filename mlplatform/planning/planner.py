@@ -8,7 +8,6 @@ is named) goes by the place in the document, never by the order of events. No cl
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable
 from typing import Final
 
@@ -16,19 +15,18 @@ from mlplatform.core.errors import PlanningError
 from mlplatform.core.model import TaskError, TaskKey, Values
 from mlplatform.core.states import RunState, TaskState
 from mlplatform.ir.model import ImporterExecutor, Pipeline, RetryPolicy
-from mlplatform.planning import groups
+from mlplatform.planning import actions, groups
 from mlplatform.planning.cel import evaluate
 from mlplatform.planning.graph import Graph, TaskPlan
 from mlplatform.planning.inputs import complete, gather
+from mlplatform.planning.line import Line
 from mlplatform.planning.model import (
     Action,
     CancelTask,
     Decision,
     FinishRun,
     Limits,
-    RecordTask,
     RunView,
-    StartTask,
     TaskFact,
 )
 from mlplatform.planning.nodes import Leaf, Loop, Node, Order, Scope
@@ -53,15 +51,11 @@ class Planner:
         self._pipeline = pipeline
         self._graph = Graph(pipeline)
         self._view = view
-        self._max_running = limits.max_running
         self._facts = dict(view.tasks)
         self._leaves: dict[TaskKey, Leaf] = {}
         self._root: Scope | None = None
         self._ready: list[Node] = []
-        self._queue: list[tuple[Order, int, Leaf]] = []
-        self._timers: list[tuple[float, Order, int, Leaf]] = []
-        self._pushed = 0  # only to keep heaps from comparing leaves
-        self._running = 0
+        self._line = Line(limits.max_running)
         self._cancelling = False
         self._finished = False
         self._now = 0.0
@@ -112,7 +106,7 @@ class Planner:
         try:
             root.inputs = complete(component, given, strict=True)
         except _UNRESOLVABLE as error:
-            self._end(root, TaskState.FAILED, _unresolvable(error))
+            self._end(root, TaskState.FAILED, actions.unresolvable(error))
             return
         self._begin_scope(root)
         self._settle()
@@ -142,14 +136,9 @@ class Planner:
     def _decision(self) -> Decision:
         if not self._finished:
             self._start_leaves()
-        while self._timers and not self._is_live(self._timers[0]):
-            heapq.heappop(self._timers)
-        wake_at = self._timers[0][0] if self._timers and not self._finished else None
-        actions, self._actions = self._actions, []
-        return Decision(tuple(actions), wake_at)
-
-    def _is_live(self, timer: tuple[float, Order, int, Leaf]) -> bool:
-        return timer[3].due == timer[0]
+        wake_at = None if self._finished else self._line.wake_at()
+        done, self._actions = self._actions, []
+        return Decision(tuple(done), wake_at)
 
     # ------------------------------------------------------------------ facts
     def _apply(self, leaf: Leaf, fact: TaskFact) -> None:
@@ -158,7 +147,7 @@ class Planner:
         leaf.attempt = max(leaf.attempt, fact.attempt)
         leaf.failures = fact.failures
         if leaf.state is TaskState.RUNNING:
-            self._running -= 1
+            self._line.running -= 1
             leaf.state = TaskState.PENDING
         leaf.queued, leaf.due, leaf.last_error = False, None, None
         stopping = self._cancelling and not groups.is_cleanup(leaf)
@@ -175,61 +164,29 @@ class Planner:
             if stopping:
                 self._give_up(leaf)
             else:
-                self._enqueue(leaf)
+                self._line.enqueue(leaf)
         else:
             leaf.state = TaskState.RUNNING
-            self._running += 1
+            self._line.running += 1
 
     def _wait_for_retry(self, leaf: Leaf, fact: TaskFact, error: TaskError) -> None:
         at = retry_at(leaf.retry, fact, self._now)
         leaf.last_error = error
-        self._actions.append(
-            RecordTask(leaf.key, TaskState.RETRYING, leaf.component_name, inputs=leaf.inputs, error=error, retry_at=at)
-        )
+        self._actions.append(actions.retrying(leaf, at))
         if at <= self._now:
-            self._enqueue(leaf)
+            self._line.enqueue(leaf)
         else:
-            leaf.due = at
-            self._pushed += 1
-            heapq.heappush(self._timers, (at, leaf.order, self._pushed, leaf))
-
-    def _enqueue(self, leaf: Leaf) -> None:
-        leaf.due = None
-        leaf.queued = True
-        self._pushed += 1
-        heapq.heappush(self._queue, (leaf.order, self._pushed, leaf))
+            self._line.delay(leaf, at)
 
     def _start_leaves(self) -> None:
         """Issue what is ready, in document order, as far as the limit allows."""
-        while self._timers and self._timers[0][0] <= self._now:
-            timer = heapq.heappop(self._timers)
-            if self._is_live(timer):
-                self._enqueue(timer[3])
-        while self._queue and (self._max_running is None or self._running < self._max_running):
-            leaf = heapq.heappop(self._queue)[2]
-            if leaf.queued:
-                self._start(leaf)
-
-    def _start(self, leaf: Leaf) -> None:
-        leaf.queued = False
-        leaf.attempt += 1
-        leaf.state = TaskState.RUNNING
-        self._running += 1
-        groups.mark_started(leaf)
-        caching = leaf.plan.task.caching if leaf.plan else None
-        executor = leaf.component.executor_label
-        importer = isinstance(self._pipeline.executors[executor], ImporterExecutor)
-        self._actions.append(
-            StartTask(
-                key=leaf.key,
-                attempt=leaf.attempt,
-                component=leaf.component_name,
-                executor=executor,
-                inputs=leaf.inputs,
-                cache_enabled=bool(caching and caching.enable_cache and not importer),
-                cache_key=caching.cache_key if caching else "",
-            )
-        )
+        self._line.release(self._now)
+        while leaf := self._line.take():
+            leaf.attempt += 1
+            leaf.state = TaskState.RUNNING
+            groups.mark_started(leaf)
+            executor = self._pipeline.executors[leaf.component.executor_label]
+            self._actions.append(actions.start(leaf, importer=isinstance(executor, ImporterExecutor)))
 
     # ------------------------------------------------------------------ nodes that became ready
     def _settle(self) -> None:
@@ -263,7 +220,7 @@ class Planner:
                 return
             self._begin(node)
         except _UNRESOLVABLE as error:
-            self._end(node, TaskState.FAILED, _unresolvable(error))
+            self._end(node, TaskState.FAILED, actions.unresolvable(error))
 
     def _inputs(self, node: Node, plan: TaskPlan, scope: Scope) -> Values:
         root = self._root
@@ -295,11 +252,15 @@ class Planner:
             self._begin_leaf(node)
         elif isinstance(node, Loop):
             groups.set_items(node, self._context(node))
-            self._record_group(node)
+            self._record_begin(node)
             node.remaining = len(node.items)
             self._ready.append(node)
         elif isinstance(node, Scope):
             self._begin_scope(node)
+
+    def _record_begin(self, node: Node) -> None:
+        node.state = TaskState.RUNNING
+        self._actions.append(actions.begun(node))
 
     def _begin_leaf(self, leaf: Leaf) -> None:
         self._leaves[leaf.key] = leaf
@@ -309,11 +270,11 @@ class Planner:
         elif self._cancelling and not groups.is_cleanup(leaf):
             self._end(leaf, TaskState.CANCELLED, note="the run was cancelled")
         else:
-            self._enqueue(leaf)
+            self._line.enqueue(leaf)
 
     def _begin_scope(self, scope: Scope) -> None:
         if scope.key.path:
-            self._record_group(scope)
+            self._record_begin(scope)
         scope.remaining = len(scope.dag.tasks)
         for plan in scope.dag.tasks:
             key = TaskKey((*scope.key.path, plan.name), scope.key.iteration)
@@ -337,7 +298,7 @@ class Planner:
                 given = groups.iteration_inputs(loop, index)
                 node.inputs = complete(plan.component, given, strict=isinstance(node, Leaf))
             except _UNRESOLVABLE as error:
-                self._end(node, TaskState.FAILED, _unresolvable(error))
+                self._end(node, TaskState.FAILED, actions.unresolvable(error))
                 continue
             self._begin(node)
 
@@ -369,7 +330,7 @@ class Planner:
                     if node is self._root:
                         check_run_outputs(node)
             except _UNRESOLVABLE as reason:
-                state, error = TaskState.FAILED, _unresolvable(reason)
+                state, error = TaskState.FAILED, actions.unresolvable(reason)
         self._end(node, state, error)
 
     def _end(
@@ -386,7 +347,7 @@ class Planner:
             node.failed_count = 1
             node.culprits = ((node.key, error or TaskError("TASK_FAILED", "the task failed")),)
         if not recorded:
-            self._record(node)
+            self._actions.append(actions.ended(node))
         self._tell(node)
 
     def _tell(self, node: Node) -> None:
@@ -415,33 +376,6 @@ class Planner:
             self._actions.append(FinishRun(RunState.SUCCEEDED, root.outputs))
         else:
             self._actions.append(FinishRun(RunState.FAILED, error=error))
-
-    # ------------------------------------------------------------------ records
-    def _record_group(self, node: Node) -> None:
-        node.state = TaskState.RUNNING
-        self._actions.append(
-            RecordTask(node.key, TaskState.RUNNING, node.component_name, is_group=True, inputs=node.inputs)
-        )
-
-    def _record(self, node: Node) -> None:
-        self._actions.append(
-            RecordTask(
-                key=node.key,
-                state=node.state,
-                component=node.component_name,
-                is_group=not isinstance(node, Leaf),
-                inputs=node.inputs,
-                outputs=node.outputs,
-                error=node.error,
-                note=node.note,
-            )
-        )
-
-
-def _unresolvable(error: PlanningError | RecursionError) -> TaskError:
-    if isinstance(error, RecursionError):
-        return TaskError(PlanningError.code, "a value is nested too deeply to be passed on")
-    return TaskError(error.code, error.message, hint=error.hint)
 
 
 def decide(pipeline: Pipeline, view: RunView, now: float, limits: Limits) -> Decision:

@@ -31,7 +31,6 @@ from mlplatform.planning.render import (
     render_container,
     render_importer,
 )
-from mlplatform.planning.resources import Needs
 
 COMPONENT = Component(
     outputs=OutputDefinitions(
@@ -156,7 +155,8 @@ def test_everything_of_a_container_is_rendered() -> None:
     assert found.command == ("sh", "3")
     assert found.env == {"N": "3", "PLAIN": "x"}
     assert found.image == "image:3"
-    assert found.resources == Needs(3.0, 2 * 2**30, 3, "nvidia.com/gpu")
+    needs = found.resources
+    assert (needs.cpu, needs.memory, needs.gpus, needs.accelerator) == (3.0, 2 * 2**30, 3, "nvidia.com/gpu")
 
 
 def test_executor_input_is_kfps() -> None:

@@ -12,8 +12,10 @@ from mlplatform.planning.resources import NO_NEEDS, Needs, needs
 def test_requests_count_before_limits() -> None:
     assert needs(None) == NO_NEEDS
     assert needs(Resources()) == Needs()
-    assert needs(Resources("500m", "2", "1Gi", "2G")) == Needs(0.5, 2**30)
-    assert needs(Resources(cpu_limit="2", memory_limit="1.5G")) == Needs(2.0, 1_500_000_000)
+    both = needs(Resources("500m", "2", "1Gi", "2G"))
+    assert (both.cpu, both.memory) == (0.5, 2**30)
+    limits = needs(Resources(cpu_limit="2", memory_limit="1.5G"))
+    assert (limits.cpu, limits.memory) == (2.0, 1_500_000_000)
     assert needs(Resources(cpu_limit=" ")) == Needs()
 
 

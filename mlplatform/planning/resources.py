@@ -16,14 +16,16 @@ _T = TypeVar("_T", float, int)
 @dataclass(frozen=True, slots=True)
 class Needs:
     """``cpu`` in cores and ``memory`` in bytes (None: nothing asked; a request counts before a limit, as Kubernetes
-    schedules), ``gpus`` a count. ``accelerator`` is the type asked for; ``notes`` say what of the request this machine
-    cannot take into account."""
+    schedules), ``cpu_limit`` and ``memory_limit`` what may not be exceeded, ``gpus`` a count. ``accelerator`` is what is
+    asked for; ``notes`` say what of the request this machine cannot take into account."""
 
     cpu: float | None = None
     memory: int | None = None
     gpus: int = 0
     accelerator: str = ""
     notes: tuple[str, ...] = ()
+    cpu_limit: float | None = None
+    memory_limit: int | None = None
 
 
 NO_NEEDS = Needs()
@@ -46,6 +48,8 @@ def needs(resources: Resources | None) -> Needs:
         gpus=gpus,
         accelerator=kind,
         notes=notes,
+        cpu_limit=_first(cores, ("CPU limit", resources.cpu_limit)),
+        memory_limit=_first(count_bytes, ("memory limit", resources.memory_limit)),
     )
 
 

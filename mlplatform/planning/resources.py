@@ -16,8 +16,8 @@ _T = TypeVar("_T", float, int)
 @dataclass(frozen=True, slots=True)
 class Needs:
     """``cpu`` in cores and ``memory`` in bytes (None: nothing asked; a request counts before a limit, as Kubernetes
-    schedules), ``cpu_limit`` and ``memory_limit`` what may not be exceeded, ``gpus`` a count. ``accelerator`` is what is
-    asked for; ``notes`` say what of the request this machine cannot take into account."""
+    schedules), ``cpu_limit`` and ``memory_limit`` what may not be exceeded, ``gpus`` a count. ``accelerator`` is the
+    type asked for; ``notes`` say what of the request this machine cannot take into account."""
 
     cpu: float | None = None
     memory: int | None = None

@@ -1,0 +1,1 @@
+"""KFP's PipelineSpec as frozen dataclasses: load, dump, validate with every finding, the graph, platform documents."""

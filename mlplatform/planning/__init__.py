@@ -1,1 +1,1 @@
-"""The one brain: from the state of a run to what happens next. Pure; every backend stands on it."""
+"""The pure planner: from a pipeline and facts about its tasks to what is to be done next, the same on every backend."""

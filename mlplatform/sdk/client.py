@@ -26,7 +26,6 @@ from mlplatform.core.errors import (
     error_classes,
 )
 from mlplatform.core.ids import new_run_id
-from mlplatform.core.ids import new_run_id
 from mlplatform.engine.home import Home, open_home
 from mlplatform.sdk import starting
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ def store_target(home: Home) -> str:
 
 
 @contextmanager
-def open_records(home: Home) -> Iterator[SqlRunStore]:
+def open_records(home: Home) -> Generator[SqlRunStore]:
     """The store of a home, for reading.
 
     Raises:

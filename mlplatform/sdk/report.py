@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mlplatform.core.errors import MlPlatformError
-from mlplatform.core.model import EMPTY, RunRecord, TaskError, TaskKey, TaskRecord, Values
+from mlplatform.core.model import RunRecord, TaskError, TaskKey, TaskRecord, Values
 from mlplatform.core.states import TaskState
 from mlplatform.engine.why import sentence
 
@@ -29,7 +29,7 @@ def run_report(
     run: RunRecord,
     tasks: Iterable[TaskRecord],
     *,
-    logs: Mapping[TaskKey, str] = EMPTY,
+    logs: Mapping[TaskKey, str] | None = None,
     mlflow_url: str = "",
 ) -> dict[str, Any]:
     """The report of a run, finished or not.
@@ -46,7 +46,7 @@ def run_report(
         "state": str(run.state),
         "parameters": dict(run.parameters),
         "outputs": values_json(run.outputs),
-        "tasks": [task_report(task, logs.get(task.key, "")) for task in tasks],
+        "tasks": [task_report(task, (logs or {}).get(task.key, "")) for task in tasks],
         "error": _error(run.error),
         "priority": run.priority,
         "tags": dict(run.tags),

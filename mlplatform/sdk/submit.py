@@ -1,0 +1,239 @@
+"""From what a user names (a file, parameters, a setup) to a checked submission, with every finding at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from mlplatform.core.errors import EnvironmentFailed, Finding, InvalidParameters, NotFound
+from mlplatform.core.values import JsonValue, ParameterType, preview
+from mlplatform.ir import package
+from mlplatform.ir.arguments import check_arguments
+from mlplatform.ir.load import loads
+from mlplatform.ir.model import Pipeline
+from mlplatform.ir.paths import child
+from mlplatform.ir.validate import require_valid
+
+#: How a value of each type is typed on a command line, for messages.
+_EXAMPLES = {
+    ParameterType.NUMBER_INTEGER: "-p {name}=3",
+    ParameterType.NUMBER_DOUBLE: "-p {name}=0.5",
+    ParameterType.BOOLEAN: "-p {name}=true",
+    ParameterType.LIST: "-p {name}='[1, 2]'",
+    ParameterType.STRUCT: """-p {name}='{{"key": 1}}'""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A pipeline as it was found: the text that is submitted, what it says, what to call it, and what to warn of."""
+
+    text: str
+    pipeline: Pipeline
+    origin: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run is to be run. ``containers``: docker, podman, subprocess or "" (whichever engine there is).
+    ``script``: nobody sits in front of it, the service may leave soon after."""
+
+    setup_path: str = ""
+    name: str = ""
+    experiment: str = ""
+    cache: bool = True
+    containers: str = ""
+    priority: int = 0
+    script: bool = False
+
+
+def read_source(reference: str) -> Source:
+    """Load and validate FILE: compiled YAML or JSON, a package, or a ``.py`` with a pipeline (``FILE.py:name``).
+
+    Raises:
+        InvalidPipeline: with every finding.
+        NotFound: there is no such file.
+        InvalidInput, EnvironmentFailed: a ``.py`` that cannot be compiled (see ``sdk.kfp``).
+    """
+    file, name = split_reference(reference)
+    if file.endswith(".py"):
+        from mlplatform.sdk import kfp  # a compiler in a process of its own
+
+        compiled = kfp.compile_file(_existing(file), name)
+        return _source(compiled.document, reference, compiled.warnings)
+    document = package.read_file(_existing(file))
+    return _source(document.data, document.origin, ())
+
+
+def _source(data: bytes, origin: str, warnings: tuple[str, ...]) -> Source:
+    from mlplatform.planning.cel import check  # the expression checker
+
+    pipeline = loads(data, origin=origin)
+    require_valid(pipeline, check, origin)
+    return Source(_text(data), pipeline, origin, warnings)
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """``FILE.py:name`` as (file, name); the name is empty where none is given."""
+    file, colon, name = reference.rpartition(":")
+    if colon and file.endswith(".py") and not os.path.exists(reference):
+        return file, name
+    return reference, ""
+
+
+def _existing(file: str) -> str:
+    """Raises NotFound with files of a similar name."""
+    path = Path(file)
+    if path.is_dir():
+        raise NotFound(f"{file!r} is a folder, not a pipeline file.", hint="Name the YAML, JSON, package or .py in it.")
+    if path.exists():
+        return file
+    import difflib
+
+    folder = path.parent
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    hint = f"Did you mean {str(folder / close[0])!r}?" if close else "Check the path."
+    raise NotFound(f"There is no file {file!r}.", hint=hint)
+
+
+def _text(data: bytes) -> str:
+    """The text of a document that was loaded (so it decodes): UTF-8, or UTF-16 with a byte order mark."""
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    return data.decode(encoding)
+
+
+# ------------------------------------------------------------------ parameters
+def read_parameters(pipeline: Pipeline, assignments: Sequence[str] = (), file: str = "") -> dict[str, JsonValue]:
+    """Parameters from ``--params FILE.json`` and ``-p NAME=VALUE`` (which win), typed as the pipeline declares them.
+
+    A string stays as it was typed; every other type is JSON.
+
+    Raises:
+        InvalidParameters: with every finding that can be made without looking at what is missing.
+        NotFound: there is no such file.
+    """
+    values: dict[str, JsonValue] = dict(_read_object(file)) if file else {}
+    findings: list[Finding] = []
+    specs = pipeline.root.inputs.parameters
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name:
+            hint = "write -p NAME=VALUE"
+            findings.append(Finding("", f"-p {assignment!r} does not name a value", "bad-parameter", hint))
+            continue
+        type_ = specs[name].type if name in specs else ParameterType.STRING
+        try:
+            values[name] = parse_value(text, type_)
+        except ValueError as error:
+            example = _EXAMPLES.get(type_, "").format(name=name)
+            hint = f"write {example}" if example else "write it as JSON"
+            findings.append(Finding(child("parameters", name), str(error), "wrong-type", hint))
+    if findings:
+        _, more = check_arguments(pipeline, {k: v for k, v in values.items() if k not in specs})
+        findings += [finding for finding in more if finding.code == "unknown-name"]
+        raise InvalidParameters(_refused(pipeline), findings=findings)
+    return values
+
+
+def parse_value(text: str, type_: ParameterType) -> JsonValue:
+    """What somebody typed, as a value of ``type_``. Whether it fits is ``check_arguments``' business.
+
+    Raises:
+        ValueError: it is not JSON where JSON is needed.
+    """
+    if type_ is ParameterType.STRING:
+        return text
+    word = text.strip()
+    if type_ is ParameterType.BOOLEAN and word.lower() in ("true", "false"):
+        return word.lower() == "true"
+    try:
+        return cast(JsonValue, json.loads(word))
+    except (ValueError, RecursionError):
+        raise ValueError(f"expected {type_.value}, got {preview(text)}") from None
+
+
+def _read_object(file: str) -> Mapping[str, JsonValue]:
+    try:
+        data = Path(file).read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise NotFound(f"The parameter file {file!r} cannot be read: {reason}.", hint="Check the path.") from None
+    try:
+        found: object = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidParameters(
+            f"The parameter file {file!r} is not JSON: {error}.", hint='Write one object: {"name": value, ...}.'
+        ) from None
+    if not isinstance(found, dict):
+        raise InvalidParameters(
+            f"The parameter file {file!r} must hold one JSON object.", hint='Write {"name": value, ...}.'
+        )
+    return cast("dict[str, JsonValue]", found)
+
+
+def _refused(pipeline: Pipeline) -> str:
+    return f"Pipeline {pipeline.name!r} cannot be run with these parameters."
+
+
+# ------------------------------------------------------------------ submission
+def build(source: Source, parameters: Mapping[str, JsonValue], options: Options) -> dict[str, Any]:
+    """The arguments of the service's ``submit``, checked as far as that goes without it.
+
+    Raises:
+        InvalidParameters: parameters, the setup file or root artifacts have findings.
+        EnvironmentFailed: the container engine that was asked for is not there.
+    """
+    setup_path = os.path.abspath(options.setup_path) if options.setup_path else ""
+    _, findings = check_arguments(source.pipeline, parameters, _root_artifacts(source.pipeline, setup_path))
+    if findings:
+        raise InvalidParameters(_refused(source.pipeline), findings=findings)
+    _check_containers(options.containers)
+    return {
+        "document": source.text,
+        "parameters": dict(parameters),
+        "setup_path": setup_path or None,
+        "name": options.name,
+        "experiment": options.experiment,
+        "tags": {},
+        "cache": options.cache,
+        "containers": options.containers or None,
+        "priority": options.priority,
+        "interpreter": interpreter(),
+        "cwd": os.getcwd(),
+        "env": dict(os.environ),
+        "script": options.script,
+    }
+
+
+def interpreter() -> dict[str, Any]:
+    """The Python that tasks run in: this one."""
+    version = ".".join(str(number) for number in sys.version_info[:3])
+    return {"executable": sys.executable, "version": version, "sys_path": []}
+
+
+def _root_artifacts(pipeline: Pipeline, setup_path: str) -> Mapping[str, Any]:
+    if not setup_path:
+        return {}
+    from mlplatform.engine.submission import read_setup, root_artifacts
+
+    types = {name: spec.type.schema_title for name, spec in pipeline.root.inputs.artifacts.items()}
+    return root_artifacts(read_setup(setup_path), types)
+
+
+def _check_containers(wanted: str) -> None:
+    import shutil
+
+    if wanted in ("docker", "podman") and shutil.which(wanted) is None:
+        other = "podman" if wanted == "docker" else "docker"
+        there = f"--containers {other} is there." if shutil.which(other) else f"Install {wanted}."
+        raise EnvironmentFailed(
+            f"The container engine {wanted} is not on this machine.",
+            hint=f"{there} With --containers subprocess, commands of container tasks run on this machine directly.",
+        )

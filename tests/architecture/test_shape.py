@@ -68,7 +68,7 @@ def test_broad_excepts_are_rare_and_give_their_reason() -> None:
                 if "BLE001" in (line := lines[node.lineno - 1]) and not line.partition("BLE001")[2].strip(" -:"):
                     silent.append(where)
     assert not silent, f"broad excepts without a reason behind their noqa: {silent}"
-    assert len(broad) <= max(3, 0.03 * handlers), f"{len(broad)} of {handlers} handlers are broad: {broad}"
+    assert len(broad) <= 0.03 * handlers + 0.5, f"{len(broad)} of {handlers} handlers are broad: {broad}"
 
 
 def test_pure_rooms_open_no_file_and_ask_no_clock() -> None:

@@ -145,7 +145,7 @@ import importlib, pkgutil, sys, mlplatform
 optional = {"kfp", "mlflow", "psycopg", "boto3", "botocore", "google", "hatchling"}
 broken = []
 for module in pkgutil.walk_packages(mlplatform.__path__, "mlplatform."):
-    if module.name.endswith("__main__"):
+    if module.name.endswith(("__main__", ".libmlptrace")):  # a library, but not Python's
         continue
     try:
         importlib.import_module(module.name)

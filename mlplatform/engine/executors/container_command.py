@@ -55,8 +55,9 @@ def container_name(cookie: str) -> str:
     return "mlplatform-" + hashlib.sha256(cookie.encode()).hexdigest()[:20]
 
 
-def run_arguments(run: ContainerRun, engine: Engine, user: str) -> list[str]:
-    """Everything after the client's own name. ``user`` is ``uid:gid`` of whom results must belong to."""
+def run_arguments(run: ContainerRun, engine: Engine, user: str) -> tuple[list[str], list[str]]:
+    """What follows the client's own name: options, and from the image on. ``user`` is ``uid:gid`` of whom results must
+    belong to."""
     words = ["run", "--name", run.name, f"--pull={_PULL[run.pull]}"]
     words += _user(engine, user)
     for name, value in sorted(run.labels.items()):
@@ -78,7 +79,7 @@ def run_arguments(run: ContainerRun, engine: Engine, user: str) -> list[str]:
         words += ["--security-opt", "label=disable"]  # else a container may not even read what is mounted
     if run.command:
         words += ["--entrypoint", run.command[0]]
-    return [*words, run.image, *run.command[1:], *run.args]
+    return words, [run.image, *run.command[1:], *run.args]
 
 
 def is_client_variable(name: str) -> bool:

@@ -130,7 +130,7 @@ class Engines:
     def remove(self, engine: Engine, names: Sequence[str]) -> None:
         """Kill and remove containers, whatever their state; those that are not there are no error."""
         if names:
-            self.run(engine, ["rm", "--force", "--volumes", *names])
+            self.run(engine, [*remove_words(engine), *names])
 
     def run(self, engine: Engine, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Run the client. Raises EnvironmentFailed if that cannot be done."""
@@ -208,6 +208,11 @@ def podman_engine(path: str, info: Mapping[str, Any]) -> Engine:
         remote=bool(host.get("serviceIsRemote")),
         limits=not rootless or (host.get("cgroupVersion") == "v2" and "memory" in controllers),
     )
+
+
+def remove_words(engine: Engine) -> list[str]:
+    """Remove a container whatever its state. Podman would give a running one ten seconds first."""
+    return ["rm", "--force", "--volumes", *(["--time", "0"] if engine.name == "podman" else [])]
 
 
 def last_lines(text: str) -> str:

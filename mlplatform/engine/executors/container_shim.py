@@ -1,8 +1,8 @@
 """Runs one container to its end, as a child of the launcher. Standard library only; started as a script with one
 argument, the file that says what to run (it may hold secrets and is removed as soon as it was read).
 
-Standing between launcher and engine it outlives the service: whatever becomes of that, the container is stopped when the
-attempt is cancelled, removed when it has ended, and why it failed is written down for the service.
+Standing between launcher and engine it outlives the service: whatever becomes of that, the container is stopped when
+the attempt is cancelled, removed when it has ended, and why it failed is written down for the service.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from typing import Any
 
 #: Statuses by which the clients of Docker and Podman speak of themselves.
 ENGINE_FAILED, CANNOT_INVOKE, NOT_FOUND = 125, 126, 127
+#: The status of a process ended by SIGKILL, as a shell tells it.
+KILLED = 137
 _TAIL = 4096
+#: Folders in memory.
+_MEMORY = ("/dev/shm", os.environ.get("XDG_RUNTIME_DIR", ""))  # noqa: S108 - the folder made there is private
 
 
 class Shim:
@@ -35,15 +39,11 @@ class Shim:
         """Run the container and give the status to end with."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self.stop)
-        start = os.lseek(1, 0, os.SEEK_CUR) if os.path.exists(self.plan["log"]) else 0
+        start = os.path.getsize(self.plan["log"]) if os.path.exists(self.plan["log"]) else 0
         try:
-            words = self.plan["arguments"]
-            place = words.index("--entrypoint") if "--entrypoint" in words else words.index(self.plan["image"])
-            process = subprocess.Popen(
-                [self.engine, *words[:place], *self.owner(), *self.files(), *words[place:]],
-                stdin=subprocess.DEVNULL,
-                env=self.env,
-            )
+            options = [*self.plan["options"], *self.owner(), *self.files()]
+            words = [self.engine, *options, *self.plan["rest"]]
+            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, env=self.env)
             status = self.wait(process)
             self.explain(status, start)
         finally:
@@ -69,23 +69,19 @@ class Shim:
     # -------------------------------------------------------------- parts
     def owner(self) -> list[str]:
         """A label that tells a container whose shim is gone from one that is looked after."""
-        return ["--label", "%s=%s" % (self.plan["owner_label"], self.plan["owner"] % os.getpid())]
+        return ["--label", f"{self.plan['owner_label']}={os.getpid()} {self.plan['boot']}"]
 
     def files(self) -> list[str]:
         """Secrets and config maps as files: in memory where the system has such a place, gone with the container."""
         words: list[str] = []
         for mount in self.plan["files"]:
-            memory = next(
-                (place for place in ("/dev/shm", os.environ.get("XDG_RUNTIME_DIR", "")) if _usable(place)), None
-            )
-            folder = tempfile.mkdtemp(prefix="mlplatform-", dir=memory)
+            folder = tempfile.mkdtemp(prefix="mlplatform-", dir=next(filter(_usable, _MEMORY), None))
             self.private.append(folder)
             for name, text in mount["files"].items():
-                with open(
-                    os.path.join(folder, name), "w", encoding="utf-8", errors="surrogatepass", newline=""
-                ) as file:
+                path = os.path.join(folder, name)
+                with open(path, "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
                     file.write(text)
-            words += ["--volume", "%s:%s:ro" % (folder, mount["target"])]
+            words += ["--volume", f"{folder}:{mount['target']}:ro"]
         return words
 
     def explain(self, status: int, start: int) -> None:
@@ -107,7 +103,7 @@ class Shim:
             return {}
 
     def clean(self) -> None:
-        words = [self.engine, "rm", "--force", "--volumes", self.name]
+        words = [self.engine, *self.plan["remove"], self.name]
         subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, env=self.env, check=False)
         for folder in self.private:
             shutil.rmtree(folder, ignore_errors=True)
@@ -116,27 +112,30 @@ class Shim:
 def reason(status: int, state: dict[str, Any], plan: dict[str, Any], tail: str) -> dict[str, str] | None:
     """The error of a container that failed, where there is more to say than its exit status."""
     image = plan["image"]
+    limit = plan.get("memory")
+    size = f" (limit {limit >> 20} MiB)" if limit else ""
     if state.get("OOMKilled"):
-        limit = plan.get("memory")
-        size = " (limit %d MiB)" % (limit >> 20) if limit else ""
-        return _error("OUT_OF_MEMORY", "the container ran out of memory%s" % size, "Raise the task's memory limit.")
+        return _error("OUT_OF_MEMORY", f"the container ran out of memory{size}", "Raise the task's memory limit.")
+    if status == KILLED and limit:  # older engines do not tell why
+        text = f"the container was ended by SIGKILL: most likely it ran out of memory{size}"
+        return _error("OUT_OF_MEMORY", text, "Raise the task's memory limit.")
     started = bool(state) and not str(state.get("StartedAt", "")).startswith("0001")
     words = str(state.get("Error") or "") or tail
     if status in (CANNOT_INVOKE, NOT_FOUND) and not started:
         command = plan["command"] or "its entry point"
         verb = "cannot be started" if status == CANNOT_INVOKE else "is not there"
-        text = "%s %s in the image %s" % (command, verb, image)
+        text = f"{command} {verb} in the image {image}"
         return _error("TASK_FAILED", text, "Check the component's command, or choose an image that has it.")
     if status == ENGINE_FAILED and not started:
-        return _error("ENVIRONMENT", "the container could not be started: %s" % words, "See the task's log for more.")
+        return _error("ENVIRONMENT", f"the container could not be started: {words}", "See the task's log for more.")
     if status >= 128 or status < 0:
         number = status - 128 if status >= 128 else -status
         try:
             name = signal.Signals(number).name
         except ValueError:
             return None
-        return _error("TASK_FAILED", "the container was ended by %s" % name, "")
-    return _error("TASK_FAILED", "the container ended with exit status %d" % status, "")
+        return _error("TASK_FAILED", f"the container was ended by {name}", "")
+    return _error("TASK_FAILED", f"the container ended with exit status {status}", "")
 
 
 def _error(code: str, message: str, hint: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import platform
 import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,7 @@ from mlplatform.engine.executors.container_command import (
     run_arguments,
     task_binds,
 )
-from mlplatform.engine.executors.container_engine import Engine, Engines, client_environment
+from mlplatform.engine.executors.container_engine import Engine, Engines, client_environment, remove_words
 from mlplatform.engine.platform_plan import ContainerOptions
 from mlplatform.engine.ports import Executor, Exit, Interpreter, Launch, Running
 from mlplatform.launcher.identity import boot_id, is_alive, pid_start
@@ -62,8 +63,8 @@ def container_spec(
         "command": list(rendered.command),
         "args": list(rendered.args),
         "env": sorted(set(env_names)),
-        "cpus": rendered.resources.cpu,
-        "memory": rendered.resources.memory,
+        "cpus": rendered.resources.cpu_limit,
+        "memory": rendered.resources.memory_limit,
         "pull": options.pull,
         "shared_memory": options.shared_memory,
         "labels": dict(options.labels),
@@ -99,7 +100,7 @@ class ContainerExecutor:
         _write_private(launch.directory / _PLAN, plan)
         own = launcher_spec(spec, launch.directory / _PLAN, plan["client_env"])
         _write_private(path, own)
-        base = Interpreter(sys.executable, "", "%d.%d.%d" % sys.version_info[:3])
+        base = Interpreter(sys.executable, "", platform.python_version())
         inner = replace(launch, kind="command", spec=own, interpreter=base)
         running = await self._processes.start(inner)
         return _RunningContainer(running, self, engine, launch.directory, plan["name"])
@@ -177,7 +178,7 @@ def shim_plan(
     """Everything the shim has to know. Raises EnvironmentFailed for an environment no client can hand over."""
     asked: Mapping[str, Any] = spec["container"]
     env = {name: str(spec["env"][name]) for name in asked["env"] if name in spec["env"]}
-    secret = set(spec.get("secrets") or ())
+    secret: set[str] = set(spec.get("secrets") or [])
     for name, value in env.items():
         if is_client_variable(name) and value in secret:
             raise EnvironmentFailed(
@@ -199,18 +200,21 @@ def shim_plan(
         gpus=spec.get("gpus"),
         pull=asked["pull"],
     )
+    options, rest = run_arguments(run, engine, f"{os.getuid()}:{os.getgid()}")
     return {
         "engine": engine.path,
         "name": run.name,
         "image": run.image,
         "command": run.command[0] if run.command else "",
         "memory": run.memory,
-        "arguments": run_arguments(run, engine, f"{os.getuid()}:{os.getgid()}"),
+        "options": options,
+        "rest": rest,
+        "remove": remove_words(engine),
         "client_env": {**client_environment(environ), **_client_settings(spec["env"])},
         "env": {name: value for name, value in env.items() if not is_client_variable(name)},
         "files": [dict(mount) for mount in mounts if "files" in mount],
         "owner_label": LABEL_OWNER,
-        "owner": f"%d {boot_id()}",
+        "boot": boot_id(),
         "grace": max(1, int(grace - _MARGIN)),
         "log": spec["log"],
         "error": str(directory / _ERROR),
@@ -289,6 +293,3 @@ def _write_private(path: Path, data: Mapping[str, Any]) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass") as file:
         json.dump(data, file)
     temporary.replace(path)
-
-
-__all__ = ["ContainerExecutor", "EnvironmentFailed", "container_spec"]

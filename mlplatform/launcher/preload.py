@@ -1,7 +1,7 @@
 """What a template imports ahead of its children, and what it must never import.
 
-Tried here by importing each, running it in the parent or not, forking and using it in the child: these packages' import
-starts no thread and leaves no lock held. The probe repeats the test for the versions that are installed.
+Tried by importing each, forking, and using it in the child: the import of these packages leaves no lock held and no
+thread that a child would miss. A probe repeats the test for the versions that are installed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from .identity import boot_id
 
 #: The launcher as a file, for a fresh interpreter.
 DOOR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+#: Threads that imports start and that nobody misses in a forked child: jemalloc (pyarrow, polars) begins anew after a
+#: fork by handlers of its own; the other is Polars' cleaner of spilled files, asleep until something was spilled.
+FORK_SAFE_THREADS = frozenset(("jemalloc_bg_thd", "polars-ooc-clea"))
 #: Packages whose import reads the working folder or the environment (matplotlib: matplotlibrc) are not here.
 DEFAULT = ("numpy", "pandas", "scipy", "sklearn", "pyarrow", "polars", "torch", "joblib", "h5py", "PIL", "requests")
-#: At most this many modules are reported by one task, and no deeper than ``package.module``.
-_REPORT_MAX = 60
 _before: frozenset[str] = frozenset()
 #: Top-level names of what was imported beyond the essentials.
 _packages: set[str] = set()
@@ -60,12 +61,18 @@ def essentials() -> None:
     _before = frozenset(sys.modules)
 
 
-def threads() -> int:
-    """Threads of this process, those that Python does not know included."""
+def threads() -> list[str]:
+    """Names of threads besides the main one that a fork must not leave behind, those Python does not know included."""
+    me = str(os.getpid())
+    found: list[str] = []
     try:
-        return len(os.listdir("/proc/self/task"))
+        for task in os.listdir("/proc/self/task"):
+            if task != me:
+                with open("/proc/self/task/%s/comm" % task, encoding="utf-8", errors="replace") as file:
+                    found.append(file.read().strip())
     except OSError:
-        return len(sys._current_frames())
+        return ["unknown"] * (len(sys._current_frames()) - 1)  # pyright: ignore[reportPrivateUsage]
+    return [name for name in found if name not in FORK_SAFE_THREADS]
 
 
 def shadowed(spec: Mapping[str, Any]) -> bool:
@@ -146,10 +153,17 @@ class Report:
     def send(self) -> None:
         """Name the modules of allowed packages that this process imported beyond what it was forked with."""
         new = [name for name in sys.modules if name not in _before and name.partition(".")[0] in self._allowed]
-        wanted = [name for name in new if name.count(".") <= 1 and "._" not in name][:_REPORT_MAX]
+        plain = [name for name in new if name.count(".") <= 1 and "._" not in name]
+        wanted: list[str] = []
+        size = 4
+        for name in sorted(plain, key=lambda name: name.count(".")):
+            size += len(name) + 4
+            if size > select.PIPE_BUF:
+                break
+            wanted.append(name)
         if wanted:
             with contextlib.suppress(OSError):
-                os.write(self._descriptor, json.dumps(wanted).encode("ascii")[: select.PIPE_BUF - 1] + b"\n")
+                os.write(self._descriptor, json.dumps(wanted).encode("ascii") + b"\n")
 
 
 class Preloader:
@@ -234,7 +248,7 @@ class Preloader:
             _single_threaded()
             for name in modules:
                 importlib.import_module(name)
-            status = 0 if threads() == 1 else 1
+            status = 1 if threads() else 0
         finally:
             os._exit(status)
 

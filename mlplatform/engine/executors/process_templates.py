@@ -32,12 +32,14 @@ _CARRIED = ("PATH", "HOME", "USER", "LOGNAME", "VIRTUAL_ENV", "CONDA_PREFIX", "S
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What one warm interpreter serves."""
+    """What one warm interpreter serves. ``light``: tasks that use no large package; forking a process that has imported
+    some costs several times as much."""
 
     executable: str
     digest: str
     kfp_path: str
     env: tuple[tuple[str, str], ...]
+    light: bool = False
 
 
 def startup_environment(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +27,10 @@ from mlplatform.launcher.native import build
 
 _IDLE_SECONDS = 300.0
 _IDLE_MAX = 2
+
+
+def _source(launch: Launch) -> str:
+    return (launch.spec.get("python") or {}).get("source") or ""
 
 
 def execution_mode() -> str:
@@ -50,6 +55,8 @@ class ProcessExecutor:
         import ahead of its children once one of them has."""
         self.mode = mode or execution_mode()
         self._modules = tuple(preload_modules)
+        names = "|".join(re.escape(name) for name in self._modules)
+        self._large = re.compile(rf"\b(?:{names})\b" if names else "(?!)")
         self._templates: dict[Key, Template] = {}
         self._spares: dict[Key, list[Spare]] = {}
         self._background: set[asyncio.Task[None]] = set()
@@ -114,12 +121,16 @@ class ProcessExecutor:
         executable = (interpreter.executable if interpreter else "") or sys.executable
         kfp_path = (launch.spec.get("python") or {}).get("kfp_path") or ""
         digest = interpreter.digest if interpreter else ""
-        return Key(executable, digest, kfp_path, startup_environment(launch.spec["env"]))
+        light = launch.kind == "command" or not (launch.spec.get("sys_path") or self._large.search(_source(launch)))
+        return Key(executable, digest, kfp_path, startup_environment(launch.spec["env"]), light)
+
+    def _modules_for(self, key: Key) -> tuple[str, ...]:
+        return () if key.light else self._modules
 
     async def _fork(self, key: Key, spec: str) -> Started:
         template = self._templates.get(key)
         if template is None or template.dead:
-            template = self._templates[key] = Template(key, self._modules, self._library)
+            template = self._templates[key] = Template(key, self._modules_for(key), self._library)
             self._sweep()
         try:
             return await template.start(spec)
@@ -127,16 +138,16 @@ class ProcessExecutor:
             if not template.dead or self._templates.get(key) is not template:
                 raise
             # It died between two attempts (killed from outside): a fresh one, once.
-            template = self._templates[key] = Template(key, self._modules, self._library)
+            template = self._templates[key] = Template(key, self._modules_for(key), self._library)
             return await template.start(spec)
 
     async def _spawn(self, key: Key, spec: str) -> Started:
         spares = self._spares.setdefault(key, [])
-        spare = spares.pop(0) if spares else Spare(key, self._modules, self._library)
+        spare = spares.pop(0) if spares else Spare(key, self._modules_for(key), self._library)
         try:
             started = await spare.start(spec)
         except EnvironmentFailed:
-            started = await Spare(key, self._modules, self._library).start(spec)
+            started = await Spare(key, self._modules_for(key), self._library).start(spec)
         self._later(self._replenish(key))
         return started
 
@@ -150,7 +161,7 @@ class ProcessExecutor:
         spares = self._spares.setdefault(key, [])
         with contextlib.suppress(EnvironmentFailed):
             while len(spares) < wanted:
-                spares.append(Spare(key, self._modules, self._library))
+                spares.append(Spare(key, self._modules_for(key), self._library))
                 await asyncio.sleep(0)
 
     def _later(self, work: asyncio._CoroutineLike[None]) -> None:  # pyright: ignore

@@ -281,11 +281,13 @@ class MlflowTracker:
         known = self._upstreams.get(run.run_id)
         if known is None:
             row = self._queue.row("SELECT upstream FROM runs WHERE id = ?", reserved_run_id(run.run_id))
-            known = row["upstream"] if row is not None else self._choose(run.run_id)
+            known = row["upstream"] if row is not None else ""
+            if not known or self._settings.target(known) is None:
+                known = self._choose(run.run_id, known)
             self._upstreams[run.run_id] = known
         return known
 
-    def _choose(self, run_id: str) -> str:
+    def _choose(self, run_id: str, before: str = "") -> str:
         env = self._options.environment_of(run_id)
         uri = self._options.tracking_uri or env.get("MLFLOW_TRACKING_URI", "")
         if not uri or uri in (self._door.url, env.get("MLPLATFORM_MLFLOW_URI", "")):
@@ -294,7 +296,7 @@ class MlflowTracker:
             _log.warning("MLFLOW_TRACKING_URI of run %s is neither a server nor a database: tracked at home", run_id)
             return HOME
         try:
-            return self._settings.keep_target(uri, env).name
+            return self._settings.keep_target(uri, env, before).name
         except OSError as error:
             _log.error("the MLflow server of run %s cannot be remembered: %s", run_id, error)
             return HOME

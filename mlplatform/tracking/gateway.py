@@ -148,7 +148,15 @@ class Gateway:
     def close(self) -> None:
         for station in self._stations.values():
             station.close()
+        self._forget_finished()
         self.queue.close()
+
+    def _forget_finished(self) -> None:
+        """Drop the credentials of servers that have everything of runs that have all ended."""
+        needed = set(self.queue.upstreams())
+        needed |= {row[0] for row in self.queue.rows("SELECT DISTINCT upstream FROM runs WHERE status = 'RUNNING'")}
+        for name in self._stations.keys() - needed:
+            self.settings.forget_target(name)
 
     # ------------------------------------------------------------------ the engine's and the CLI's requests
     def command(self, path: str, body: dict[str, Any]) -> dict[str, Any]:

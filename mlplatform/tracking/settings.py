@@ -72,14 +72,15 @@ class Settings:
             return None
         return Target(name, data["uri"], data.get("env") or {})
 
-    def keep_target(self, uri: str, env: Mapping[str, str]) -> Target:
-        """Remember how to reach a user's own MLflow for as long as something is to be delivered there.
+    def keep_target(self, uri: str, env: Mapping[str, str], name: str = "") -> Target:
+        """Remember how to reach a user's own MLflow for as long as something is to be delivered there; ``name``: under
+        the name it had before it was forgotten.
 
-        What is needed to log in goes to a file only the user reads, nowhere else.
+        What is needed to log in goes to a file only the user reads, nowhere else. Raises OSError.
         """
         kept = {key: env[key] for key in CREDENTIALS if env.get(key)}
         digest = hashlib.sha256(json.dumps([uri, sorted(kept.items())]).encode()).hexdigest()
-        target = Target("u" + digest[:15], uri, kept)
+        target = Target(name or "u" + digest[:15], uri, kept)
         path = self._path(target.name)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -89,6 +90,11 @@ class Settings:
                 json.dump({"uri": uri, "env": kept}, file)
             temporary.replace(path)
         return target
+
+    def forget_target(self, name: str) -> None:
+        """Nothing is to be delivered there any more: keep no credentials."""
+        if name != HOME:
+            self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return self.folder / "servers" / f"{name}.json"

@@ -22,7 +22,7 @@ from tests.unit.tracking.conftest import Mlflow, run_record, task_record
 
 @dataclass(frozen=True)
 class Idiom:
-    """What user code leaves behind: what its task's run must hold. ``children``: names of runs below it (None: any name)."""
+    """What its task's run must hold. ``children``: names of runs below it (None: any name)."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 import mlflow
+import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 mlflow.sklearn.autolog()
-import numpy as np
 
 LogisticRegression(C=0.5).fit(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1]))
 result = mlflow.last_active_run().info.run_id

@@ -3,7 +3,8 @@ import tempfile
 import mlflow
 
 d = tempfile.mkdtemp()
-open(d + "/f.txt", "w").write("hello")
+with open(d + "/f.txt", "w") as file:
+    file.write("hello")
 mlflow.log_artifact(d + "/f.txt")
 mlflow.log_text("t", "sub/x y.txt")
 mlflow.log_dict({"a": 1}, "d.json")

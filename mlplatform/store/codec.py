@@ -8,6 +8,8 @@ Two rules:
 - **Text columns**, which are searched and sorted, hold text as it is. What a database cannot hold (a NUL character,
   lone surrogates) is stored as the marker U+001A followed by its JSON escape; so is text that begins with the marker.
   Equal texts stay equal, different ones different.
+- **Key columns** are text columns with an index, whose entries PostgreSQL limits: a text over 500 bytes is stored there
+  as the marker, ``#`` and its SHA-256, and whole in the row's column ``long``.
 
 The standard library reads and writes both: faster codecs write NaN as null or refuse surrogates, and cost more at
 import than they save on the few records of a batch.
@@ -15,9 +17,10 @@ import than they save on the few records of a batch.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from mlplatform.core.errors import InvalidInput
@@ -25,6 +28,7 @@ from mlplatform.core.model import NO_VALUES, Artifact, ArtifactValue, TaskError,
 
 _MARKER: Final = "\x1a"
 _FAST_LEVEL: Final = 1
+_KEY_BYTES: Final = 500
 
 
 def _plain(value: object) -> object:
@@ -72,6 +76,33 @@ def from_text(text: str) -> str:
     return cast(str, json.loads(text[1:])) if text.startswith(_MARKER) else text
 
 
+def to_key(value: str) -> str:
+    """``value`` for a key column."""
+    return _key(to_text(value))
+
+
+def _key(text: str) -> str:
+    if 4 * len(text) <= _KEY_BYTES or len(text.encode("utf-8")) <= _KEY_BYTES:
+        return text
+    return f"{_MARKER}#{hashlib.sha256(text.encode('utf-8')).hexdigest()}"
+
+
+def to_keys(values: Mapping[str, str]) -> tuple[list[str], str | None]:
+    """Values of key columns in their order, and the column ``long``: those that were shortened, by their names."""
+    texts = {name: to_text(value) for name, value in values.items()}
+    keys = [_key(text) for text in texts.values()]
+    shortened = {name: text for (name, text), key in zip(texts.items(), keys, strict=True) if key != text}
+    return keys, to_json(shortened) if shortened else None
+
+
+def whole(row: tuple[Any, ...], columns: Sequence[str]) -> tuple[Any, ...]:
+    """A row, whose last column is ``long``, with its key columns as long as they were."""
+    if row[-1] is None:
+        return row
+    texts = from_json(row[-1])
+    return tuple(texts.get(name, value) for name, value in zip(columns, row, strict=True))
+
+
 def pack(data: bytes) -> bytes:
     """Compressed bytes of a document."""
     return zlib.compress(data, _FAST_LEVEL)
@@ -84,8 +115,14 @@ def unpack(data: bytes) -> bytes:
 
 # ------------------------------------------------------------------ parts of records
 def path_to_text(key: TaskKey) -> tuple[str, str]:
-    """The two columns of a task key."""
+    """The two texts of a task key; the first goes into a key column."""
     return to_json(key.path), ",".join(map(str, key.iteration))
+
+
+def path_to_keys(key: TaskKey) -> tuple[str, str]:
+    """The two columns of a task key, to look for."""
+    path, iteration = path_to_text(key)
+    return _key(path), iteration
 
 
 def path_from_text(path: str, iteration: str) -> TaskKey:

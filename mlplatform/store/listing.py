@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlplatform.store.codec import to_text
+from mlplatform.store.codec import to_key
 from mlplatform.store.rows import RUN
 
 
@@ -26,10 +26,10 @@ def page_of_runs(
     ids, parameters = _by_tags(tags, states) if tags else ("", [])
     equal = {"experiment": experiment, "pipeline": pipeline}
     where = [f"r.{name} = ?" for name, value in equal.items() if value]
-    values: list[Any] = [to_text(value) for value in equal.values() if value]
+    values: list[Any] = [to_key(value) for value in equal.values() if value]
     if before:
         where.append(f"{'t0' if tags else 'r'}.run_id < ?")
-        values.append(to_text(before))
+        values.append(to_key(before))
     if tags:
         sql = ids + "".join(f" AND {term}" for term in where) + " ORDER BY t0.run_id DESC LIMIT ?"
         return _rows_of(sql), [*parameters, *values, limit]
@@ -50,7 +50,7 @@ def _by_tags(tags: Mapping[str, str], states: Sequence[str]) -> tuple[str, list[
     tables = "mlp_run_tags t0" + "".join(f" CROSS JOIN mlp_run_tags t{n}" for n in range(1, len(tags)))
     terms = [f"t{n}.tag = ? AND t{n}.value = ?" for n in range(len(tags))]
     terms += [f"t{n}.run_id = t0.run_id" for n in range(1, len(tags))]
-    parameters: list[Any] = [to_text(text) for pair in tags.items() for text in pair]
+    parameters: list[Any] = [to_key(text) for pair in tags.items() for text in pair]
     terms.append("r.run_id = t0.run_id")
     if states:
         terms.append(f"r.state IN ({', '.join('?' * len(states))})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from mlplatform.core.errors import InvalidInput
 from mlplatform.core.model import Artifact, ArtifactValue, AttemptRecord, CacheEntry, RunRecord, TaskKey, TaskRecord
 from mlplatform.core.records import ArtifactLink, Event
 from mlplatform.core.states import RunState, TaskState
@@ -32,7 +33,7 @@ def _columns(names: str) -> tuple[str, ...]:
 RUN: Final = _columns(
     "run_id state name pipeline experiment spec_digest priority created_at started_at finished_at "
     "cancel_requested_at mlflow_run_id mlflow_experiment_id note tags error outputs parameters artifacts "
-    "context"
+    "context long"
 )
 #: What ``apply`` leaves alone: people change these while the engine drives the run.
 RUN_ANNOTATIONS: Final = ("note", "tags")
@@ -50,13 +51,24 @@ def run_update_row(run: RunRecord, *, annotations: bool) -> list[Any]:
     return [values[name] for name in RUN[1:] if annotations or name not in RUN_ANNOTATIONS] + [values["run_id"]]
 
 
+def run_key(run_id: str) -> str:
+    """A run's id in every table. Ids are ours and short.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    key = to_text(run_id)
+    if codec.to_key(run_id) != key:
+        raise InvalidInput(f"a run id of {len(run_id)} characters cannot be stored")
+    return key
+
+
 def run_row(run: RunRecord) -> Row:
+    keys, long = codec.to_keys({"name": run.name, "pipeline": run.pipeline, "experiment": run.experiment})
     return (
-        to_text(run.run_id),
+        run_key(run.run_id),
         str(run.state),
-        to_text(run.name),
-        to_text(run.pipeline),
-        to_text(run.experiment),
+        *keys,
         to_text(run.spec_digest),
         run.priority,
         run.created_at,
@@ -72,10 +84,12 @@ def run_row(run: RunRecord) -> Row:
         codec.mapping_to_json(run.parameters),
         codec.artifacts_to_json(run.artifacts),
         codec.mapping_to_json(run.context),
+        long,
     )
 
 
 def run_from(row: Row) -> RunRecord:
+    row = codec.whole(row, RUN)
     return RunRecord(
         run_id=from_text(row[0]),
         state=RunState(row[1]),
@@ -103,15 +117,18 @@ def run_from(row: Row) -> RunRecord:
 # ------------------------------------------------------------------ tasks
 TASK: Final = _columns(
     "run_id path iteration state component is_group attempt failures created_at started_at finished_at "
-    "retry_at cache_key cached_from cache_note mlflow_run_id waiting_for error inputs outputs"
+    "retry_at cache_key cached_from cache_note mlflow_run_id waiting_for error inputs outputs long"
 )
 PUT_TASK: Final = insert("mlp_tasks", TASK, "run_id, path, iteration")
 
 
 def task_row(run_id: str, task: TaskRecord) -> Row:
+    path, iteration = codec.path_to_text(task.key)
+    keys, long = codec.to_keys({"path": path})
     return (
         run_id,
-        *codec.path_to_text(task.key),
+        *keys,
+        iteration,
         str(task.state),
         to_text(task.component),
         int(task.is_group),
@@ -129,10 +146,12 @@ def task_row(run_id: str, task: TaskRecord) -> Row:
         codec.error_to_json(task.error),
         codec.values_to_json(task.inputs),
         codec.values_to_json(task.outputs),
+        long,
     )
 
 
 def task_from(row: Row) -> TaskRecord:
+    row = codec.whole(row, TASK)
     return TaskRecord(
         key=codec.path_from_text(row[1], row[2]),
         state=TaskState(row[3]),
@@ -157,15 +176,18 @@ def task_from(row: Row) -> TaskRecord:
 
 # ------------------------------------------------------------------ attempts
 ATTEMPT: Final = _columns(
-    "run_id path iteration attempt state directory pid pid_start boot started_at finished_at exit_code error"
+    "run_id path iteration attempt state directory pid pid_start boot started_at finished_at exit_code error long"
 )
 PUT_ATTEMPT: Final = insert("mlp_attempts", ATTEMPT, "run_id, path, iteration, attempt")
 
 
 def attempt_row(run_id: str, attempt: AttemptRecord) -> Row:
+    path, iteration = codec.path_to_text(attempt.key)
+    keys, long = codec.to_keys({"path": path})
     return (
         run_id,
-        *codec.path_to_text(attempt.key),
+        *keys,
+        iteration,
         attempt.attempt,
         str(attempt.state),
         to_text(attempt.directory),
@@ -176,10 +198,12 @@ def attempt_row(run_id: str, attempt: AttemptRecord) -> Row:
         attempt.finished_at,
         attempt.exit_code,
         codec.error_to_json(attempt.error),
+        long,
     )
 
 
 def attempt_from(row: Row) -> AttemptRecord:
+    row = codec.whole(row, ATTEMPT)
     return AttemptRecord(
         key=codec.path_from_text(row[1], row[2]),
         attempt=row[3],
@@ -205,30 +229,33 @@ def event_from(row: Row) -> Event:
 
 
 # ------------------------------------------------------------------ cache
-CACHE: Final = _columns("cache_key identity run_id path iteration created_at trace outputs parts written")
+CACHE: Final = _columns("cache_key identity path run_id iteration created_at trace outputs parts written long")
 PUT_CACHE: Final = insert("mlp_cache", CACHE, "run_id, path, iteration, cache_key")
 
 
 def cache_row(entry: CacheEntry, trace_digest: str) -> Row:
+    path, iteration = codec.path_to_text(entry.task)
+    keys, long = codec.to_keys({"cache_key": entry.key, "identity": entry.identity, "path": path})
     return (
-        to_text(entry.key),
-        to_text(entry.identity),
-        to_text(entry.run_id),
-        *codec.path_to_text(entry.task),
+        *keys,
+        run_key(entry.run_id),
+        iteration,
         entry.created_at,
         trace_digest,
         codec.values_to_json(entry.outputs),
         codec.mapping_to_json(entry.parts),
         codec.to_json(entry.written) if entry.written else "",
+        long,
     )
 
 
 def cache_from(row: Row, trace: bytes | None) -> CacheEntry:
+    row = codec.whole(row, CACHE)
     return CacheEntry(
         key=from_text(row[0]),
         identity=from_text(row[1]),
-        run_id=from_text(row[2]),
-        task=codec.path_from_text(row[3], row[4]),
+        run_id=from_text(row[3]),
+        task=codec.path_from_text(row[2], row[4]),
         created_at=row[5],
         trace=tuple(codec.from_json(codec.unpack(trace).decode("ascii"))) if trace else (),
         outputs=codec.values_from_json(row[7]),
@@ -238,38 +265,31 @@ def cache_from(row: Row, trace: bytes | None) -> CacheEntry:
 
 
 # ------------------------------------------------------------------ lineage
-LINK: Final = _columns("run_id path iteration role name position uri digest type size")
+LINK: Final = _columns("run_id path name uri digest iteration role position type size long")
 PUT_LINK: Final = insert("mlp_artifacts", LINK, "run_id, path, iteration, role, name, position")
 
 
 def link_rows(run_id: str, key: TaskKey | None, role: str, artifacts: Mapping[str, ArtifactValue]) -> Iterator[Row]:
     """One row an artifact; the run's own have an empty path."""
-    place = ("", "") if key is None else codec.path_to_text(key)
+    path, iteration = ("", "") if key is None else codec.path_to_text(key)
     for name, value in artifacts.items():
         items = (value,) if isinstance(value, Artifact) else value
         for position, item in enumerate(items):
-            yield (
-                run_id,
-                *place,
-                role,
-                to_text(name),
-                position,
-                to_text(item.uri),
-                to_text(item.digest),
-                to_text(item.type),
-                item.size,
-            )
+            texts = {"path": path, "name": name, "uri": item.uri, "digest": item.digest}
+            keys, long = codec.to_keys(texts)
+            yield (run_id, *keys, iteration, role, position, to_text(item.type), item.size, long)
 
 
 def link_from(row: Row) -> ArtifactLink:
+    row = codec.whole(row, LINK)
     return ArtifactLink(
         run_id=from_text(row[0]),
-        task=codec.path_from_text(row[1], row[2]) if row[1] else None,
-        role=row[3],
-        name=from_text(row[4]),
-        position=row[5],
-        uri=from_text(row[6]),
-        digest=from_text(row[7]),
+        task=codec.path_from_text(row[1], row[5]) if row[1] else None,
+        name=from_text(row[2]),
+        uri=from_text(row[3]),
+        digest=from_text(row[4]),
+        role=row[6],
+        position=row[7],
         type=from_text(row[8]),
         size=row[9],
     )

@@ -10,7 +10,7 @@ from mlplatform.core.model import AttemptRecord, CacheEntry, RunRecord, TaskKey,
 from mlplatform.core.records import ArtifactLink, Batch, Event
 from mlplatform.core.states import RunState
 from mlplatform.store import codec, rows, writes
-from mlplatform.store.codec import to_text
+from mlplatform.store.codec import to_key, to_text
 from mlplatform.store.database import Database, Row
 from mlplatform.store.listing import page_of_runs
 
@@ -79,7 +79,7 @@ class SqlRunStore:
             return newest[0]
         text = to_text(reference)
         for column in ("run_id", "name"):
-            found = self._runs(f"WHERE {column} = ? ORDER BY run_id DESC LIMIT 1", (text,))
+            found = self._runs(f"WHERE {column} = ? ORDER BY run_id DESC LIMIT 1", (to_key(reference),))
             if found:
                 return found[0]
         begin = "WHERE run_id >= ? AND run_id < ? ORDER BY run_id DESC LIMIT 4"
@@ -192,7 +192,7 @@ class SqlRunStore:
         """Of a run or of one task of it, in the order in which they were first recorded."""
         where, parameters = "run_id = ?", (to_text(run_id),)
         if key is not None:
-            where, parameters = where + " AND path = ? AND iteration = ?", (*parameters, *codec.path_to_text(key))
+            where, parameters = where + " AND path = ? AND iteration = ?", (*parameters, *codec.path_to_keys(key))
         found = self._database.rows(f"SELECT {_ATTEMPT} FROM mlp_attempts WHERE {where} ORDER BY id", parameters)  # noqa: S608
         return [rows.attempt_from(row) for row in found]
 
@@ -225,7 +225,7 @@ class SqlRunStore:
         found: list[Row] = self._database.rows(
             f"SELECT {_CACHE}, d.body FROM mlp_cache c LEFT JOIN mlp_documents d ON d.digest = c.trace "  # noqa: S608
             f"WHERE {column} = ? ORDER BY c.created_at DESC, c.id DESC LIMIT ?",
-            (to_text(value), max(0, limit)),
+            (to_key(value), max(0, limit)),
         )
         return [rows.cache_from(row[:-1], row[-1]) for row in found]
 
@@ -244,25 +244,26 @@ class SqlRunStore:
         found = self._database.rows(
             f"SELECT {_LINK} FROM mlp_artifacts WHERE {where} "  # noqa: S608 - our own names
             "ORDER BY run_id, path, iteration, role, name, position",
-            [to_text(value) for value in terms.values()],
+            [to_key(value) for value in terms.values()],
         )
         return [rows.link_from(row) for row in found]
 
     def unreferenced_uris(self, run_ids: Iterable[str]) -> list[str]:
         """URIs that tasks of these runs made and no other run refers to: what may be removed with them. Ask before
         deleting the runs."""
-        keys = sorted({to_text(run_id) for run_id in run_ids})
+        keys = {to_text(run_id) for run_id in run_ids}
         found: set[str] = set()
-        for run_id in keys:
+        for run_id in sorted(keys):
             made = self._database.rows(
-                "SELECT DISTINCT a.uri, o.run_id FROM mlp_artifacts a "
+                f"SELECT {', '.join(f'a.{name}' for name in rows.LINK)}, o.run_id FROM mlp_artifacts a "  # noqa: S608
                 "LEFT JOIN mlp_artifacts o ON o.uri = a.uri AND o.run_id <> a.run_id "
                 "WHERE a.run_id = ? AND a.role = 'output'",
                 (run_id,),
             )
-            kept = {uri for uri, other in made if other is not None and other not in keys}
-            found |= {uri for uri, _ in made} - kept
-        return sorted(map(codec.from_text, found))
+            uris = {row[3]: rows.link_from(row[:-1]).uri for row in made}
+            kept = {row[3] for row in made if row[-1] is not None and row[-1] not in keys}
+            found |= {uri for key, uri in uris.items() if key not in kept}
+        return sorted(found)
 
     # ------------------------------------------------------------------ upkeep
     def compact(self) -> None:

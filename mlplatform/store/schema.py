@@ -2,7 +2,7 @@
 
 Written once for both databases; ``{...}`` is filled in by the dialect. Names begin with ``mlp_``: a PostgreSQL database
 may be shared with MLflow, which has a ``runs`` table of its own. Wide columns stand last in their tables, so that
-filters do not read over them.
+filters do not read over them. ``long``: see ``store.codec`` on key columns.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ CREATE TABLE mlp_runs (
     outputs {text} NOT NULL,
     parameters {text} NOT NULL,
     artifacts {text} NOT NULL,
-    context {text} NOT NULL
+    context {text} NOT NULL,
+    long {text}
 )"""
 
 _TAGS = """
@@ -83,6 +84,7 @@ CREATE TABLE mlp_tasks (
     error {text},
     inputs {text} NOT NULL,
     outputs {text} NOT NULL,
+    long {text},
     UNIQUE (run_id, path, iteration)
 )"""
 
@@ -102,6 +104,7 @@ CREATE TABLE mlp_attempts (
     finished_at {real},
     exit_code {int},
     error {text},
+    long {text},
     UNIQUE (run_id, path, iteration, attempt)
 )"""
 
@@ -127,6 +130,7 @@ CREATE TABLE mlp_cache (
     outputs {text} NOT NULL,
     parts {text} NOT NULL,
     written {text} NOT NULL,
+    long {text},
     UNIQUE (run_id, path, iteration, cache_key)
 )"""
 
@@ -143,6 +147,7 @@ CREATE TABLE mlp_artifacts (
     digest {text} NOT NULL,
     type {text} NOT NULL,
     size {int},
+    long {text},
     PRIMARY KEY (run_id, path, iteration, role, name, position)
 ){clustered}"""
 

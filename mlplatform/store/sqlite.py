@@ -198,7 +198,9 @@ class SqliteDatabase:
         self._pid = os.getpid()
         self._writer = self._open()
 
-    def _error(self, error: sqlite3.Error) -> MlPlatformError:
+    def _error(self, error: sqlite3.Error) -> Exception:
+        if isinstance(error, sqlite3.ProgrammingError):
+            return error  # a bug of ours: trying again would not help
         code = getattr(error, "sqlite_errorcode", None)
         if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
             return NotFound("the run does not exist (any more)", hint="It was deleted while this was going on.")

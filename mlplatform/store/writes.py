@@ -11,7 +11,7 @@ from mlplatform.core.model import CacheEntry, RunRecord, TaskRecord
 from mlplatform.core.records import Batch
 from mlplatform.core.states import TaskState
 from mlplatform.store import codec, rows
-from mlplatform.store.codec import to_text
+from mlplatform.store.codec import to_key, to_text
 from mlplatform.store.database import Row, Transaction
 
 _Event = tuple[float, str, Mapping[str, Any]]
@@ -27,7 +27,7 @@ class BatchWriter:
 
     def __init__(self, batch: Batch) -> None:
         """Raises InvalidInput for a value that cannot be stored."""
-        run_id = to_text(batch.run_id)
+        run_id = rows.run_key(batch.run_id)
         self._run_id = run_id
         self._document = batch.document
         self._run = rows.run_update_row(batch.run, annotations=False) if batch.run else None
@@ -35,7 +35,7 @@ class BatchWriter:
         self._attempts = [rows.attempt_row(run_id, attempt) for attempt in batch.attempts]
         self._cache = [(_trace_of(entry), entry) for entry in batch.cache]
         self._events = event_rows(run_id, batch.events)
-        self._ended = [codec.path_to_text(task.key) for task in batch.tasks if task.state.finished]
+        self._ended = [codec.path_to_keys(task.key) for task in batch.tasks if task.state.finished]
         self._links = [link for task in batch.tasks for link in _task_links(run_id, task)]
         self._run_links = list(_run_links(run_id, batch.run)) if batch.run and batch.run.state.finished else []
 
@@ -103,7 +103,7 @@ def put_tags(to: Transaction, run_id: str, tags: Mapping[str, str]) -> None:
     if tags:
         to.many(
             "INSERT INTO mlp_run_tags (tag, value, run_id) VALUES (?, ?, ?)",
-            [(to_text(name), to_text(value), run_id) for name, value in tags.items()],
+            [(to_key(name), to_key(value), run_id) for name, value in tags.items()],
         )
 
 
@@ -155,7 +155,7 @@ def clear_cache(to: Transaction, run_id: str, identity: str) -> int:
     """Remove entries of this run and of this identity (empty: of any); returns how many."""
     terms = {"run_id": run_id, "identity": identity}
     where = " AND ".join(f"{name} = ?" for name, value in terms.items() if value) or "1 = 1"
-    values = [to_text(value) for value in terms.values() if value]
+    values = [to_key(value) for value in terms.values() if value]
     traces = to.rows(f"SELECT DISTINCT trace FROM mlp_cache WHERE {where}", values)  # noqa: S608 - our own names
     count = to.run(f"DELETE FROM mlp_cache WHERE {where}", values)  # noqa: S608
     drop_documents(to, [row[0] for row in traces])

@@ -130,6 +130,9 @@ class Uv:
         if self.offline:
             env["UV_OFFLINE"] = "1"
         command = [str(self.path(environ)), *arguments]
+        if env.pop("UV_NO_INDEX", ""):  # pip's no-index, for which uv knows an option and no variable
+            verb = 1 if arguments[0] == "venv" else 2
+            command[1 + verb : 1 + verb] = ["--no-index"]
         self._cache.mkdir(parents=True, exist_ok=True)
         try:
             done = subprocess.run(

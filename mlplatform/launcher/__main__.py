@@ -23,6 +23,8 @@ def _load():
     spec = importlib.util.spec_from_file_location(
         _PACKAGE, os.path.join(here, "__init__.py"), submodule_search_locations=[here]
     )
+    if spec is None or spec.loader is None:
+        raise SystemExit("the launcher's folder %s cannot be loaded" % here)
     package = importlib.util.module_from_spec(spec)
     sys.modules[_PACKAGE] = package
     spec.loader.exec_module(package)

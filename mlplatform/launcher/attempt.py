@@ -18,6 +18,7 @@ from . import surroundings, tree
 from .command import run_command
 from .component import run_component, source_file
 from .failures import AttemptFailed, describe, error
+from .fields import section
 from .identity import boot_id, pid_start
 from .masking import MARKER, masked
 from .outputs import collect, prepare_folders
@@ -120,8 +121,11 @@ def _set_up(spec: Mapping[str, Any]) -> None:
 
 def import_front(spec: Mapping[str, Any]) -> list[str]:
     """Entries before the interpreter's own: kfp's runtime, the submission's path, the working folder."""
-    kfp_path = (spec.get("python") or {}).get("kfp_path")
-    return [kfp_path or "", *(spec.get("sys_path") or ()), spec.get("cwd") or spec["scratch"]]
+    return [
+        section(spec, "python").get("kfp_path") or "",
+        *(spec.get("sys_path") or ()),
+        spec.get("cwd") or spec["scratch"],
+    ]
 
 
 def _give_up(spec: Mapping[str, Any], started: float, told: Mapping[str, str]) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from .failures import AttemptFailed
+from .fields import objects, section
 
 #: What kfp calls the module of a component: pickles of classes defined in one name it.
 MODULE = "ephemeral_component"
@@ -86,12 +87,12 @@ def load_source(source: str, path: str) -> ModuleType:
 def localised(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The executor input as kfp can use it: ``file://`` inputs as paths, outputs where the task is to write them."""
     data = copy.deepcopy(dict(spec["executor_input"]))
-    for entry in (data.get("inputs") or {}).get("artifacts", {}).values():
-        for artifact in entry.get("artifacts") or ():
+    for entry in section(data, "inputs", "artifacts").values():
+        for artifact in objects(entry, "artifacts"):
             artifact["uri"] = local_uri(artifact.get("uri") or "")
     declared = spec["outputs"]["artifacts"]
-    for name, entry in ((data.get("outputs") or {}).get("artifacts") or {}).items():
-        for artifact in entry.get("artifacts") or ():
+    for name, entry in section(data, "outputs", "artifacts").items():
+        for artifact in objects(entry, "artifacts"):
             if name in declared and artifact.get("uri") == declared[name]["uri"]:
                 artifact["uri"] = declared[name]["path"]
     return data

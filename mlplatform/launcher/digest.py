@@ -2,9 +2,9 @@
 
 - A file: ``sha256:`` and the SHA-256 of its bytes.
 - A tree: ``sha256:`` and the SHA-256 of its manifest: the line ``mlplatform-tree-1\\n``, then for each entry, sorted by
-  its path as bytes, ``KIND SP WHAT SP PATH NUL``. PATH is relative to the root with ``/``. KIND ``f`` is a file (WHAT: hex
-  SHA-256 of its bytes), ``d`` a folder with nothing in it (WHAT: ``-``), ``l`` a link that leads nowhere or round in
-  circles (WHAT: hex SHA-256 of its target text), ``o`` anything else (WHAT: ``-``).
+  its path as bytes, ``KIND SP WHAT SP PATH NUL``. PATH is relative to the root with ``/``. KIND ``f`` is a file (WHAT:
+  hex SHA-256 of its bytes), ``d`` a folder with nothing in it (WHAT: ``-``), ``l`` a link that leads nowhere or round
+  in circles (WHAT: hex SHA-256 of its target text), ``o`` anything else (WHAT: ``-``).
 
 Links count as what they lead to. Modes, owners and times do not count: they differ between stores that hold the same.
 """

@@ -19,7 +19,9 @@ def main(arguments: Sequence[str]) -> None:
     if len(arguments) != 1:
         raise SystemExit("usage: launcher SPEC.json")
     from .attempt import forget_secrets, read_spec, run_attempt
+    from .preload import extend_path
 
+    extend_path()
     _with_trace(arguments[0])
     spec = read_spec(arguments[0])
     forget_secrets(arguments[0], spec)
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _with_trace(spec_path: str) -> None:
-    """An attempt that is to be traced needs the interposer from the start: begin again with it, where it is packaged."""
+    """An attempt that is to be traced needs the interposer from the start: begin again with it, if it is packaged."""
     from . import trace
 
     library = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native", "libmlptrace.so")

@@ -87,7 +87,7 @@ def _hear(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _opened(arguments: tuple[Any, ...]) -> None:
-    path, mode, flags = arguments
+    path, _, flags = arguments
     if isinstance(path, int) or not isinstance(flags, int):
         return
     writing = (flags & os.O_ACCMODE) != os.O_RDONLY or flags & (os.O_CREAT | os.O_TRUNC)

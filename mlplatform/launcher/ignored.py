@@ -15,6 +15,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from .fields import objects, section
+
 #: Kernel, devices, libraries, locales, time zones, fonts, certificates, name services, CUDA.
 SYSTEM = (
     "/proc", "/sys", "/dev", "/run/systemd", "/run/nscd", "/var/run/nscd", "/run/user", "/nix/store", "/snap",
@@ -33,8 +35,9 @@ SYSTEM = (
 #: Below the user's home: caches and settings that change no result.
 IN_HOME = (
     ".cache/matplotlib", ".config/matplotlib", ".matplotlib", ".cache/fontconfig", ".fonts", ".fonts.conf",
-    ".config/fontconfig", ".local/share/fonts", ".cache/pip", ".config/pip", ".cache/uv", ".config/uv", ".nv", ".triton",
-    ".cache/torch/kernels", ".cache/mlplatform", ".python_history", ".config/mlplatform", ".ipython", ".jupyter",
+    ".config/fontconfig", ".local/share/fonts", ".cache/pip", ".config/pip", ".cache/uv", ".config/uv", ".nv",
+    ".triton",    ".cache/torch/kernels", ".cache/mlplatform", ".python_history", ".config/mlplatform", ".ipython",
+    ".jupyter",
 )  # fmt: skip
 #: Variables that differ between two logins and mean nothing to a task, unless it asks for one by its name.
 NOISE = frozenset(
@@ -42,9 +45,10 @@ NOISE = frozenset(
         "PWD", "OLDPWD", "SHLVL", "_", "TERM", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", "COLORTERM", "COLUMNS", "LINES",
         "LS_COLORS", "LSCOLORS", "PS1", "PROMPT", "HISTSIZE", "HISTFILE", "WINDOWID", "DISPLAY", "WAYLAND_DISPLAY",
         "XAUTHORITY", "HOSTNAME", "HOSTTYPE", "LOGNAME", "MAIL", "SHELL", "EDITOR", "VISUAL", "PAGER", "LESS", "TMUX",
-        "TMUX_PANE", "STY", "INVOCATION_ID", "JOURNAL_STREAM", "VIRTUAL_ENV_PROMPT", "JPY_PARENT_PID", "JPY_SESSION_NAME",
-        "CLICOLOR", "FORCE_COLOR", "GIT_PAGER", "MPLBACKEND", "PYDEVD_USE_FRAME_EVAL", "PYTEST_CURRENT_TEST", "MAKEFLAGS",
-        "MFLAGS", "MAKELEVEL", "PYTEST_VERSION", "PYTEST_XDIST_WORKER",
+        "TMUX_PANE", "STY", "INVOCATION_ID", "JOURNAL_STREAM", "VIRTUAL_ENV_PROMPT", "JPY_PARENT_PID",
+        "JPY_SESSION_NAME",         "CLICOLOR", "FORCE_COLOR", "GIT_PAGER", "MPLBACKEND", "PYDEVD_USE_FRAME_EVAL",
+        "PYTEST_CURRENT_TEST",
+        "MAKEFLAGS",        "MFLAGS", "MAKELEVEL", "PYTEST_VERSION", "PYTEST_XDIST_WORKER",
     )
 )  # fmt: skip
 _NOISE_PREFIXES = (
@@ -99,7 +103,7 @@ def _both(paths: Iterable[str]) -> Iterator[str]:
 
 
 def packages() -> list[str]:
-    """Folders of this interpreter: its standard library and installed packages, whole where it has a prefix of its own."""
+    """Folders of this interpreter: its standard library and installed packages; its whole prefix if that is its own."""
     paths = sysconfig.get_paths()
     found = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts", "include")]
     found += site.getsitepackages() if hasattr(site, "getsitepackages") else []
@@ -115,7 +119,7 @@ def own(spec: Mapping[str, Any]) -> list[str]:
     (they are in the key or in the result), the platform's."""
     found = [spec["scratch"], os.path.dirname(spec["result"]), spec.get("log") or ""]
     found += [str(path) for path in spec.get("trace_ignore") or ()]
-    found += [(spec.get("python") or {}).get("kfp_path") or "", *(spec.get("hooks") or ())]
+    found += [section(spec, "python").get("kfp_path") or "", *(spec.get("hooks") or ())]
     found += [entry["path"] for entry in spec["outputs"]["artifacts"].values()]
     found += [entry["path"] for entry in spec["outputs"]["parameters"].values()]
     found += inputs(spec)
@@ -126,9 +130,9 @@ def own(spec: Mapping[str, Any]) -> list[str]:
 def inputs(spec: Mapping[str, Any]) -> list[str]:
     """Local paths of the input artifacts; their content is in the key already."""
     found: list[str] = []
-    for entry in ((spec["executor_input"].get("inputs") or {}).get("artifacts") or {}).values():
-        for artifact in entry.get("artifacts") or ():
-            uri = artifact.get("uri") or ""
+    for entry in section(spec, "executor_input", "inputs", "artifacts").values():
+        for artifact in objects(entry, "artifacts"):
+            uri = str(artifact.get("uri") or "")
             found.append(unquote(urlsplit(uri).path) if uri.startswith("file://") else uri)
     return found
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 from .component import local_uri
 from .digest import digest_path
 from .failures import AttemptFailed
+from .fields import objects, section
 from .values import conform, parse_text, whole_numbers
 
 _NOTHING = object()
@@ -33,10 +34,10 @@ def collect(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[dic
         OSError: an artifact cannot be read.
     """
     written = _executor_output(spec)
-    parameters = _parameters(spec["outputs"]["parameters"], written.get("parameterValues") or {})
-    returned = written.get("artifacts") or {}
+    parameters = _parameters(spec["outputs"]["parameters"], section(written, "parameterValues"))
+    returned = section(written, "artifacts")
     artifacts = {
-        name: _artifacts(name, entry, returned.get(name)) for name, entry in spec["outputs"]["artifacts"].items()
+        name: _artifacts(name, entry, section(returned, name)) for name, entry in spec["outputs"]["artifacts"].items()
     }
     return parameters, artifacts
 
@@ -92,8 +93,8 @@ def _parameter(entry: Mapping[str, Any], returned: Any) -> Any:
 
 
 # ------------------------------------------------------------------ artifacts
-def _artifacts(name: str, entry: Mapping[str, Any], returned: Any) -> list[dict[str, Any]]:
-    items = (returned or {}).get("artifacts") or []
+def _artifacts(name: str, entry: Mapping[str, Any], returned: Mapping[str, Any]) -> list[dict[str, Any]]:
+    items = objects(returned, "artifacts")
     if not items:
         return [] if entry.get("list") else [_artifact(name, entry, {}, entry["path"])]
     return [_artifact(name, entry, item, entry["path"]) for item in items]

@@ -38,9 +38,7 @@ def essentials() -> None:
     """What every attempt needs: kfp's runtime where this interpreter has it, and the standard library it uses."""
     global _before
     os.environ["_KFP_RUNTIME"] = "true"
-    kfp_path = os.environ.get("MLPLATFORM_KFP_PATH")
-    if kfp_path:
-        sys.path.insert(0, kfp_path)
+    extend_path()
     for name in (
         "ctypes",
         "inspect",
@@ -59,6 +57,16 @@ def essentials() -> None:
     if trace.native() is not None:
         trace.library_path()
     _before = frozenset(sys.modules)
+
+
+def extend_path() -> None:
+    """kfp's runtime in front, the submission's own package folders behind: variables of the interpreter's start."""
+    kfp_path = os.environ.get("MLPLATFORM_KFP_PATH")
+    if kfp_path and kfp_path not in sys.path:
+        sys.path.insert(0, kfp_path)
+    for entry in os.environ.get("MLPLATFORM_EXTRA_PATH", "").split(os.pathsep):
+        if entry and entry not in sys.path:
+            sys.path.append(entry)
 
 
 def threads() -> list[str]:
@@ -110,7 +118,7 @@ def set_threads(spec: Mapping[str, Any]) -> None:
 
 
 _thread_setters: list[Any] = []
-#: Entry points by which pools that were loaded already are told their size (OpenBLAS as numpy and scipy ship it, OpenMP).
+#: How pools that are loaded already are told their size (OpenBLAS as numpy and scipy ship it, OpenMP, MKL).
 _SETTERS = (
     ("openblas", ("scipy_openblas_set_num_threads64_", "scipy_openblas_set_num_threads", "openblas_set_num_threads64_",
                   "openblas_set_num_threads")),

@@ -36,10 +36,10 @@ class _Seen:
 class Findings:
     """Members of result.json. ``untraced``: the first reason why the reads may not be all."""
 
-    reads: list[dict[str, Any]] = field(default_factory=list)
-    writes: list[str] = field(default_factory=list)
-    peers: list[str] = field(default_factory=list)
-    listened: set[str] = field(default_factory=set)
+    reads: list[dict[str, Any]] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType] - 3.9
+    writes: list[str] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType] - 3.9
+    peers: list[str] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType] - 3.9
+    listened: set[str] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType] - 3.9
     executed: bool = False
     untraced: str = ""
 
@@ -109,9 +109,9 @@ def _settle(found: Findings, path: str, seen: _Seen, ignored: Ignored, paths: Ma
         now = None
     before = seen.before or seen.first
     assert before is not None
-    if seen.written or seen.removed or seen.both or (seen.folder and before.type == _NOTHING):
-        if _changed(found, path, seen, before, now):
-            return
+    touched = seen.written or seen.removed or seen.both or (seen.folder and before.type == _NOTHING)
+    if touched and _changed(found, path, seen, before, now):
+        return
     if seen.link:
         _add_link(found, path)
     if seen.read or seen.both or seen.looked:
@@ -236,7 +236,7 @@ class _Programs:
 
     def finish(self, found: Findings) -> None:
         found.executed = self._any
-        unseen = [path for path in self._waiting.values()]
+        unseen = list(self._waiting.values())
         unseen += [self._last for pid in self._spawned if pid not in self._began]
         if self._blind:
             found.doubt("it ran %s, which makes its system calls itself and cannot be watched" % self._blind)

@@ -1,9 +1,9 @@
 """The warm interpreter: one thread, no user code, a fork for every attempt.
 
-Protocol (JSON lines on an inherited Unix socket). In: ``{"op": "run", "id", "spec": path}``, ``{"op": "close"}``. Out:
-``{"event": "ready", "pid"}``, ``started`` (``id, pid, pid_start``), ``exited`` (``id, status`` as of waitpid, ``max_rss``),
-``preloaded`` (``module, seconds``) and ``refused`` (``module, reason``) for modules, ``error`` (``id, message``) where a fork
-failed. When the socket closes it stays until its children have ended (they write their own results), then leaves.
+Protocol (JSON lines on an inherited Unix socket). In: ``{"op": "run", "id", "spec": path}``, ``{"op": "close"}``.
+Out: ``{"event": "ready", "pid"}``, ``started`` (``id, pid, pid_start``), ``exited`` (``id, status`` as of waitpid,
+``max_rss``), ``error`` (``id, message``) where a fork failed, ``preloaded`` (``module, seconds``) and ``refused``
+(``module, reason``). When the socket closes it stays until its children have ended (they write their own results).
 
 It imports modules ahead of time only from the list it was given, only after a task has imported them itself, and only
 after a forked probe has shown that their import starts no thread.
@@ -49,7 +49,7 @@ class Template:
 
     def serve(self) -> None:
         """Until the engine is gone and every child has ended."""
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _nothing)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         surroundings.adopt_orphans()
@@ -140,6 +140,10 @@ class Template:
     def _end_orphans(self) -> None:
         """What daemons of dead children are left belong to nobody any more."""
         tree.end_children()
+
+
+def _nothing(_number: int, _frame: Any) -> None:
+    """A handler is needed for the signal to wake the loop."""
 
 
 def _attempt(spec_path: str, report: Optional[preload.Report]) -> int:

@@ -72,8 +72,8 @@ def env_read(spec: Mapping[str, Any]) -> dict[str, Optional[str]]:
     names = set(_read)
     if _bulk:
         names |= {name for name in env if not noise(name)}
-    secret = frozenset(spec.get("secrets") or ())
-    left_out = {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"} if spec.get("gpus") is not None else set()
+    secret = [str(value) for value in spec.get("secrets") or ()]
+    left_out = frozenset(("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER") if spec.get("gpus") is not None else ())
     found: dict[str, Optional[str]] = {}
     for name in sorted(names - left_out):
         value = env.get(name)

@@ -2,13 +2,13 @@
 
 One read is a mapping with ``path`` and ``kind``:
 
-- ``file``: ``digest`` (hex SHA-256 of the content) with ``size``, ``mtime_ns``, ``inode`` of that moment. While those are
-  the same the content is not read again, unless ``racy`` (it had been written within two seconds before, so that a
-  change may hide behind the same time). Another time with the same content is no change.
+- ``file``: ``digest`` (hex SHA-256 of the content) with ``size``, ``mtime_ns``, ``inode`` of that moment. While those
+  are the same the content is not read again, unless ``racy`` (it had been written within two seconds before, so that
+  a change may hide behind the same time). Another time with the same content is no change.
 - ``stat``: ``type`` (``dir``, ``other``, ``file``); a file too large to digest for having been stat'ed alone, with
   ``size``, ``mtime_ns``, ``inode``.
-- ``listing``: ``digest`` of the sorted names in a folder, without those in ``except`` (what the task itself put there) and
-  :data:`NOT_LISTED`.
+- ``listing``: ``digest`` of the sorted names in a folder, without those in ``except`` (what the task itself put there)
+  and :data:`NOT_LISTED`.
 - ``link``: ``target`` of a symbolic link that was read.
 - ``missing``: there was nothing.
 """

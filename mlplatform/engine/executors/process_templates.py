@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import tempfile
@@ -39,6 +40,7 @@ class Key:
     digest: str
     kfp_path: str
     env: tuple[tuple[str, str], ...]
+    extra_path: tuple[str, ...] = ()
     light: bool = False
 
 
@@ -60,14 +62,16 @@ class Warm:
     """One warm process and the socket to it."""
 
     def __init__(self, key: Key, flag: str, modules: Sequence[str], library: Path | None) -> None:
-        """Start it. ``library``: the tracing interposer. Raises EnvironmentFailed if the interpreter cannot be started."""
+        """Start it. ``library``: the tracing interposer. Raises EnvironmentFailed if it cannot be started."""
         self.key = key
         self._flag = flag
         ours, theirs = socket.socketpair()
-        self._said = tempfile.TemporaryFile()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         environment = dict(key.env)
         if key.kfp_path:
             environment["MLPLATFORM_KFP_PATH"] = key.kfp_path
+        if key.extra_path:
+            environment["MLPLATFORM_EXTRA_PATH"] = os.pathsep.join(key.extra_path)
         if library is not None:
             environment["LD_PRELOAD"] = preload_value(str(library), environment.get("LD_PRELOAD", ""))
         try:

@@ -22,6 +22,7 @@ from mlplatform.engine.executors.process_templates import Key, Spare, Started, T
 from mlplatform.engine.home import cache_folder
 from mlplatform.engine.ports import Launch, Running
 from mlplatform.launcher import preload
+from mlplatform.launcher.fields import section
 from mlplatform.launcher.identity import is_alive
 from mlplatform.launcher.native import build
 
@@ -29,8 +30,8 @@ _IDLE_SECONDS = 300.0
 _IDLE_MAX = 2
 
 
-def _source(launch: Launch) -> str:
-    return (launch.spec.get("python") or {}).get("source") or ""
+#: Last names of folders on a submission's path that hold installed packages.
+_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
 
 def execution_mode() -> str:
@@ -119,10 +120,12 @@ class ProcessExecutor:
     def _key(self, launch: Launch) -> Key:
         interpreter = launch.interpreter
         executable = (interpreter.executable if interpreter else "") or sys.executable
-        kfp_path = (launch.spec.get("python") or {}).get("kfp_path") or ""
+        python = section(launch.spec, "python")
         digest = interpreter.digest if interpreter else ""
-        light = launch.kind == "command" or not (launch.spec.get("sys_path") or self._large.search(_source(launch)))
-        return Key(executable, digest, kfp_path, startup_environment(launch.spec["env"]), light)
+        extra = tuple(p for p in (interpreter.sys_path if interpreter else ()) if p.endswith(_PACKAGE_FOLDERS))
+        light = not python or not (launch.spec.get("sys_path") or self._large.search(python["source"]))
+        env = startup_environment(launch.spec["env"])
+        return Key(executable, digest, python.get("kfp_path") or "", env, extra, light)
 
     def _modules_for(self, key: Key) -> tuple[str, ...]:
         return () if key.light else self._modules

@@ -1,4 +1,4 @@
-"""Build the tracing library (``trace.c``) with whatever C compiler there is. Run by the wheel's build, or at run time."""
+"""Build the tracing library (``trace.c``) with whatever C compiler there is: in the wheel's build, or at run time."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Attempts as process trees: their ends, their limits, being found again; the same by fork and by spawn."""
 
+# ruff: noqa: E501 - programs of the tasks
+
 from __future__ import annotations
 
 import asyncio
@@ -9,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -414,6 +417,24 @@ def _is_launcher(pid: int) -> bool:
         return b"launcher/__main__.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+def test_packages_of_the_submission_are_found(runner, bench):  # noqa: F811
+    folder = bench.project / "site-packages"
+    folder.mkdir()
+    (folder / "only_there.py").write_text("X = 5\n")
+    launch = bench.launch(
+        bench.component(
+            "def task() -> int:\n    import only_there\n    return only_there.X\n", returns="NUMBER_INTEGER"
+        )
+    )
+    launch = replace(launch, interpreter=replace(launch.interpreter, sys_path=(str(bench.project), str(folder))))
+
+    async def go():
+        running = await runner.executor.start(launch)
+        return await running.wait()
+
+    assert bench.done(launch.spec, runner(go())).value == 5
 
 
 def test_the_mode_is_chosen_by_variable(monkeypatch):

@@ -1,4 +1,4 @@
-"""A bench on which attempts are made: specs like the engine writes, run through the real executor or the bare launcher."""
+"""A bench on which attempts are made: specs like the engine's, run by the real executor or the bare launcher."""
 
 from __future__ import annotations
 

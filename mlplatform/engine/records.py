@@ -120,6 +120,8 @@ def facts_of(records: Iterable[TaskRecord]) -> dict[TaskKey, TaskFact]:
     facts: dict[TaskKey, TaskFact] = {}
     for record in records:
         state = record.state
+        # A durable FAILED is the planner's last word; a task that still has attempts left was recorded as RETRYING.
+        retryable = state is not TaskState.FAILED
         if record.is_group or state is TaskState.SKIPPED:
             continue
         if record.attempt == 0 and state is not TaskState.CACHED:
@@ -136,6 +138,7 @@ def facts_of(records: Iterable[TaskRecord]) -> dict[TaskKey, TaskFact]:
             outputs=record.outputs,
             error=record.error,
             finished_at=record.finished_at,
+            retryable=retryable,
         )
     return facts
 

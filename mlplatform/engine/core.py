@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from mlplatform.core.clock import Clock
 from mlplatform.core.model import RunRecord
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Images(Protocol):
+    """What container images are, by content."""
+
+    async def image_digest(self, image: str, engine: str = "", pull: str = "") -> str:
+        """Raises EnvironmentFailed: no container engine, or the image cannot be had."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,7 @@ class Core:
     prepare: Preparer = field(init=False)
     attempts: Attempts = field(init=False)
     platform: Platform = field(init=False)
+    containers: Images = field(init=False)
 
     def __post_init__(self) -> None:
         # One thread for the store: its writes stay in order and the event loop stays free.

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplatform.core.errors import ArtifactError, EnvironmentFailed, PlanningError
+from mlplatform.core.errors import ArtifactError, PlanningError
 from mlplatform.core.ids import slug
 from mlplatform.core.model import NO_VALUES, Artifact, ArtifactValue, TaskKey, TaskRecord, Values
 from mlplatform.core.values import child
 from mlplatform.engine.caching import Hit, Miss
 from mlplatform.engine.env_kfp import NEWEST_KNOWN, version_key
+from mlplatform.engine.executors.containers import container_spec
 from mlplatform.engine.importer import Import, run_importer
 from mlplatform.engine.platform import is_volume_task
 from mlplatform.engine.platform_plan import PlatformPlan
@@ -234,7 +235,7 @@ class Preparer:
         if python is not None:
             launch, code, extra = await self._python(job, python, base, spec)
         else:
-            launch, code, extra = await self._command(job, rendered, base, spec, setup)
+            launch, code, extra = await self._command(job, rendered, base, spec, setup, plan)
         parts = make_parts(
             code=code,
             inputs=start.inputs,
@@ -290,7 +291,13 @@ class Preparer:
         return launch, code, {"python": interpreter.version, "packages": interpreter.digest}
 
     async def _command(
-        self, job: _Task, rendered: RenderedContainer, base: Interpreter, spec: dict[str, Any], setup: Setup
+        self,
+        job: _Task,
+        rendered: RenderedContainer,
+        base: Interpreter,
+        spec: dict[str, Any],
+        setup: Setup,
+        plan: PlatformPlan,
     ) -> tuple[Launch, Any, dict[str, str]]:
         core = self._core
         mode = job.driver.run.context.get("containers") or ""
@@ -302,18 +309,13 @@ class Preparer:
             spec["command"] = core.platform.subprocess_argv(rendered)
             base = await core.ports.environments.interpreter(base, (), {})
             return self._launch(job, "command", spec, interpreter=base), code, {"image": rendered.image}
-        executor = core.ports.executors.get("container")
-        if executor is None:
-            raise EnvironmentFailed(
-                f"task {job.start.key} runs in the image {rendered.image}, and neither Docker nor Podman is here",
-                hint="Install one of them, or let its command run on this machine: --containers subprocess",
-            )
+        containers = core.containers
+        names = {*rendered.env, *plan.env, *plan.secret_env, *tracking_names(spec)}
+        workspace = self.workspace(job.driver)
         spec["kind"] = "container"
-        spec["command"] = [*rendered.command, *rendered.args]
-        spec["containers"] = mode
-        digest = await core.platform.image_digest(rendered.image, mode)
-        launch = self._launch(job, "container", spec, image=rendered.image)
-        return launch, code, {"image": digest}
+        spec["container"] = container_spec(rendered, mode, names, plan.container, [workspace] if workspace else [])
+        digest = await containers.image_digest(rendered.image, mode, plan.container.pull)
+        return self._launch(job, "container", spec, image=rendered.image), code, {"image": digest}
 
     # ------------------------------------------------------------------ parts of a spec
     def _launch(
@@ -478,6 +480,11 @@ def runtime_version(named: str) -> str:
     they use. One runtime for all of a machine's tasks also means one warm interpreter.
     """
     return named if version_key(named) > version_key(NEWEST_KNOWN) else NEWEST_KNOWN
+
+
+def tracking_names(spec: Mapping[str, Any]) -> list[str]:
+    """Variables of the task that lead to the tracking server: a container gets them too."""
+    return [name for name in spec["env"] if name.startswith("MLFLOW_")]
 
 
 def pip_words(options: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

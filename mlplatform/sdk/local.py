@@ -39,6 +39,7 @@ def compose(home: Home) -> Composition:
     from mlplatform.engine.caching import ResultCache
     from mlplatform.engine.core import Core, Ports
     from mlplatform.engine.environments import CachedEnvironments
+    from mlplatform.engine.executors.containers import ContainerExecutor
     from mlplatform.engine.executors.processes import ProcessExecutor
     from mlplatform.engine.home import cache_folder
     from mlplatform.engine.machine import Machine
@@ -52,13 +53,14 @@ def compose(home: Home) -> Composition:
 
     machine = Machine.read()
     processes = ProcessExecutor()
+    containers = ContainerExecutor(processes)
     tracking = TrackingOptions(python=sys.executable, environment_of=lambda run_id: read_private(home.private(run_id)))
     ports = Ports(
         store=open_store(store_target(home)),
         artifacts=Artifacts(),
         tracker=MlflowTracker(home.mlflow, tracking),
         environments=CachedEnvironments(cache_folder()),
-        executors={"python": processes, "command": processes},
+        executors={"python": processes, "command": processes, "container": containers},
     )
     core = Core(home, ports, SystemClock())
     core.cache = ResultCache(ports.store, ports.artifacts, core.kept)
@@ -66,6 +68,7 @@ def compose(home: Home) -> Composition:
     core.prepare = Preparer(core)
     core.attempts = Attempts(core)
     core.platform = Platform(home)
+    core.containers = containers
     return Composition(core, Manager(core))
 
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional, cast
 
-from . import ignored, trace
+from . import ignored, surroundings, trace
 from .component import load_executor
 from .failures import AttemptFailed
 from .identity import boot_id
@@ -54,6 +54,7 @@ def essentials() -> None:
         load_executor()
     ignored.fixed(os.path.expanduser("~"))
     boot_id()
+    surroundings.prctl()
     if trace.native() is not None:
         trace.library_path()
     _before = frozenset(sys.modules)

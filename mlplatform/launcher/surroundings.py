@@ -12,6 +12,7 @@ import tempfile
 import time
 import types
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Optional
 
 #: Every library that opens a pool of threads has its own name for how many.
@@ -35,12 +36,22 @@ def own_session() -> None:
 
 def adopt_orphans() -> None:
     """Processes whose parent dies below this one become its children, so that it can tell whether any are left."""
+    call = prctl()
+    if call is not None:
+        call(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@lru_cache(maxsize=1)
+def prctl() -> Any:
+    """The system call of this name, or None where there is none. Looked up once, before the fork."""
     if not sys.platform.startswith("linux"):
-        return
+        return None
     import ctypes
 
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        return ctypes.CDLL(None).prctl
+    except (OSError, AttributeError):
+        return None
 
 
 def default_signals() -> None:
@@ -96,8 +107,11 @@ def environment(spec: Mapping[str, Any]) -> dict[str, str]:
 
 def set_environment(env: Mapping[str, str]) -> None:
     """Replace this process's variables, and what the standard library remembers of the old ones."""
-    os.environ.clear()
-    os.environ.update(env)
+    for name in [name for name in os.environ if name not in env]:
+        del os.environ[name]
+    for name, value in env.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
     tempfile.tempdir = None
     if hasattr(time, "tzset"):
         time.tzset()

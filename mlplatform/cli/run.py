@@ -89,13 +89,13 @@ def start(client: LocalClient, file: str, params: tuple[str, ...], params_file: 
     return client.submit(submit.build(source, parameters, options)), source.pipeline.name
 
 
-def watch(client: LocalClient, run_id: str, name: str, output: str, file: str = "") -> None:
+def watch(client: LocalClient, run_id: str, name: str, output: str, file: str = "", after: int = 0) -> None:
     """Show a run to its end, print its result, and end with its exit status."""
     from mlplatform.cli.summary import ending
     from mlplatform.cli.watching import Detached, follow, progress_stream
 
     try:
-        report = follow(client, run_id, name, progress_stream(output))
+        report = follow(client, run_id, name, progress_stream(output), after)
     except Detached:
         write(f"left {run_id}; it ends alone: " + command_for(client.home, f"runs show {run_id}"), error=True)
         raise click.exceptions.Exit(130) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 from mlplatform.core.errors import NotFound
 from mlplatform.core.model import AttemptRecord, RunRecord, TaskKey, TaskRecord
 from mlplatform.engine.home import Home
+from mlplatform.ir.findings import did_you_mean
 from mlplatform.sdk.report import run_report
 
 if TYPE_CHECKING:
     from mlplatform.store.runstore import SqlRunStore
+
+_REFERENCE = re.compile(r"(.*?)((?:\[\d+\])*)", re.DOTALL)
 
 
 def store_target(home: Home) -> str:
@@ -77,3 +81,31 @@ def mlflow_url(home: Home, run: RunRecord) -> str:
 
     port = read_port(home.mlflow)
     return f"http://127.0.0.1:{port}/open/{run.mlflow_run_id}" if port else ""
+
+
+def matching_tasks(tasks: list[TaskRecord], reference: str) -> list[TaskRecord]:
+    """The tasks (no groups) that somebody means: by path, by its last part, or inside a group of that name; with
+    ``[indexes]`` only those iterations.
+
+    Raises:
+        NotFound: none; the message lists what there is.
+    """
+    found = _REFERENCE.fullmatch(reference)
+    path, indexes = (found[1], found[2]) if found else (reference, "")
+    iteration = tuple(int(index) for index in re.findall(r"\d+", indexes))
+    leaves = [task for task in tasks if not task.is_group]
+    # From the most exact meaning to the least: its whole path, its own name, a group around it.
+    meanings = (
+        [task for task in leaves if task.key.name == path],
+        [task for task in leaves if task.key.path[-1] == path],
+        [task for task in leaves if path in task.key.path or task.key.name.startswith(path + "/")],
+    )
+    for meaning in meanings:
+        chosen = [task for task in meaning if task.key.iteration[: len(iteration)] == iteration]
+        if chosen:
+            return chosen
+    names = sorted({task.key.name for task in leaves})
+    hint = did_you_mean(reference, [*names, *(name.rpartition("/")[2] for name in names)])
+    if not hint and names:
+        hint = "Tasks: " + ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    raise NotFound(f"there is no task {reference!r} in this run", hint=hint[:1].upper() + hint[1:])

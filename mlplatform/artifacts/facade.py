@@ -38,7 +38,7 @@ def _gs() -> RemoteStore:
 
 
 def _http() -> RemoteStore:
-    from mlplatform.artifacts.http import HttpStore
+    from mlplatform.artifacts.web import HttpStore
 
     return HttpStore()
 

@@ -91,7 +91,10 @@ def shown(uri: str) -> str:
     """A URI for a message: passwords, signatures and tokens (user information and query) are left out."""
     if scheme_of(uri) not in ("http", "https"):
         return uri
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # brackets that do not match
+        return f"{scheme_of(uri)}://..."
     host = parts.netloc.rpartition("@")[2]
     return (
         urlunsplit((parts.scheme, host, parts.path, "...", ""))

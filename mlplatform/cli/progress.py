@@ -114,7 +114,8 @@ class Live:
     def __exit__(self, *reason: object) -> None:
         self._live.__exit__(None, None, None)
         with self._lock:
-            self._console.print(tree(self._board, self._console, self._title, time.time(), _LAST_ROWS))
+            if self._board.roots:  # the summary that follows says the rest
+                self._console.print(tree(self._board, self._console, "", time.time(), _LAST_ROWS))
 
     def take(self, event: dict[str, Any]) -> None:
         with self._lock:
@@ -132,16 +133,17 @@ class Live:
 
 
 def tree(board: Board, console: Console, title: str, now: float, height: int) -> Text:
-    """The run's tree as text for rich, cut to the console's width."""
+    """The run's tree as text for rich, cut to the console's width; without a headline if there is no title."""
     from rich.text import Text
 
     found = rows(board, now, height)
     width = console.size.width
     names = min(max((2 * row.depth + len(row.name) for row in found), default=0), max(20, width - 30))
     text = Text(no_wrap=True, overflow="ellipsis")
-    text.append(_header(board, title, now), style="bold")
+    if title:
+        text.append(_header(board, title, now), style="bold")
     for row in found:
-        text.append("\n  " + "  " * row.depth)
+        text.append(("\n" if text else "") + "  " * (row.depth + 1))
         if row.state:
             text.append(GLYPHS.get(row.state, " "), style=COLORS.get(row.state, "dim"))
             text.append(" ")

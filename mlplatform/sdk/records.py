@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Generator
@@ -77,10 +78,12 @@ def mlflow_url(home: Home, run: RunRecord) -> str:
     """A link to a run in MLflow, through the home's own door; empty if the run is not tracked there."""
     if not run.mlflow_run_id:
         return ""
-    from mlplatform.tracking.door import read_port
-
-    port = read_port(home.mlflow)
-    return f"http://127.0.0.1:{port}/open/{run.mlflow_run_id}" if port else ""
+    # As tracking.door keeps it; importing that would cost every command an HTTP client.
+    try:
+        port = int(json.loads((home.mlflow / "gateway.json").read_bytes())["port"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return f"http://127.0.0.1:{port}/open/{run.mlflow_run_id}"
 
 
 def matching_tasks(tasks: list[TaskRecord], reference: str) -> list[TaskRecord]:

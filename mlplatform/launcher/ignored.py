@@ -36,7 +36,8 @@ SYSTEM = (
 IN_HOME = (
     ".cache/matplotlib", ".config/matplotlib", ".matplotlib", ".cache/fontconfig", ".fonts", ".fonts.conf",
     ".config/fontconfig", ".local/share/fonts", ".cache/pip", ".config/pip", ".cache/uv", ".config/uv", ".nv",
-    ".triton",    ".cache/torch/kernels", ".cache/mlplatform", ".python_history", ".config/mlplatform", ".ipython",
+    ".triton",    ".cache/torch/kernels", ".cache/mlplatform", ".python_history", ".config/mlplatform",
+    ".config/mlflow", ".ipython",
     ".jupyter",
 )  # fmt: skip
 #: Variables that differ between two logins and mean nothing to a task, unless it asks for one by its name.
@@ -51,6 +52,16 @@ NOISE = frozenset(
         "MAKEFLAGS",        "MFLAGS", "MAKELEVEL", "PYTEST_VERSION", "PYTEST_XDIST_WORKER",
     )
 )  # fmt: skip
+#: Variables by which libraries guess what drives them: a terminal, a notebook, a build machine, a coding agent.
+DRIVERS = frozenset(
+    (
+        "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "CI", "GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL", "TRAVIS",
+        "CIRCLECI", "BUILDKITE", "TEAMCITY_VERSION", "TF_BUILD", "CODEBUILD_BUILD_ARN", "BITBUCKET_BUILD_NUMBER",
+        "AGENT",
+        "CLAUDECODE", "OPENCODE", "BUILD_NUMBER", "RUN_ID", "PYCHARM_HOSTED", "SPYDER_ARGS", "KAGGLE_KERNEL_RUN_TYPE",
+    )
+)  # fmt: skip
+_DRIVER_PREFIXES = ("AI_AGENT", "CLAUDE_", "CODEX_", "CURSOR_", "COPILOT_", "GEMINI_", "COLAB_", "RUNBOT_", "GITHUB_")
 _NOISE_PREFIXES = (
     "SSH_",
     "XDG_",
@@ -69,7 +80,8 @@ _OURS = ("MLPLATFORM_", "MLFLOW_", "_KFP_", "LD_PRELOAD", "TMPDIR")
 
 
 def noise(name: str) -> bool:
-    return name in NOISE or name.startswith(_NOISE_PREFIXES)
+    """A variable that does not count where all are handed on, nor where an installed package asks for it."""
+    return name in NOISE or name in DRIVERS or name.startswith((*_NOISE_PREFIXES, *_DRIVER_PREFIXES))
 
 
 def ours(name: str) -> bool:

@@ -34,7 +34,7 @@ def watch(pause: Callable[[bool], None], ignored: Ignored) -> None:
         if spec is None and not ignored.covers(self.path):
             place = os.path.join(self.path, fullname.rpartition(".")[2])
             os.path.exists(place + ".py")
-            os.path.exists(os.path.join(place, "__init__.py"))
+            os.path.exists(place)
         elif spec is not None and fullname in _LISTING_MODULES and spec.loader is not None:
             spec.loader.exec_module = _then_quiet(spec.loader.exec_module, pause)
         return spec

@@ -13,6 +13,8 @@ from .records import Record, plain
 from .verify import STAT_DIGEST_MAX, describe_file, file_type, listing_digest, stamp
 
 _NOTHING, _FILE, _FOLDER = 0, 1, 2
+#: More names than this that are missing in one folder become one entry.
+_FEW = 3
 
 
 @dataclass
@@ -67,7 +69,19 @@ def evaluate(records: Iterable[Record], ignored: Ignored) -> Findings:
             _add_file(found, path)
     for path, seen in sorted(paths.items()):
         _settle(found, path, seen, ignored, paths)
+    found.reads = _together(found.reads)
     return found
+
+
+def _together(reads: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry for each folder in which much was looked for in vain (every import looks into every folder)."""
+    names: dict[str, list[str]] = {}
+    for read in reads:
+        if read["kind"] == "missing":
+            names.setdefault(os.path.dirname(read["path"]), []).append(os.path.basename(read["path"]))
+    many = {folder: sorted(found) for folder, found in names.items() if len(found) > _FEW}
+    kept = [read for read in reads if read["kind"] != "missing" or os.path.dirname(read["path"]) not in many]
+    return kept + [{"path": folder, "kind": "absent", "names": many[folder]} for folder in sorted(many)]
 
 
 def _take(seen: _Seen, record: Record) -> None:

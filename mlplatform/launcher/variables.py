@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import _collections_abc
 import hashlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
-from .ignored import noise, ours
+from .ignored import noise, ours, packages
 
 _read: set[str] = set()
 _written: set[str] = set()
 _pending: set[str] = set()
 _bulk = False
+#: Code of the standard library through which a variable is asked for.
+_THROUGH = (os.__file__, _collections_abc.__file__, __file__, "<frozen os>", "<frozen _collections_abc>")
+_packages = tuple(packages())
 _on = False
 
 
@@ -43,8 +48,16 @@ def _note(key: Any) -> None:
         return
     if key in _pending:
         _pending.discard(key)
-    else:
+    elif key not in _read and not (noise(key) and _asked_by_package()):
         _read.add(key)
+
+
+def _asked_by_package() -> bool:
+    """Whether the code that asks is an installed package's."""
+    frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_THROUGH):
+        frame = frame.f_back
+    return frame.f_code.co_filename.startswith(_packages)
 
 
 def everything() -> None:

@@ -10,7 +10,7 @@ One read is a mapping with ``path`` and ``kind``:
 - ``listing``: ``digest`` of the sorted names in a folder, without those in ``except`` (what the task itself put there)
   and :data:`NOT_LISTED`.
 - ``link``: ``target`` of a symbolic link that was read.
-- ``missing``: there was nothing.
+- ``missing``: there was nothing. ``absent``: none of ``names`` was in the folder.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ def check_read(read: Mapping[str, Any]) -> Optional[str]:
     """The same for one read."""
     path = str(read["path"])
     kind = read["kind"]
+    if kind == "absent":
+        return _check_absent(path, read["names"])
     try:
         if kind == "link":
             same = os.readlink(path) == read["target"]
@@ -59,6 +61,19 @@ def check_read(read: Mapping[str, Any]) -> Optional[str]:
         return _check_present(read, path, now)
     except OSError as problem:
         return "%s, which it read, cannot be read now: %s" % (path, problem.strerror)
+
+
+def _check_absent(folder: str, names: Sequence[str]) -> Optional[str]:
+    try:
+        there = set(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as problem:
+        return "%s, where it looked for files, cannot be listed now: %s" % (folder, problem.strerror)
+    for name in names:
+        if name in there:
+            return "%s is there now; it was not when the task looked" % os.path.join(folder, name)
+    return None
 
 
 def _check_present(read: Mapping[str, Any], path: str, now: os.stat_result) -> Optional[str]:

@@ -27,7 +27,7 @@ from mlplatform.launcher.identity import is_alive
 from mlplatform.launcher.native import build
 
 _IDLE_SECONDS = 300.0
-_IDLE_MAX = 2
+_IDLE_MAX = 4
 
 
 #: Last names of folders on a submission's path that hold installed packages.

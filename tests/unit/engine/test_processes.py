@@ -280,6 +280,26 @@ def test_commands(runner, bench):  # noqa: F811
     assert "'not-a-command' is not on this machine" in absent["error"]["message"]
 
 
+def test_a_result_that_cannot_be_written_is_told(runner, bench):  # noqa: F811
+    spec = bench.command("true")
+    launch = bench.launch(spec)
+    (launch.directory / "spec.json").write_text(json.dumps({**spec, "result": "/proc/none/result.json"}))
+
+    async def go():
+        running = await runner.executor.start(launch)
+        return await running.wait()
+
+    exit_ = runner(go())
+    assert exit_.reason == "the task ended, but its result could not be written: is the disk full?"
+    assert "could not be written" in (launch.directory / "task.log").read_text()
+
+
+def test_an_attempt_that_cannot_be_set_up_says_why(runner, bench):  # noqa: F811
+    done = runner.run(bench.command("true", cwd="/nonexistent"))
+    assert done["error"]["code"] == "SYSTEM"
+    assert "'/nonexistent'" in done["error"]["message"]
+
+
 def test_an_interpreter_that_is_not_there(runner, bench):  # noqa: F811
     spec = bench.component("def task(): pass\n")
     with pytest.raises(EnvironmentFailed, match="cannot be started"):

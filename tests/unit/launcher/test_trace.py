@@ -158,7 +158,7 @@ def test_looking_for_installed_packages_lists_no_project(forking, bench):
 
 def _contents(done) -> list[str]:
     """Paths of reads but for programs that were run, and names of modules and settings that were looked for in vain."""
-    reads = [read["path"] for read in done["reads"] if read["kind"] != "missing"]
+    reads = [read["path"] for read in done["reads"] if read["kind"] not in ("missing", "absent")]
     return [path for path in reads if not path.startswith(("/usr/bin/", "/bin/", sys.prefix))]
 
 
@@ -221,7 +221,7 @@ def test_links(forking, bench):
 
 def test_imports_of_the_project_count_and_new_files_beside_them_do_not(forking, bench):
     (bench.project / "helpers.py").write_text("VALUE = 1\n")
-    body = "import helpers, json, wave"
+    body = "import helpers, json, wave, telnetlib, chunk, sunau, colorsys"
     done = _task(forking, bench, body, sys_path=[str(bench.project)], cwd=str(bench.project))
     assert done["untraced"] == ""
     assert done["writes"] == []
@@ -296,6 +296,13 @@ def test_variables(forking, bench):
     done = _task(forking, bench, "import subprocess; subprocess.run(['true'])", env=env)
     assert {"READ", "NOT_READ", "SECRET"} <= set(done["env_read"])
     assert not {"PWD", "MLPLATFORM_ATTEMPT", "TMPDIR", "LD_PRELOAD"} & set(done["env_read"])
+
+
+def test_what_libraries_ask_of_terminals_does_not_count(forking, bench):
+    body = "import rich.console; rich.console.Console(); os.environ.get('COLORTERM')"
+    done = _task(forking, bench, body, env={"TERM": "xterm", "COLUMNS": "80"})
+    assert "COLORTERM" in done["env_read"]
+    assert not {"TERM", "COLUMNS", "NO_COLOR"} & set(done["env_read"])
 
 
 def test_sockets(forking, bench):

@@ -108,7 +108,10 @@ def _comparison(
     times = f"{first_seconds:.1f} s the first time, {second_seconds:.1f} s the second"
     if already:
         return f"\n{times} (much was cached from an earlier demonstration already)."
-    return f"\n{times}: {reused} results were reused, after checking that code, packages, data and files are the same."
+    return (
+        f"\n{times}: {reused} results were reused,\n"
+        "after checking that code, packages, data and every file that was read are the same."
+    )
 
 
 def _look_closer(result: Mapping[str, Any]) -> str:
@@ -124,5 +127,5 @@ def _look_closer(result: Mapping[str, Any]) -> str:
     lines = ["\nLook closer:", *(f"  {command:{width}}  {text}" for command, text in rows)]
     if report is not None:
         lines.append(f"  the report: {report}")
-    lines.append("Write your own: pipelines/ has six to start from, docs/getting-started.md says how.")
+    lines.append("Write your own: docs/getting-started.md says how, and pipelines/ has some to start from.")
     return "\n".join(lines)

@@ -53,27 +53,34 @@ class Database(Protocol):
     def close(self) -> None: ...
 
 
-def migrate(
-    transaction: Transaction, exists: Callable[[Transaction], bool], types: dict[str, str], now: float, where: str
-) -> int:
-    """Bring the schema up to date inside ``transaction``, which keeps every other process out; returns how many
-    migrations were applied.
+def is_current(number: int, where: str) -> bool:
+    """Whether a schema of this number needs no migration.
 
     Raises:
         StoreError: the database was made by a newer version.
     """
-    if not exists(transaction):
-        transaction.run(_TABLE.format(**types))
-    number = transaction.rows("SELECT COALESCE(MAX(number), 0) FROM mlp_migrations")[0][0]
     if number > NEWEST:
         raise StoreError(
             f"{where} was made by a newer mlplatform (schema {number}; this version knows {NEWEST})",
             hint="Upgrade with `pip install --upgrade mlplatform`, or use another home with --home.",
         )
-    pending = [migration for migration in MIGRATIONS if migration.number > number]
-    for migration in pending:
-        _apply(transaction, migration, types, now)
-    return len(pending)
+    return number == NEWEST
+
+
+def schema_number(rows: Callable[[str], list[Row]], table_exists: str) -> int:
+    """The number of the last migration; 0 for an empty database. ``table_exists``: SQL that finds the table."""
+    if not rows(table_exists):
+        return 0
+    return rows("SELECT COALESCE(MAX(number), 0) FROM mlp_migrations")[0][0]
+
+
+def migrate(transaction: Transaction, number: int, types: dict[str, str], now: float) -> None:
+    """Bring the schema up to date from ``number`` inside ``transaction``, which keeps every other process out."""
+    if number == 0:
+        transaction.run(_TABLE.format(**types))
+    for migration in MIGRATIONS:
+        if migration.number > number:
+            _apply(transaction, migration, types, now)
 
 
 def _apply(transaction: Transaction, migration: Migration, types: dict[str, str], now: float) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString, cast
 from urllib.parse import urlsplit
 
 from mlplatform.core.errors import InvalidInput, MlPlatformError, NotFound, StoreError, Unsupported
-from mlplatform.store.database import Row, Transaction, migrate
+from mlplatform.store.database import Row, Transaction, is_current, migrate, schema_number
 
 if TYPE_CHECKING:
     import psycopg
@@ -33,6 +33,7 @@ _TYPES: Final = {
 #: One writer at a time in one schema, as in SQLite. Events would otherwise become visible out of the order of their
 #: numbers, and somebody who follows them would miss some.
 _LOCK: Final = "SELECT pg_advisory_xact_lock(1835821169, hashtext(current_schema()))"
+_TABLE_EXISTS: Final = "SELECT 1 WHERE to_regclass('mlp_migrations') IS NOT NULL"
 _IDLE_READERS: Final = 4
 
 #: What a connection is told unless the URL says otherwise. Seconds, except the last (milliseconds).
@@ -76,8 +77,11 @@ class PostgresDatabase:
         self._leaked: list[object] = []
         self._closed = False
         self._pid = os.getpid()
-        with self.transaction() as to:
-            migrate(to, _exists, _TYPES, time.time(), self._where)
+        if not is_current(schema_number(self.rows, _TABLE_EXISTS), self._where):
+            with self.transaction() as to:
+                number = schema_number(to.rows, _TABLE_EXISTS)  # another process may have been first
+                if not is_current(number, self._where):
+                    migrate(to, number, _TYPES, time.time())
 
     def _read(self, url: str) -> dict[str, Any]:
         from psycopg.conninfo import conninfo_to_dict
@@ -249,10 +253,6 @@ class _Postgres:
 def _translated(sql: str) -> LiteralString:
     """Our statements hold no question mark and no percent sign but placeholders."""
     return cast("LiteralString", sql.replace("?", "%s"))
-
-
-def _exists(transaction: Transaction) -> bool:
-    return bool(transaction.rows("SELECT 1 WHERE to_regclass('mlp_migrations') IS NOT NULL"))
 
 
 def _shown(url: str) -> str:

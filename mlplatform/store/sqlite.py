@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from mlplatform.core.errors import MlPlatformError, NotFound, StoreError
-from mlplatform.store.database import Row, Transaction, migrate
+from mlplatform.store.database import Row, Transaction, is_current, migrate, schema_number
 from mlplatform.store.filesystem import is_network
 
 _TYPES: Final = {
@@ -27,6 +27,8 @@ _TYPES: Final = {
     "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
     "clustered": " WITHOUT ROWID",
 }
+
+_TABLE_EXISTS: Final = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'mlp_migrations'"
 
 #: Seconds to wait for another process that writes.
 _PATIENCE: Final = 15.0
@@ -99,7 +101,7 @@ class SqliteDatabase:
     def compact(self) -> None:
         with self._lock:
             try:
-                self._writer.execute("PRAGMA incremental_vacuum").fetchall()
+                self._writer.executescript("PRAGMA incremental_vacuum")  # execute() would stop after one page
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             except sqlite3.Error as error:
                 raise self._error(error) from error
@@ -130,13 +132,13 @@ class SqliteDatabase:
             ) from error
         connection = self._connect()
         try:
+            current = self._is_current(connection)  # before anything is changed
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts for a file without tables only
             self._journal(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA journal_size_limit = 67108864")
-            connection.execute("BEGIN IMMEDIATE")
-            migrate(_Sqlite(connection), _exists, _TYPES, time.time(), f"the store {self.path}")
-            connection.execute("COMMIT")
+            if not current:
+                self._migrate(connection)
         except sqlite3.Error as error:
             connection.close()
             raise self._error(error) from error
@@ -144,6 +146,16 @@ class SqliteDatabase:
             connection.close()
             raise
         return connection
+
+    def _is_current(self, connection: sqlite3.Connection) -> bool:
+        return is_current(schema_number(_Sqlite(connection).rows, _TABLE_EXISTS), f"the store {self.path}")
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        transaction = _Sqlite(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        if not self._is_current(connection):  # another process may have been first
+            migrate(transaction, schema_number(transaction.rows, _TABLE_EXISTS), _TYPES, time.time())
+        connection.execute("COMMIT")
 
     def _journal(self, connection: sqlite3.Connection) -> None:
         """Choose the journal. Changing it asks for the whole file and does not wait for others by itself."""
@@ -220,10 +232,6 @@ class _Sqlite:
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         return self._connection.execute(sql, parameters).fetchall()
-
-
-def _exists(transaction: Transaction) -> bool:
-    return bool(transaction.rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'mlp_migrations'"))
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -97,8 +97,9 @@ class ContainerExecutor:
             self._swept.add(engine.name)
             await self._in_thread(self._sweep, engine)
         plan = shim_plan(spec, engine, launch.directory, launch.grace, self._environ)
-        _write_private(launch.directory / _PLAN, plan)
-        own = launcher_spec(spec, launch.directory / _PLAN, plan["client_env"])
+        place = Path(spec["scratch"]) / _PLAN  # gone with the scratch folder, should nobody come to read it
+        _write_private(place, plan)
+        own = launcher_spec(spec, place, plan["client_env"])
         _write_private(path, own)
         base = Interpreter(sys.executable, "", platform.python_version())
         inner = replace(launch, kind="command", spec=own, interpreter=base)
@@ -162,7 +163,6 @@ class _RunningContainer:
 
     async def wait(self) -> Exit:
         exit_ = await self._running.wait()
-        (self._directory / _PLAN).unlink(missing_ok=True)
         if not complete_result(self._directory):  # the shim did not live to clean up
             await self._executor.remove(self._engine, self._name)
         return exit_

@@ -116,7 +116,7 @@ class Bench:
 
         asyncio.run(body())
         assert self.real.names() == []
-        assert not (launch.directory / "container.json").exists()
+        assert list(Path(launch.spec["scratch"]).glob("*.json")) == []
         log = (launch.directory / "task.log").read_text(errors="replace")
         return json.loads((launch.directory / "result.json").read_bytes()), log
 

@@ -223,3 +223,17 @@ def test_elsewhere_containers_are_the_way(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(mounts.sys, "platform", "darwin")
     with pytest.raises(mounts.MountError, match=r"needs Linux.*--containers docker"):
         mounts.apply([{"target": "/data", "source": "/usr", "read_only": True}])
+
+
+def test_a_kernel_that_forbids_it_is_told_with_a_way_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forbidding:
+        def unshare(self, _flags: int) -> int:
+            ctypes.set_errno(1)
+            return -1
+
+    monkeypatch.setattr(mounts.ctypes, "CDLL", lambda *_a, **_k: Forbidding())
+    monkeypatch.setenv("TMPDIR", str(place))
+    with pytest.raises(mounts.MountError) as caught:
+        mounts.apply([{"target": missing(), "files": {}, "read_only": True}])
+    assert "the kernel gives this process no namespace of its own: Operation not permitted" in str(caught.value)
+    assert "--containers docker" in str(caught.value)

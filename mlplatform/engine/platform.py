@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 from mlplatform.core.errors import EnvironmentFailed, Finding, InvalidParameters, PlanningError, Unsupported
 from mlplatform.core.model import TaskKey, Values
@@ -28,6 +28,9 @@ from mlplatform.ir.platform import kubernetes_config, pipeline_config
 from mlplatform.planning.model import StartTask
 from mlplatform.planning.render import RenderedContainer
 
+#: Runs whose platform document is kept in its read form.
+_READ_RUNS: Final = 64
+
 
 class Platform:
     """Kubernetes' part in a run, on this machine."""
@@ -36,6 +39,7 @@ class Platform:
         self._home = home
         self.volumes = Volumes(home.root / "volumes")
         self._labels = machine_labels()
+        self._read: dict[str, tuple[Pipeline, bool, dict[str, KubernetesConfig]]] = {}
 
     def workspace(self, run_id: str) -> Path:
         """The folder all tasks of a run share; not created by asking."""
@@ -74,11 +78,24 @@ class Platform:
         """
         if not driver.pipeline.platforms:
             return NO_PLAN
-        if self.has_workspace(driver.pipeline):
-            self.workspace(driver.run.run_id).mkdir(parents=True, exist_ok=True, mode=0o700)
-        config = kubernetes_config(driver.pipeline, start.executor)
+        config = self._config(driver, start.executor)
         values = SourceValues(driver, start.key, start.inputs)
         return _Resolver(self, config, values, setup).plan(driver.run.run_id, start.key, start.attempt)
+
+    def _config(self, driver: Driver, executor: str) -> KubernetesConfig:
+        """One executor's configuration, read once a run; the run's workspace is made on the way."""
+        run_id, pipeline = driver.run.run_id, driver.pipeline
+        known = self._read.get(run_id)
+        if known is None or known[0] is not pipeline:
+            if len(self._read) >= _READ_RUNS:
+                self._read.clear()
+            known = self._read[run_id] = (pipeline, self.has_workspace(pipeline), {})
+        _, workspace, configs = known
+        if workspace:
+            self.workspace(run_id).mkdir(parents=True, exist_ok=True, mode=0o700)
+        if executor not in configs:
+            configs[executor] = kubernetes_config(pipeline, executor)
+        return configs[executor]
 
     def placement(self, config: KubernetesConfig, values: SourceValues) -> list[str]:
         return placement_notes(config, values, self._labels)

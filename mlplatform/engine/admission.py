@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlplatform.core.model import TaskKey
-from mlplatform.engine.prepare import Prepared
+from mlplatform.engine.prepared import Prepared
 from mlplatform.planning.admission import Capacity, Request, admit
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplatform.core.errors import ArtifactError, MlPlatformError
-from mlplatform.core.model import Artifact, ArtifactValue, CacheEntry, TaskError, TaskKey, Values
+from mlplatform.core.model import CacheEntry, TaskError, TaskKey, Values
 from mlplatform.core.states import TaskState
 from mlplatform.engine import faults
 from mlplatform.engine.ports import Exit, Running
-from mlplatform.engine.prepare import Prepared
+from mlplatform.engine.prepared import Prepared
 from mlplatform.engine.result import Outcome, outcome
 from mlplatform.engine.run import Ended, RunDriver
 from mlplatform.planning.cachekey import Parts, Uncacheable
@@ -62,7 +62,8 @@ class Attempts:
         if launch is None:
             raise AssertionError("an attempt has work or a launch")
         launch.directory.mkdir(parents=True, exist_ok=True)
-        await self._core.prepare.fetch_inputs(prepared)
+        if prepared.downloads:
+            await self._core.on_files(self._core.contents.fetch, prepared.downloads)
         if prepared.notes:
             lines = "".join(f"mlplatform: note: {note}\n" for note in prepared.notes)
             (launch.directory / "task.log").write_text(lines, encoding="utf-8")
@@ -103,7 +104,7 @@ class Attempts:
         if not result.succeeded:
             error = result.error or TaskError("TASK_FAILED", "the task failed")
             return self._failed(driver, prepared, error, retryable=True, at=result.finished_at)
-        values = await self._upload(prepared, result)
+        values = await self._core.on_files(self._core.contents.published, result.values)
         entry, note = await self._cacheable(driver, prepared, result, values)
         fact = TaskFact(
             prepared.key,
@@ -115,18 +116,6 @@ class Attempts:
         )
         self._clean(prepared)
         return Ended(fact, entry, note)
-
-    async def _upload(self, prepared: Prepared, result: Outcome) -> Values:
-        """Bring outputs whose place is remote there, before anyone is told of them."""
-        moved: dict[str, ArtifactValue] = {}
-        for name, value in result.values.artifacts.items():
-            items = (value,) if isinstance(value, Artifact) else value
-            for item in items:
-                source = prepared.local_outputs.get(item.uri)
-                if source is not None and source.exists():
-                    await self._core.on_files(self._core.artifacts.put, source, item.uri)
-            moved[name] = value
-        return Values(result.values.parameters, moved)
 
     async def _cacheable(
         self, driver: RunDriver, prepared: Prepared, result: Outcome, values: Values

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlplatform.engine.admission import Admission
     from mlplatform.engine.attempts import Attempts
     from mlplatform.engine.caching import ResultCache
+    from mlplatform.engine.contents import Contents
     from mlplatform.engine.platform import Platform
     from mlplatform.engine.prepare import Preparer
 
@@ -55,6 +56,7 @@ class Core:
     trouble: str = ""
     stored_run: dict[str, RunRecord] = field(default_factory=dict[str, RunRecord])
 
+    contents: Contents = field(init=False)
     cache: ResultCache = field(init=False)
     admission: Admission = field(init=False)
     prepare: Preparer = field(init=False)

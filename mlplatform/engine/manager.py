@@ -89,7 +89,7 @@ class Manager:
             spec_digest="sha256:" + hashlib.sha256(document).hexdigest(),
             experiment=submission.experiment or "Default",
             parameters=parameters,
-            artifacts=await core.on_files(core.prepare.digested, artifacts),
+            artifacts=await core.on_files(core.contents.digested, artifacts),
             context=submission.context(),
             priority=submission.priority,
             created_at=now,

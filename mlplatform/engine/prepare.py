@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplatform.core.errors import ArtifactError, PlanningError
+from mlplatform.core.errors import PlanningError
 from mlplatform.core.ids import slug
-from mlplatform.core.model import NO_VALUES, Artifact, ArtifactValue, TaskKey, TaskRecord, Values
+from mlplatform.core.model import NO_VALUES, TaskKey, TaskRecord, Values
 from mlplatform.core.values import child
 from mlplatform.engine.caching import Hit, Miss
-from mlplatform.engine.env_kfp import NEWEST_KNOWN, version_key
+from mlplatform.engine.contents import Contents
 from mlplatform.engine.executors.containers import container_spec
 from mlplatform.engine.importer import Import, run_importer
+from mlplatform.engine.naming import file_name, folder_name, list_outputs, pip_words, runtime_version, tracking_names
 from mlplatform.engine.platform import is_volume_task
 from mlplatform.engine.platform_plan import PlatformPlan
 from mlplatform.engine.ports import Interpreter, Launch
+from mlplatform.engine.prepared import Prepared
 from mlplatform.engine.submission import Setup, read_setup
 from mlplatform.ir.model import Component, ContainerExecutor, ImporterExecutor
 from mlplatform.planning.cachekey import Parts, Uncacheable, make_parts, normalised_source
@@ -40,74 +42,8 @@ if TYPE_CHECKING:
     from mlplatform.engine.run import RunDriver
 
 
-#: Digest of an artifact that has metadata and no bytes (``dsl.Metrics``): its content is known to be none.
-NO_CONTENT = "none"
-
-
 #: Shorter secrets are not masked: hiding every "on" or "user1" would garble logs and say where the secret stood.
 MASKED_FROM = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """One attempt, resolved: a process to launch, or ``work`` to be done by the service itself (importers, volumes).
-
-    ``secret_env`` and the mounts are merged into the spec only when it is written. ``notes``: what of the task's wishes
-    has no effect here; they begin its log."""
-
-    run_id: str
-    key: TaskKey
-    attempt: int
-    directory: Path
-    identity: str = ""
-    launch: Launch | None = None
-    work: Callable[[], Values] | None = None
-    parts: Parts | Uncacheable | None = None
-    cache_enabled: bool = False
-    why: str = ""
-    list_outputs: frozenset[str] = frozenset()
-    local_outputs: Mapping[str, Path] = field(default_factory=dict[str, Path])
-    downloads: Mapping[str, Path] = field(default_factory=dict[str, Path])
-    secret_env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-    mounts: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
-    notes: tuple[str, ...] = ()
-    cpu: float = 0.0
-    memory: float = 0.0
-    gpus: int = 0
-    gpu_ids: tuple[int, ...] | None = None
-    priority: int = 0
-    created_at: float = 0.0
-
-    @property
-    def cache_key(self) -> str:
-        return self.parts.key if isinstance(self.parts, Parts) else ""
-
-    @property
-    def scratch(self) -> str:
-        return str(self.launch.spec["scratch"]) if self.launch else ""
-
-    def full_spec(self) -> dict[str, Any]:
-        """The launcher's spec with secret variables in place."""
-        if self.launch is None:
-            raise AssertionError("work of the service itself has no spec")
-        spec = dict(self.launch.spec)
-        spec["env"] = {**spec["env"], **self.secret_env}
-        spec["mounts"] = [dict(mount) for mount in self.mounts]
-        spec["gpus"] = None if self.gpu_ids is None else list(self.gpu_ids)
-        return spec
-
-    @staticmethod
-    def of_adopted(run_id: str, record: TaskRecord, directory: Path, lists: frozenset[str]) -> Prepared:
-        """Enough to watch an attempt that an earlier service started. Its result is not kept for reuse."""
-        return Prepared(
-            run_id=run_id,
-            key=record.key,
-            attempt=record.attempt,
-            directory=directory,
-            list_outputs=lists,
-            cache_enabled=False,
-            why=record.cache_note,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +74,12 @@ class Preparer:
 
     def directory(self, run_id: str, key: TaskKey, attempt: int) -> Path:
         """The folder of an attempt: spec, claim, log, result. Names are short whatever the task is called."""
-        return self._core.home.run(run_id) / _folder_name(key) / str(attempt)
+        return self._core.home.run(run_id) / folder_name(key) / str(attempt)
 
     def adopted(self, driver: RunDriver, record: TaskRecord) -> Prepared:
         """What is needed to watch an attempt that an earlier service started."""
         component = driver.pipeline.components.get(record.component)
-        lists = _list_outputs(component) if component else frozenset[str]()
+        lists = list_outputs(component) if component else frozenset[str]()
         run_id = driver.run.run_id
         return Prepared.of_adopted(run_id, record, self.directory(run_id, record.key, record.attempt), lists)
 
@@ -167,7 +103,9 @@ class Preparer:
             return self._importer(job, executor), Miss("importers always run")
         if is_volume_task(executor):
             return self._volume(job), Miss("volumes are made and removed each time")
-        start = replace(start, inputs=await self._digested_inputs(start.inputs))
+        if not Contents.all_known(start.inputs.artifacts.values()):
+            digested = await self._core.on_files(self._core.contents.digested, start.inputs.artifacts)
+            start = replace(start, inputs=Values(start.inputs.parameters, digested))
         prepared = await self._container(replace(job, start=start), executor)
         return await self._ask_cache(driver, prepared, start)
 
@@ -220,9 +158,9 @@ class Preparer:
     async def _container(self, job: _Task, executor: ContainerExecutor) -> Prepared:
         core, run, start = self._core, job.driver.run, job.start
         setup = read_setup(run.context.get("setup_path") or "")
-        locations, spec_outputs, local = self._locations(job)
+        locations, spec_outputs = self._locations(job)
         context = self._context(job, job.directory)
-        inputs, downloads = self._local_inputs(job)
+        inputs, downloads = self._core.contents.for_task(job.start.inputs)
         python = recognise(executor)
         # The source of a function is code, not a template: text in it that looks like a placeholder stays text.
         template = executor if python is None else replace(executor, command=(), args=())
@@ -257,8 +195,7 @@ class Preparer:
             launch=launch,
             parts=parts,
             cache_enabled=start.cache_enabled,
-            list_outputs=_list_outputs(job.component),
-            local_outputs=local,
+            list_outputs=list_outputs(job.component),
             downloads=downloads,
             secret_env=plan.secret_env,
             mounts=plan.mounts,
@@ -354,7 +291,7 @@ class Preparer:
             "task": start.key.name,
             "iteration": list(start.key.iteration),
             "attempt": start.attempt,
-            "cookie": f"{run.run_id}:{_folder_name(start.key)}:{start.attempt}",
+            "cookie": f"{run.run_id}:{folder_name(start.key)}:{start.attempt}",
             "executor_input": executor_input(inputs, job.component, locations, context),
             "cwd": str(scratch),
             "env": env,
@@ -399,17 +336,17 @@ class Preparer:
             workspace=self.workspace(job.driver),
         )
 
-    def _locations(self, job: _Task) -> tuple[OutputLocations, dict[str, Any], dict[str, Path]]:
+    def _locations(self, job: _Task) -> tuple[OutputLocations, dict[str, Any]]:
         """Where the task writes: parameters beside its log, artifacts in the run's artifact folder."""
-        folder = _folder_name(job.start.key)
+        folder = folder_name(job.start.key)
         place = self.root(job.driver.run.run_id) / folder / str(job.start.attempt)
         parameters: dict[str, Any] = {}
         artifacts: dict[str, Any] = {}
         for name, spec in job.component.outputs.parameters.items():
-            path = job.directory / "outputs" / _file_name(name)
+            path = job.directory / "outputs" / file_name(name)
             parameters[name] = {"path": str(path), "type": str(spec.type)}
         for name, spec in job.component.outputs.artifacts.items():
-            path = place / _file_name(name)
+            path = place / file_name(name)
             artifacts[name] = {
                 "path": str(path),
                 "uri": str(path),
@@ -422,93 +359,4 @@ class Preparer:
             artifacts={name: entry["uri"] for name, entry in artifacts.items()},
             output_file=str(job.directory / "outputs" / "executor_output.json"),
         )
-        return locations, {"parameters": parameters, "artifacts": artifacts}, {}
-
-    def _local_inputs(self, job: _Task) -> tuple[Values, dict[str, Path]]:
-        """Inputs as the task sees them: ``file://`` becomes a plain path; foreign URIs stay as they are."""
-        artifacts: dict[str, ArtifactValue] = {}
-        for name, value in job.start.inputs.artifacts.items():
-            if isinstance(value, Artifact):
-                artifacts[name] = self._plain(value)
-            else:
-                artifacts[name] = tuple(self._plain(item) for item in value)
-        return Values(job.start.inputs.parameters, artifacts), {}
-
-    def _plain(self, artifact: Artifact) -> Artifact:
-        if artifact.uri.startswith("file://"):
-            return replace(artifact, uri=str(self._core.artifacts.local_path(artifact.uri)))
-        return artifact
-
-    # ------------------------------------------------------------------ digests
-    async def _digested_inputs(self, inputs: Values) -> Values:
-        """Local artifacts always have a digest by the time a key is made of them."""
-        if all(isinstance(v, Artifact) and v.digest for v in inputs.artifacts.values()):
-            return inputs
-        return Values(inputs.parameters, await self._core.on_files(self.digested, inputs.artifacts))
-
-    def digested(self, artifacts: Mapping[str, ArtifactValue]) -> dict[str, ArtifactValue]:
-        """Artifacts with the digests of local ones filled in. Reads files."""
-        out: dict[str, ArtifactValue] = {}
-        for name, value in artifacts.items():
-            if isinstance(value, Artifact):
-                out[name] = self._digest(value)
-            else:
-                out[name] = tuple(self._digest(item) for item in value)
-        return out
-
-    def _digest(self, artifact: Artifact) -> Artifact:
-        if artifact.digest or not self._core.artifacts.is_local(artifact.uri):
-            return artifact
-        if not self._core.artifacts.exists(artifact.uri):
-            return replace(artifact, digest=NO_CONTENT)
-        try:
-            digest, size = self._core.artifacts.digest(artifact.uri)
-        except ArtifactError:
-            return artifact
-        return replace(artifact, digest=digest, size=size)
-
-    async def fetch_inputs(self, prepared: Prepared) -> None:
-        """Bring remote inputs here before the task starts."""
-        for uri, path in prepared.downloads.items():
-            await self._core.on_files(self._core.artifacts.fetch, uri, path)
-
-
-def runtime_version(named: str) -> str:
-    """The kfp runtime for a component: the one it names, but none older than the one everything is tested with.
-
-    A newer runtime runs every older component, while documents made from kfp's main branch name releases that lack what
-    they use. One runtime for all of a machine's tasks also means one warm interpreter.
-    """
-    return named if version_key(named) > version_key(NEWEST_KNOWN) else NEWEST_KNOWN
-
-
-def tracking_names(spec: Mapping[str, Any]) -> list[str]:
-    """Variables of the task that lead to the tracking server: a container gets them too."""
-    return [name for name in spec["env"] if name.startswith("MLFLOW_")]
-
-
-def pip_words(options: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """A component's index settings as pip's command line has them: the first index replaces the default one."""
-    words: list[str] = []
-    for position, url in enumerate(options.get("index_urls", ())):
-        words += ["--extra-index-url" if position else "--index-url", url]
-    for host in options.get("trusted_hosts", ()):
-        words += ["--trusted-host", host]
-    return tuple(words)
-
-
-def _list_outputs(component: Component) -> frozenset[str]:
-    return frozenset(name for name, spec in component.outputs.artifacts.items() if spec.is_list)
-
-
-def _folder_name(key: TaskKey) -> str:
-    digest = hashlib.sha256(str(key).encode("utf-8", "surrogatepass")).hexdigest()[:10]
-    return f"{slug(key.path[-1], 40)}-{digest}"
-
-
-def _file_name(name: str) -> str:
-    """Output names become file names; those that are no plain words get a digest instead of tricks."""
-    if name.replace("_", "").replace("-", "").isalnum() and name.isascii() and len(name) < 100:
-        return name
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:10]
-    return f"{slug(name, 40)}-{digest}"
+        return locations, {"parameters": parameters, "artifacts": artifacts}

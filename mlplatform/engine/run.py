@@ -19,7 +19,7 @@ from mlplatform.core.states import RunState, TaskState, transition_run
 from mlplatform.engine import faults
 from mlplatform.engine.caching import Hit, Miss
 from mlplatform.engine.ports import Batch, Running
-from mlplatform.engine.prepare import Prepared
+from mlplatform.engine.prepared import Prepared
 from mlplatform.engine.records import Ledger, facts_of, run_event, task_event
 from mlplatform.planning.model import (
     CancelTask,

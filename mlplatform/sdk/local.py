@@ -37,6 +37,7 @@ def compose(home: Home) -> Composition:
     from mlplatform.engine.admission import Admission
     from mlplatform.engine.attempts import Attempts
     from mlplatform.engine.caching import ResultCache
+    from mlplatform.engine.contents import Contents
     from mlplatform.engine.core import Core, Ports
     from mlplatform.engine.environments import CachedEnvironments
     from mlplatform.engine.executors.containers import ContainerExecutor
@@ -63,6 +64,7 @@ def compose(home: Home) -> Composition:
         executors={"python": processes, "command": processes, "container": containers},
     )
     core = Core(home, ports, SystemClock())
+    core.contents = Contents(ports.artifacts, home.artifacts, os.environ.get("MLPLATFORM_ARTIFACTS", "").rstrip("/"))
     core.cache = ResultCache(ports.store, ports.artifacts, core.kept)
     core.admission = Admission(Capacity(machine.cores, machine.memory, machine.gpu_ids))
     core.prepare = Preparer(core)

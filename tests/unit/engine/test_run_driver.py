@@ -15,6 +15,7 @@ from mlplatform.core.states import RunState, TaskState
 from mlplatform.engine.admission import Admission
 from mlplatform.engine.attempts import Attempts
 from mlplatform.engine.caching import ResultCache
+from mlplatform.engine.contents import Contents
 from mlplatform.engine.core import Core, Ports
 from mlplatform.engine.home import Home
 from mlplatform.engine.manager import Manager
@@ -78,6 +79,7 @@ class Bench:
             {"python": self.executor, "command": self.executor},
         )
         self.core = Core(self.home, ports, FakeClock(), grace=0.1)
+        self.core.contents = Contents(ports.artifacts, self.home.artifacts)
         self.core.cache = ResultCache(ports.store, ports.artifacts, self.core.kept)
         self.core.admission = Admission(self.capacity)
         self.core.prepare = Preparer(self.core)

@@ -24,7 +24,7 @@ def reader(name: str, body: str, *, constants: dict | None = None, comment: str 
     """A pipeline of one cached task that returns a text."""
     builder = Builder(f"probe-{name}")
     lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
-    inputs = {key: "STRING" for key in (constants or {})}
+    inputs = dict.fromkeys(constants or {}, "STRING")
     arguments = ", ".join(f"{key}: str" for key in (constants or {}))
     source = f"def probe({arguments}) -> str:\n{comment}{lines}"
     builder.component("probe", source, inputs=inputs, outputs={"Output": "STRING"})

@@ -27,6 +27,8 @@ from mlplatform.tracking.ids import admin_token, load_secret
 from mlplatform.tracking.upstream import Connection, Unavailable
 
 _log = logging.getLogger(__name__)
+#: Whoever listens on our port and has brought no gateway up after this long is none of ours (seconds).
+_STRANGE = 5.0
 
 
 def read_port(folder: Path) -> int:
@@ -44,20 +46,16 @@ def write_port(folder: Path, port: int) -> None:
 
 
 def bind(port: int) -> socket.socket:
-    """A listening loopback socket on ``port``, or on a new one if that is taken or 0."""
-    for wanted in (port, 0):
-        listener = socket.socket()
+    """A listening loopback socket on ``port`` (0: a new one). Raises OSError if it is taken."""
+    listener = socket.socket()
+    try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", wanted))
-            listener.listen(256)
-        except OSError as error:
-            listener.close()
-            if error.errno != errno.EADDRINUSE or wanted == 0:
-                raise
-            continue
-        return listener
-    raise AssertionError("unreachable")
+        listener.bind(("127.0.0.1", port))
+        listener.listen(256)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def gateway_runs(folder: Path) -> bool:
@@ -137,11 +135,20 @@ class Door:
         if gateway_runs(self._folder) and (port := read_port(self._folder)):
             self._port = port
             return
-        self._listener = bind(self._port or read_port(self._folder))
+        try:
+            self._listener = bind(self._port or read_port(self._folder))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            if gateway_runs(self._folder):  # started this moment by somebody else
+                self._port = read_port(self._folder)
+                return
+            self._listener = bind(0)  # the port belongs to a stranger now
         self._port = self._listener.getsockname()[1]
         write_port(self._folder, self._port)
 
     def _watch(self) -> None:
+        delay = 0.1
         while not self._stopping:
             self._settle()
             if self._listener is None:  # a gateway runs that is not our child
@@ -155,8 +162,10 @@ class Door:
             self._wanted.clear()
             started = time.monotonic()
             self._mind(spawn(self._folder, self._listener))
-            if time.monotonic() - started < 1.0:
-                self._sleep(1.0)  # it failed at once: do not spin
+            failed = time.monotonic() - started < 1.0  # it died at once: do not spin
+            delay = min(10.0, delay * 2) if failed else 0.1
+            if failed and not self._stopping:
+                self._sleep(delay)
 
     def _mind(self, process: subprocess.Popen[bytes]) -> None:
         """Until the gateway we started has left."""
@@ -170,30 +179,38 @@ class Door:
             os.read(self._wake_read, 4096)
 
 
-def ask(folder: Path, path: str, timeout: float, start: bool = True) -> dict[str, Any]:
+def ask(folder: Path, path: str, timeout: float) -> dict[str, Any]:
     """One request of the engine or the CLI to this home's gateway, which is started if it does not run.
 
     Raises:
         TrackingError: it cannot be started, or does not answer in time.
     """
-    token = admin_token(load_secret(folder))
-    end = time.monotonic() + timeout
+    env = {"MLFLOW_TRACKING_TOKEN": admin_token(load_secret(folder))}
     body = json.dumps({"timeout": timeout}).encode()
-    started = False
+    end = time.monotonic() + timeout
+    started: subprocess.Popen[bytes] | None = None
+    strange = 0.0
     while True:
-        if port := read_port(folder):
-            env = {"MLFLOW_TRACKING_TOKEN": token}
-            connection = Connection(f"http://127.0.0.1:{port}", env, timeout=timeout + 10.0)
-            try:
-                with contextlib.closing(connection):
-                    return connection.send("POST", f"/mlplatform/{path}", body).json()
-            except (Unavailable, ValueError):
-                pass
-        if not start or time.monotonic() > end:
+        port = read_port(folder)
+        if port and _listens(port):  # a gateway, or a door that starts one for whoever connects
+            connection = Connection(f"http://127.0.0.1:{port}", env, timeout=max(1.0, end - time.monotonic()) + 5.0)
+            with contextlib.closing(connection), contextlib.suppress(Unavailable, ValueError):
+                answer = connection.send("POST", f"/mlplatform/{path}", body)
+                if answer.status == 200:
+                    return answer.json()
+            strange = strange or time.monotonic()
+            if not gateway_runs(folder) and time.monotonic() - strange > _STRANGE:
+                write_port(folder, 0)  # the port belongs to some other program now
+        elif (started is None or started.poll() is not None) and not gateway_runs(folder):
+            started = spawn(folder)
+        if time.monotonic() > end:
             raise TrackingError(
                 "the MLflow gateway of this home does not answer", hint=f"Look into {folder / 'gateway.log'}."
             )
-        if not started and not gateway_runs(folder):
-            spawn(folder)
-            started = True
         time.sleep(0.05)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(5.0)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

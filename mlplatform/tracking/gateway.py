@@ -367,7 +367,12 @@ def main(argv: list[str] | None = None) -> int:
             listener = socket.socket(fileno=options.listener)
             os.set_inheritable(options.listener, False)
         else:
-            listener = bind(read_port(folder))
+            try:
+                listener = bind(read_port(folder))
+            except OSError as error:
+                # the service's door listens there, and starts a gateway for whoever connects
+                _log.info("port %s: %s", read_port(folder), error)
+                return 4
             write_port(folder, listener.getsockname()[1])
         serve(folder, listener)
     return 0

@@ -24,7 +24,9 @@ class Task:
         for attempt in range(100):
             connection = http.client.HTTPConnection(self._address.hostname or "", self._address.port, timeout=120)
             try:
-                connection.request(method, path, body, {"Authorization": f"Bearer {shown}", "Content-Type": kind})
+                connection.request(
+                    method, path, body, {"Authorization": f"Bearer {shown}", "Content-Type": "application/json"}
+                )
                 answer = connection.getresponse()
                 return answer.status, answer.read()
             except (OSError, http.client.HTTPException):

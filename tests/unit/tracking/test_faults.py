@@ -1,4 +1,7 @@
-"""The gateway dies (SIGKILL) at every durable step of a run, one after the other: nothing is lost, nothing doubled."""
+"""The gateway dies (SIGKILL) at durable steps of a run, one after the other: nothing is lost, nothing doubled.
+
+Every sixth of about 170 steps; all of them with ``MLPLATFORM_ALL_FAULTS=1``.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,8 @@ def _check(server: Mlflow, name: str) -> None:
     assert [(v["version"], v["run_id"]) for v in versions] == [("1", own["id"])]
 
 
-def test_death_at_every_durable_step(users_server: Mlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_death_at_durable_steps(users_server: Mlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "LAZY", 0.2)
     log = tmp_path / "points"
 
@@ -113,9 +117,10 @@ def test_death_at_every_durable_step(users_server: Mlflow, tmp_path: Path, monke
     assert {"before-write", "before-commit", "after-commit", "before-answer", "delivered"} <= set(points)
     assert {"experiment-made", "run-made", "model-made", "version-made"} <= set(points)
     died = 0
-    for number in range(1, len(points) + 1):
+    numbers = range(1, len(points) + 1) if os.environ.get("MLPLATFORM_ALL_FAULTS") else range(1, len(points) + 1, 6)
+    for number in numbers:
         died += once(number, {"MLPLATFORM_TRACKING_FAULT_AT": str(number)}).started > 1
-    assert died > 0.8 * len(points), "the deaths have happened (how many steps there are differs a little by timing)"
+    assert died > 0.8 * len(numbers), "the deaths have happened (how many steps there are differs a little by timing)"
 
 
 def test_death_of_the_engine_between_telling_and_noting(

@@ -83,13 +83,13 @@ def drawn(lines: list[str], columns: int) -> str:
         text = Text.from_ansi(line)
         column = 0
         for segment in text.render(console):
-            if segment.text.strip():
-                color = segment.style.color if segment.style else None
-                fill = color.get_truecolor(MONOKAI).hex if color and not color.is_default else "#d8dee9"
-                weight = ' font-weight="bold"' if segment.style and segment.style.bold else ""
-                x, y = 16 + column * CELL, 48 + number * LINE
-                length = f' textLength="{len(segment.text) * CELL:.1f}" lengthAdjust="spacingAndGlyphs"'
-                body.append(f'<text x="{x:.1f}" y="{y}" fill="{fill}"{weight}{length}>{escape(segment.text)}</text>')
+            color = segment.style.color if segment.style else None
+            fill = color.get_truecolor(MONOKAI).hex if color and not color.is_default else "#d8dee9"
+            weight = ' font-weight="bold"' if segment.style and segment.style.bold else ""
+            for words in re.finditer(r"\S+(?: \S+)*", segment.text):  # placed one by one: viewers may fold spaces
+                x, y = 16 + (column + words.start()) * CELL, 48 + number * LINE
+                wide = f'textLength="{len(words.group()) * CELL:.1f}" lengthAdjust="spacingAndGlyphs"'  # in any font
+                body.append(f'<text x="{x:.1f}" y="{y}" fill="{fill}"{weight} {wide}>{escape(words.group())}</text>')
             column += len(segment.text.replace("\n", ""))
     width, height = int(32 + columns * CELL), 64 + len(lines) * LINE
     return FRAME.format(width=width, height=height, lines="\n".join(body))

@@ -101,7 +101,6 @@ class Template:
             os.close(self._wake_read)
             os.close(self._wake_write)
             report = self._preloader.in_child()
-            gc.unfreeze()
             status = _attempt(spec, report)
         except BaseException as problem:  # noqa: BLE001 - the last line of a process that must never go on as a template
             sys.stderr.write("mlplatform: the attempt could not be started: %r\n" % (problem,))

@@ -103,6 +103,7 @@ def _told(bucket: str, key: str, doing: str) -> Generator[None]:
     api: Any = import_module("google.api_core.exceptions")
     auth: Any = import_module("google.auth.exceptions")
     requests: Any = import_module("requests.exceptions")
+    transfers: Any = import_module("google.cloud.storage.exceptions")
     where = f"cannot {doing} gs://{bucket}/{key}"
     try:
         yield
@@ -112,5 +113,7 @@ def _told(bucket: str, key: str, doing: str) -> Generator[None]:
     except auth.GoogleAuthError as error:
         what, hint = _MEANING[401]
         raise ArtifactError(f"{where}: {what}", hint=hint) from error
+    except (transfers.DataCorruption, transfers.InvalidResponse) as error:
+        raise ArtifactError(f"{where}: it arrived damaged ({error})", hint="Try again.") from error
     except (api.GoogleAPIError, requests.RequestException) as error:
         raise ArtifactError(f"{where}: {error}", hint="Check the network.") from error

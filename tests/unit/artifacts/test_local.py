@@ -208,3 +208,39 @@ def test_no_permission_is_said(tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, "-c", AS_NOBODY], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert ran.stdout.count("permission denied") == 2, ran.stdout + ran.stderr
     assert ran.stdout.count("Check who owns") == 2
+
+
+ON_SMALL_DISK = """
+import os, subprocess, sys
+from pathlib import Path
+disk, tree, small = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], check=True)
+from mlplatform.artifacts import Artifacts
+from mlplatform.core.errors import ArtifactError
+store = Artifacts()
+store.put(small, str(disk / "target"))
+for call in (lambda: store.put(tree, str(disk / "target")), lambda: store.fetch(str(tree), disk / "target")):
+    try:
+        call()
+    except ArtifactError as error:
+        print(error)
+assert [path.name for path in disk.iterdir()] == ["target"], list(disk.iterdir())
+assert store.digest(str(disk / "target")) == store.digest(str(small))
+"""
+
+
+@pytest.mark.cannot_run_here("mounting a small disk takes user namespaces, which a machine may forbid")
+def test_a_full_disk_leaves_what_was_there(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tree / "sub" / "large").write_bytes(os.urandom(400_000))
+    command = ["unshare", "--user", "--map-root-user", "--mount"]
+    try:
+        probe = [*command, "mount", "-t", "tmpfs", "x", str(tmp_path / "disk")]
+        subprocess.run(probe, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no mount namespace here: {error}")
+    command += [sys.executable, "-c", ON_SMALL_DISK, str(tmp_path / "disk"), str(tree), str(tree / "a.txt")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("the disk is full") == 2, ran.stdout
+    assert ran.stdout.count("Free some space") == 2

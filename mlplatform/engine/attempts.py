@@ -161,6 +161,9 @@ class Attempts:
         at: float | None = None,
     ) -> Ended:
         self._clean(prepared)
+        if prepared.outputs_folder is not None:
+            # What a failed attempt wrote is never referred to, and it may be what filled the disk.
+            self._core.soon_on_files(shutil.rmtree, prepared.outputs_folder, ignore_errors=True)
         failures = driver.ledger[prepared.key].failures + 1
         when = at or self._core.clock.now()
         return Ended(

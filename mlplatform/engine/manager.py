@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
@@ -29,6 +30,9 @@ from mlplatform.ir.validate import require_valid
 from mlplatform.planning.cel import check as check_expression
 
 _log = logging.getLogger(__name__)
+
+#: How often a watcher of a run in which nothing happens looks whether the service is in trouble.
+_TROUBLE_SECONDS = 2.0
 
 _UNFINISHED = (RunState.PENDING, RunState.RUNNING, RunState.CANCELLING)
 
@@ -251,9 +255,12 @@ class Manager:
         return run.run_id
 
     async def watch(self, run_id: str, after: int) -> AsyncIterator[Mapping[str, Any]]:
-        """Events of a run from ``after`` on, until it has finished and all were told. Raises NotFound."""
+        """Events of a run from ``after`` on, until it has finished and all were told. Raises NotFound.
+
+        ``trouble`` events are not kept: they tell watchers why nothing moves (a full disk, a lost database)."""
         core = self._core
         news = core.subscribe(run_id)
+        told = ""
         try:
             while True:
                 news.clear()
@@ -267,7 +274,11 @@ class Manager:
                 if not active:
                     await core.in_thread(core.store.get_run, run_id)
                     return
-                await news.wait()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(news.wait(), _TROUBLE_SECONDS)
+                if core.trouble and core.trouble != told:
+                    told = core.trouble
+                    yield {"seq": after, "at": core.clock.now(), "kind": "trouble", "body": {"message": told}}
         finally:
             core.unsubscribe(run_id, news)
 

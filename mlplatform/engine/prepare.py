@@ -171,15 +171,15 @@ class Preparer:
         spec = self._spec(job, rendered, plan, spec_outputs, scratch, context, locations, inputs)
         spec["cpus"] = rendered.resources.cpu
         if python is not None:
-            launch, code, extra = await self._python(job, python, base, spec)
+            launch, code, extra = await self._python(job, executor, python, base, spec)
         else:
-            launch, code, extra = await self._command(job, rendered, base, spec, setup, plan)
+            launch, code, extra = await self._command(job, executor, rendered, base, spec, setup, plan)
         parts = make_parts(
             code=code,
             inputs=start.inputs,
             outputs={name: entry["type"] for name, entry in spec_outputs["parameters"].items()}
             | {name: entry["type"] for name, entry in spec_outputs["artifacts"].items()},
-            environment={**rendered.env, **plan.key_env},
+            environment=plan.key_env,
             secrets=plan.secret_names,
             user_key=start.cache_key,
             **extra,
@@ -197,6 +197,7 @@ class Preparer:
             cache_enabled=start.cache_enabled,
             list_outputs=list_outputs(job.component),
             downloads=downloads,
+            outputs_folder=self._outputs_folder(job),
             secret_env=plan.secret_env,
             mounts=plan.mounts,
             notes=(*plan.notes, *rendered.resources.notes),
@@ -208,7 +209,12 @@ class Preparer:
         )
 
     async def _python(
-        self, job: _Task, python: PythonComponent, base: Interpreter, spec: dict[str, Any]
+        self,
+        job: _Task,
+        template: ContainerExecutor,
+        python: PythonComponent,
+        base: Interpreter,
+        spec: dict[str, Any],
     ) -> tuple[Launch, Any, dict[str, str]]:
         core = self._core
         environments = core.ports.environments
@@ -223,13 +229,15 @@ class Preparer:
             "kfp_path": kfp_path or None,
             "filename": f"{slug(python.function, 40)}.py",
         }
-        code = {"function": python.function, "source": normalised_source(python.source), "kfp": kfp}
+        source = normalised_source(python.source)
+        code = {"function": python.function, "source": source, "kfp": kfp, "env": dict(template.env)}
         launch = self._launch(job, "python", spec, interpreter=interpreter)
         return launch, code, {"python": interpreter.version, "packages": interpreter.digest}
 
     async def _command(
         self,
         job: _Task,
+        template: ContainerExecutor,
         rendered: RenderedContainer,
         base: Interpreter,
         spec: dict[str, Any],
@@ -240,7 +248,8 @@ class Preparer:
         mode = job.driver.run.context.get("containers") or ""
         if not mode and "container-as-subprocess" in setup.allow:
             mode = "subprocess"
-        code = {"command": list(rendered.command), "args": list(rendered.args)}
+        # The template, not what it became: that names this attempt's folders, and the values are in the key already.
+        code = {"command": list(template.command), "args": list(template.args), "env": dict(template.env)}
         if mode == "subprocess":
             spec["kind"] = "command"
             spec["command"] = core.platform.subprocess_argv(rendered)
@@ -336,10 +345,12 @@ class Preparer:
             workspace=self.workspace(job.driver),
         )
 
+    def _outputs_folder(self, job: _Task) -> Path:
+        return self.root(job.driver.run.run_id) / folder_name(job.start.key) / str(job.start.attempt)
+
     def _locations(self, job: _Task) -> tuple[OutputLocations, dict[str, Any]]:
         """Where the task writes: parameters beside its log, artifacts in the run's artifact folder."""
-        folder = folder_name(job.start.key)
-        place = self.root(job.driver.run.run_id) / folder / str(job.start.attempt)
+        place = self._outputs_folder(job)
         parameters: dict[str, Any] = {}
         artifacts: dict[str, Any] = {}
         for name, spec in job.component.outputs.parameters.items():

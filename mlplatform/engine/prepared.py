@@ -30,6 +30,7 @@ class Prepared:
     cache_enabled: bool = False
     why: str = ""
     list_outputs: frozenset[str] = frozenset()
+    outputs_folder: Path | None = None
     downloads: Mapping[str, Path] = field(default_factory=dict[str, Path])
     secret_env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     mounts: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)

@@ -15,6 +15,7 @@ from typing import Any
 from mlplatform.core.model import Artifact, ArtifactValue, TaskError, Values
 from mlplatform.core.values import child
 from mlplatform.engine.ports import Exit
+from mlplatform.launcher.attempt import EXIT_NO_RESULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,5 +77,9 @@ def _died(exit_: Exit | None) -> Outcome:
         }.get(name, "")
         message = exit_.reason or f"the task's process was ended by {name}"
         return Outcome(False, Values(), TaskError("PROCESS_DIED", message, hint=hint), {})
+    if exit_.exit_code == EXIT_NO_RESULT:
+        message = "the task ended, and its result could not be written: No space left on the disk, or the disk failed"
+        hint = "Free some space (`mlplatform gc` helps), then `mlplatform runs resume`."
+        return Outcome(False, Values(), TaskError("SYSTEM", message, hint=hint), {})
     message = exit_.reason or f"the task's process ended with status {exit_.exit_code} and left no result"
     return Outcome(False, Values(), TaskError("PROCESS_DIED", message), {})

@@ -98,6 +98,7 @@ class ContainerExecutor:
             await self._in_thread(self._sweep, engine)
         plan = shim_plan(spec, engine, launch.directory, launch.grace, self._environ)
         place = Path(spec["scratch"]) / _PLAN  # gone with the scratch folder, should nobody come to read it
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_private(place, plan)
         own = launcher_spec(spec, place, plan["client_env"])
         _write_private(path, own)

@@ -130,17 +130,18 @@ def start(home: Home) -> None:
 
 def _start_in_turn(home: Home, end: float) -> None:
     offset = home.service_log.stat().st_size if home.service_log.exists() else 0
-    pause = 0.01
+    process = None
     while not answers(home):
-        process = launch(home)
+        if process is None:
+            process = launch(home)
         code = process.poll()
-        if code is not None:
-            _launched.pop(str(home.root), None)
-            if code != _OWNED:
-                raise _failed(home, code, offset)
-            pause = 0.2  # one that is leaving still holds the lock
+        if code in (0, _OWNED):  # it was told to leave; or one that is leaving answers no more, but holds the lock
+            process = None
+            time.sleep(0.1)
+        elif code is not None:
+            raise _failed(home, code, offset)
         _check_time(home, end)
-        time.sleep(pause)
+        time.sleep(0.01)
 
 
 def _check_time(home: Home, end: float) -> None:
@@ -169,6 +170,18 @@ def _service_file(home: Home) -> dict[str, Any]:
 def _failed(home: Home, code: int, offset: int) -> ServiceError:
     with open(home.service_log, "rb") as log:
         log.seek(offset)
-        lines = log.read()[-20_000:].decode("utf-8", "replace").strip().splitlines()
-    reason = next((line.strip() for line in reversed(lines) if line.strip()), f"exit status {code}")
-    return ServiceError(f"the service could not start: {reason}", hint=f"All it said is in {home.service_log}.")
+        text = log.read()[-20_000:].decode("utf-8", "replace")
+    return ServiceError(
+        f"the service could not start: {last_words(text) or f'exit status {code}'}",
+        hint=f"All it said is in {home.service_log}.",
+    )
+
+
+def last_words(log: str) -> str:
+    """The message of the last exception in a log, without the name of its class where that is ours; else its last
+    line."""
+    _, trace, tail = log.rpartition("Traceback (most recent call last):\n")
+    lines = [line.rstrip() for line in tail.splitlines() if line.strip()]
+    if trace:
+        lines = [line for line in lines if not line.startswith(" ")][:1]
+    return lines[-1].partition("mlplatform.core.errors.")[2].partition(": ")[2] or lines[-1] if lines else ""

@@ -22,14 +22,9 @@ def lock() -> str:
 
 
 def reference() -> str:
-    """The CLI and error references are written by the CLI itself."""
-    generator = ROOT / "mlplatform" / "cli" / "reference.py"
-    if not generator.exists():
-        return ""
-    done = subprocess.run(
-        [sys.executable, "-m", "mlplatform.cli.reference", "--check", str(ROOT / "docs" / "reference")],
-        capture_output=True, text=True, check=False, cwd=ROOT,
-    )  # fmt: skip
+    """The CLI and error references are written from the commands and error classes."""
+    command = [sys.executable, "-m", "mlplatform.cli.docs", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     return (done.stdout + done.stderr).strip() if done.returncode else ""
 
 

@@ -35,7 +35,10 @@ def follow(client: LocalClient, run_id: str, name: str, stream: TextIO, after: i
     view = view_of(board, stream, title=f"{clean(name)}  {run_id}")
     with view, _interrupts(client, run_id, view):
         for event in client.watch(run_id, after):
-            view.take(event)
+            if event["kind"] == "trouble":
+                view.say(f"waiting: {event['body']['message']}")
+            else:
+                view.take(event)
     return read_report(client.home, run_id)
 
 

@@ -311,6 +311,7 @@ class Preparer:
             "result": str(directory / "result.json"),
             "log": str(directory / "task.log"),
             "trace": str(directory / "trace.bin") if start.cache_enabled else None,
+            "trace_ignore": [str(self._core.home.root)],
             "hooks": [str(tracking.hook)] if tracking.hook else [],
             "timeout": plan.deadline,
             "secrets": sorted(v for v in {*plan.secret_env.values(), *plan.mask} if len(v) >= MASKED_FROM),

@@ -162,7 +162,7 @@ def _load_hook(path: str) -> None:
     try:
         with open(path, "rb") as file:
             source = file.read()
-        exec(compile(source, path, "exec"), {"__name__": "mlplatform_hook", "__file__": path})  # noqa: S102
+        exec(compile(source, path, "exec", dont_inherit=True), {"__name__": "mlplatform_hook", "__file__": path})  # noqa: S102
     except Exception:  # noqa: BLE001 - tracking must never fail a task
         _say("mlplatform: the hook %s failed\n%s" % (path, traceback.format_exc()))
 

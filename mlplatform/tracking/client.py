@@ -81,6 +81,7 @@ class MlflowTracker:
         self._door = Door(folder)
         self._user = user_name()
         self._upstreams: dict[str, str] = {}
+        self._environments: dict[str, Mapping[str, str]] = {}
         self._backlog: list[Callable[[sqlite3.Connection], Any]] = []
         self._due = time.monotonic() + LAZY
         self._important = False
@@ -119,7 +120,7 @@ class MlflowTracker:
 
     def task_environment(self, run: RunRecord, key: TaskKey, attempt: int) -> TaskEnvironment:
         """Variables and hook for one attempt. Writes nothing: a task that never logs costs nothing."""
-        theirs = self._options.environment_of(run.run_id)
+        theirs = self._environment(run.run_id)
         if (uri := theirs.get("MLFLOW_TRACKING_URI", "")) and not usable(uri) and not self._options.tracking_uri:
             return TaskEnvironment()  # databricks and the like: their own way, untouched
         experiment = run.experiment or "Default"
@@ -239,6 +240,8 @@ class MlflowTracker:
             db.execute("UPDATE runs SET outcome = ? WHERE id = ?", (outcome, reserved))
 
         self._write(write)
+        self._upstreams.pop(run.run_id, None)
+        self._environments.pop(run.run_id, None)
         if self._important or upstream != HOME:
             self._door.want()
         self._due = time.monotonic() + LAZY
@@ -249,6 +252,8 @@ class MlflowTracker:
 
     def close(self) -> None:
         """Leave. What is queued stays queued; a gateway sees to it if somebody may be waiting for it."""
+        if self._stop.is_set():
+            return
         self._stop.set()
         self._minder.join(5.0)
         waiting = self._important and self._queue.pending() > 0
@@ -273,6 +278,13 @@ class MlflowTracker:
         return row["real"] if row is not None else ""
 
     # ------------------------------------------------------------------ inside
+    def _environment(self, run_id: str) -> Mapping[str, str]:
+        """The submitter's environment, read once a run."""
+        known = self._environments.get(run_id)
+        if known is None:
+            known = self._environments[run_id] = dict(self._options.environment_of(run_id))
+        return known
+
     def _known(self, run: RunRecord) -> bool:
         return self._queue.row("SELECT 1 FROM runs WHERE id = ?", reserved_run_id(run.run_id)) is not None
 
@@ -288,7 +300,7 @@ class MlflowTracker:
         return known
 
     def _choose(self, run_id: str, before: str = "") -> str:
-        env = self._options.environment_of(run_id)
+        env = self._environment(run_id)
         uri = self._options.tracking_uri or env.get("MLFLOW_TRACKING_URI", "")
         if not uri or uri in (self._door.url, env.get("MLPLATFORM_MLFLOW_URI", "")):
             return HOME

@@ -23,7 +23,7 @@ Maker = Callable[[Sequence[str]], str]
 
 def has_server(python: str) -> bool:
     """Whether this interpreter can run MLflow's server (mlflow itself, not mlflow-skinny, and new enough)."""
-    if not python:
+    if not python or not Path(python).exists():
         return False
     try:
         answer = subprocess.run([python, "-c", _PROBE], capture_output=True, text=True, timeout=30, check=False)
@@ -38,16 +38,27 @@ def has_server(python: str) -> bool:
         return False
 
 
-def server_python(candidates: Sequence[str], maker: Maker) -> str:
-    """An interpreter that runs MLflow's server; makes an environment if no candidate can.
+def server_python(candidates: Sequence[str], maker: str, install: bool) -> str:
+    """An interpreter that runs MLflow's server: a candidate, else an environment of its own (``maker``: see
+    :func:`named_maker`). Without ``install`` nothing is downloaded: only what is there already counts.
 
     Raises:
-        EnvironmentFailed: none can, and none could be made.
+        EnvironmentFailed: none can, and none could be (or may be) made.
     """
-    for python in dict.fromkeys(candidates):
+    for python in dict.fromkeys([*candidates, str(_own_python())]):
         if has_server(python):
             return python
-    return maker(REQUIREMENTS)
+    if not install:
+        raise EnvironmentFailed(
+            "MLflow's server is not installed yet; records wait on disk",
+            hint="`mlplatform mlflow` makes its environment and shows them.",
+        )
+    return named_maker(maker)(REQUIREMENTS)
+
+
+def _own_python() -> Path:
+    folder = cache_folder() / "mlflow-server" / f"py{sys.version_info[0]}{sys.version_info[1]}"
+    return folder / "bin" / "python"
 
 
 def named_maker(name: str) -> Maker:
@@ -75,8 +86,8 @@ def make_with_uv(requirements: Sequence[str]) -> str:
         EnvironmentFailed: no uv, or it could not install them (its own words).
     """
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-    folder = cache_folder() / "mlflow-server" / f"py{sys.version_info[0]}{sys.version_info[1]}"
-    python = folder / "bin" / "python"
+    python = _own_python()
+    folder = python.parent.parent
     with locked(folder.with_suffix(".lock")):
         if (folder / "complete").exists() and python.exists():
             return str(python)

@@ -104,6 +104,8 @@ class Gateway:
         station = self.station(HOME)
         if station.server is not None:
             station.server.eager = True
+            if not station.server.running:
+                station.server.forgive()
         end = time.monotonic() + timeout
         url = station.ready(timeout)
         if url:

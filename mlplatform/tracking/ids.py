@@ -91,13 +91,13 @@ def seal(secret: bytes, caller: Caller) -> str:
     """A token that says who calls; nothing has to be stored to check it."""
     text = json.dumps(asdict(caller), separators=(",", ":"), ensure_ascii=True)
     payload = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-    return f"{payload}.{_sign(secret, payload)}"
+    return f"{payload}.{_sign(secret, 'task:' + payload)}"
 
 
 def unseal(secret: bytes, token: str) -> Caller | None:
     """The caller a token was made for, or None if it was not made here."""
     payload, dot, signature = token.partition(".")
-    if not dot or not hmac.compare_digest(_sign(secret, payload).encode(), signature.encode()):
+    if not dot or not hmac.compare_digest(_sign(secret, "task:" + payload).encode(), signature.encode()):
         return None
     data = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     return Caller(**data)
@@ -105,4 +105,4 @@ def unseal(secret: bytes, token: str) -> Caller | None:
 
 def admin_token(secret: bytes) -> str:
     """What the engine and the CLI of this home show to the gateway."""
-    return "admin." + _sign(secret, "admin")
+    return "admin." + _sign(secret, "admin:")

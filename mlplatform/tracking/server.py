@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from mlplatform.core.errors import MlPlatformError
-from mlplatform.tracking.environment import named_maker, server_python
+from mlplatform.tracking.environment import server_python
 from mlplatform.tracking.settings import Settings, Target
 from mlplatform.tracking.upstream import Connection, Unavailable
 
@@ -36,7 +36,10 @@ class RealServer:
         self._ready = False
         self._failed_at = 0.0
         self._started_at = 0.0
+        self._tried_wanted = False
         self.trouble = ""
+        #: somebody waits for it: it may be installed
+        self.wanted = False
         #: somebody looks at the screen: start at ordinary priority, not behind the tasks
         self.eager = False
 
@@ -49,16 +52,27 @@ class RealServer:
         """Its address if it answers now, else empty. Never waits."""
         return f"http://127.0.0.1:{self._port}" if self._ready and self.running else ""
 
+    @property
+    def hopeless(self) -> bool:
+        """It was tried for somebody who waits, and failed: no use in waiting now."""
+        return bool(self.trouble) and self._tried_wanted and not self.running
+
+    def forgive(self) -> None:
+        """Somebody asks anew, perhaps after putting right what was wrong: try again without delay."""
+        self._failed_at, self._tried_wanted, self.trouble = 0.0, False, ""
+
     def start(self) -> None:
         """See that it is starting or runs; does not wait for it. Failures show in ``trouble``."""
         with self._lock:
-            if self.running or (self._failed_at and time.monotonic() - self._failed_at < _AGAIN):
+            recently = self._failed_at and time.monotonic() - self._failed_at < _AGAIN
+            if self.running or (recently and self.wanted == self._tried_wanted):
                 return
             if self._process is not None:
                 self.trouble = f"MLflow's server ended with {self._process.poll()}; see {self._log_path}"
                 self._process = None
             self._ready = False
             self._failed_at = 0.0
+            self._tried_wanted = self.wanted
             self._started_at = time.monotonic()
             self._process = self._spawn()
             threading.Thread(target=self._watch, daemon=True, name="mlflow-start").start()
@@ -70,9 +84,8 @@ class RealServer:
     def _spawn(self) -> subprocess.Popen[bytes] | None:
         options = self._settings.server_options()
         try:
-            python = server_python(
-                [options.get("server_python", ""), options.get("python", "")], named_maker(options.get("maker", ""))
-            )
+            known = [options.get("server_python", ""), options.get("python", "")]
+            python = server_python(known, options.get("maker", ""), install=self.wanted)
         except MlPlatformError as error:
             self.trouble = str(error)
             self._failed_at = time.monotonic()

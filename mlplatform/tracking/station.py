@@ -55,6 +55,8 @@ class Station:
     def wake(self, urgent: bool = False, seconds: float = 30.0) -> None:
         """There is something to deliver; ``urgent``: somebody waits for it."""
         if urgent:
+            if self.server is not None:
+                self.server.wanted = True
             self._urgent_until = max(self._urgent_until, time.monotonic() + seconds)
             self._retry = _RETRY_FIRST
         self._news.set()
@@ -75,7 +77,7 @@ class Station:
         end = time.monotonic() + timeout
         self.wake(urgent=True, seconds=timeout)
         while not self.url:
-            if time.monotonic() > end or (self.server is not None and self.server.trouble):
+            if time.monotonic() > end or (self.server is not None and self.server.hopeless):
                 return ""
             time.sleep(0.05)
         return self.url

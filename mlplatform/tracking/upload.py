@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlplatform.core.errors import MlPlatformError
 from mlplatform.tracking.deliver import Uploader
-from mlplatform.tracking.environment import named_maker, server_python
+from mlplatform.tracking.environment import server_python
 from mlplatform.tracking.settings import Settings, Target
 from mlplatform.tracking.upstream import Refused, Unavailable
 
@@ -30,7 +30,7 @@ def upload_with_mlflow(settings: Settings, target: Target) -> Uploader:
     def upload(root: str, path: str, file: Path) -> None:
         options = settings.server_options()
         try:
-            python = server_python([options.get("python", "")], named_maker(options.get("maker", "")))
+            python = server_python([options.get("python", "")], options.get("maker", ""), install=True)
         except MlPlatformError as error:
             raise Unavailable(error.message) from error
         env = {**os.environ, **target.env, "MLFLOW_TRACKING_URI": target.uri, "MLFLOW_DISABLE_TELEMETRY": "true"}

@@ -12,6 +12,7 @@ waits until the user does. What it changes, and only while the tracking URI is t
 ``mlflow.set_tracking_uri(...)`` to another server gives plain MLflow, with the user's own credentials.
 """
 
+import atexit
 import importlib.abc
 import importlib.machinery
 import json
@@ -239,7 +240,7 @@ def install():
 
 
 def finish():
-    """Bring asynchronous logging to its end; the launcher calls it when user code has returned, and ends afterwards."""
+    """Bring asynchronous logging to its end."""
     mlflow = sys.modules.get("mlflow")
     if mlflow is not None and _FLUENT in sys.modules:
         flush = getattr(mlflow, "flush_async_logging", None)
@@ -247,4 +248,5 @@ def finish():
             flush()
 
 
+atexit.register(finish)
 install()

@@ -61,6 +61,7 @@ class SqliteDatabase:
         self._readers: list[sqlite3.Connection] = []
         self._leaked: list[sqlite3.Connection] = []
         self._closed = False
+        self._wrote = False
         self._pid = os.getpid()
         self._network = is_network(path)
         self._writer = self._open()
@@ -91,6 +92,7 @@ class SqliteDatabase:
                 writer.execute("BEGIN IMMEDIATE")
                 yield _Sqlite(writer)
                 writer.execute("COMMIT")
+                self._wrote = True
             except sqlite3.Error as error:
                 raise self._error(error) from error
             finally:
@@ -112,8 +114,11 @@ class SqliteDatabase:
             if self._closed:
                 return
             self._closed = True
-            with suppress(sqlite3.Error):  # statistics for the query planner are a courtesy
-                self._writer.execute("PRAGMA optimize")
+            if self._wrote:
+                with suppress(sqlite3.Error):  # statistics for the query planner are a courtesy
+                    self._writer.execute("PRAGMA busy_timeout = 0")
+                    self._writer.execute("PRAGMA analysis_limit = 400")
+                    self._writer.execute("PRAGMA optimize")
             for connection in (*self._readers, self._writer):
                 connection.close()
             self._readers.clear()

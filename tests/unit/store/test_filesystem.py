@@ -29,7 +29,7 @@ server:/x on /Volumes/n f s (nfs)
 @pytest.mark.parametrize(
     ("path", "type_", "network"),
     [
-        ("/home/me/x", "ext4", False),
+        ("/srv/me/x", "ext4", False),
         ("/", "ext4", False),
         ("/mnt/my share", "nfs4", True),
         ("/mnt/my share/a/b", "nfs4", True),

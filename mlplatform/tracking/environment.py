@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mlplatform.bootstrap import BootstrapError, find_uv, uv_environment
 from mlplatform.core.errors import EnvironmentFailed
 from mlplatform.tracking.queue import locked
 
@@ -85,7 +86,16 @@ def make_with_uv(requirements: Sequence[str]) -> str:
     Raises:
         EnvironmentFailed: no uv, or it could not install them (its own words).
     """
-    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+    try:
+        uv = str(find_uv(cache_folder(), offline=os.environ.get("MLPLATFORM_OFFLINE", "") not in ("", "0")))
+    except BootstrapError as error:
+        raise EnvironmentFailed(
+            f"MLflow's server needs an environment and there is no uv to make it: {error.message}",
+            hint=error.hint or "Install mlflow into your environment: pip install 'mlplatform[mlflow]'.",
+        ) from error
+    env = uv_environment(os.environ)
+    if os.environ.get("MLPLATFORM_OFFLINE", "") not in ("", "0"):
+        env["UV_OFFLINE"] = "1"
     python = _own_python()
     folder = python.parent.parent
     with locked(folder.with_suffix(".lock")):
@@ -93,12 +103,12 @@ def make_with_uv(requirements: Sequence[str]) -> str:
             return str(python)
         shutil.rmtree(folder, ignore_errors=True)
         commands = (
-            [uv, "venv", "--python", sys.executable, str(folder)],
-            [uv, "pip", "install", "--python", str(python), *requirements],
+            [uv, "venv", "--no-project", "--python", sys.executable, str(folder)],
+            [uv, "pip", "install", "--compile-bytecode", "--python", str(python), *requirements],
         )
         for command in commands:
             try:
-                answer = subprocess.run(command, capture_output=True, text=True, check=False)
+                answer = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
             except OSError as error:
                 raise EnvironmentFailed(
                     f"MLflow's server needs an environment and uv cannot be run: {error}",

@@ -36,8 +36,7 @@ def tell(error: MlPlatformError, *, as_json: bool) -> int:
 def words(error: MlPlatformError, style: Style) -> str:
     """An error on a screen: the user's own traceback if there is one, what happened, every finding, what to do."""
     lines = [clean_lines(note) + "\n" for note in getattr(error, "__notes__", ())]
-    message = error.message[:1].upper() + error.message[1:]
-    lines.append(f"{style.paint('error:', 'red', 'bold')} {clean_lines(message)}")
+    lines.append(f"{style.paint('error:', 'red', 'bold')} {clean_lines(_sentence(error.message))}")
     for finding in error.findings[:_SHOWN]:
         place = f"{style.paint(clean(finding.path), 'bold')}: " if finding.path else ""
         lines.append(f"  {style.glyph('FAILED')} {place}{clean(finding.message)}")
@@ -48,6 +47,12 @@ def words(error: MlPlatformError, style: Style) -> str:
     if error.hint:
         lines.append(clean_lines(error.hint))
     return "\n".join(lines)
+
+
+def _sentence(message: str) -> str:
+    """A message with a capital letter, unless it begins with a name."""
+    first = message.partition(" ")[0]
+    return message[:1].upper() + message[1:] if first.isalpha() and first.islower() else message
 
 
 def crash(error: BaseException, arguments: Sequence[str]) -> MlPlatformError:

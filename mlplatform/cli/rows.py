@@ -14,6 +14,8 @@ from mlplatform.core.states import TaskState
 
 #: Loops with more iterations than this are one row.
 _OPEN_LOOP = 4
+#: Characters of a failed task's reason; the summary has all of it.
+_REASON = 100
 #: Failed tasks shown beneath a closed loop.
 _FAILED_SHOWN = 3
 
@@ -92,10 +94,14 @@ def note_of(node: Node) -> str:
     if node.state is TaskState.CACHED:
         notes.append("cached")
     elif node.state is TaskState.FAILED and node.error:
-        notes.append(clean(str(node.error.get("message", ""))).strip())
+        notes.append(_short(clean(str(node.error.get("message", ""))).strip()))
     elif node.waits or (node.state is TaskState.SKIPPED and not node.is_group):
         notes.append(clean(node.note))
     return ", ".join(note for note in notes if note)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _REASON else text[: _REASON - 3] + "..."
 
 
 def _loop_note(node: Node) -> str:

@@ -18,7 +18,7 @@ Report = Mapping[str, Any]
 _FAILURES = 3
 #: Last lines of a traceback that are shown.
 _TRACEBACK = 8
-#: Codes of tasks that failed only because something before them did.
+#: Characters of a value or reason that are shown.
 _WIDTH = 100
 
 
@@ -32,7 +32,7 @@ def ending(report: Report, home: Home, style: Style, *, file: str = "") -> list[
         lines += [f"and {len(failed) - _FAILURES} more failed", ""]
     lines.append(verdict(report, style))
     error = report["error"]
-    if error and (not failed or error.get("code") not in ("TASK_FAILED", "RUN_FAILED")):
+    if error and not failed:  # else it says what the failed tasks said
         lines.append(f"  {clean(error['message'])}")
         if error.get("hint"):
             lines.append(f"  {clean(error['hint'])}")

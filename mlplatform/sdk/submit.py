@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from mlplatform.core.errors import EnvironmentFailed, Finding, InvalidParameters, NotFound
+from mlplatform.core.errors import Finding, InvalidParameters, NotFound, Unsupported
 from mlplatform.core.values import JsonValue, ParameterType, preview
 from mlplatform.ir import package
 from mlplatform.ir.arguments import check_arguments
@@ -59,7 +59,7 @@ def read_source(reference: str) -> Source:
     Raises:
         InvalidPipeline: with every finding.
         NotFound: there is no such file.
-        InvalidInput, EnvironmentFailed: a ``.py`` that cannot be compiled (see ``sdk.kfp``).
+        InvalidInput: a ``.py`` that cannot be compiled (see ``sdk.kfp``).
     """
     file, name = split_reference(reference)
     if file.endswith(".py"):
@@ -116,7 +116,7 @@ def read_parameters(pipeline: Pipeline, assignments: Sequence[str] = (), file: s
     A string stays as it was typed; every other type is JSON.
 
     Raises:
-        InvalidParameters: with every finding that can be made without looking at what is missing.
+        InvalidParameters: something typed is no value, with every finding about the parameters.
         NotFound: there is no such file.
     """
     values: dict[str, JsonValue] = dict(_read_object(file)) if file else {}
@@ -136,8 +136,9 @@ def read_parameters(pipeline: Pipeline, assignments: Sequence[str] = (), file: s
             hint = f"write {example}" if example else "write it as JSON"
             findings.append(Finding(child("parameters", name), str(error), "wrong-type", hint))
     if findings:
-        _, more = check_arguments(pipeline, {k: v for k, v in values.items() if k not in specs})
-        findings += [finding for finding in more if finding.code == "unknown-name"]
+        _, more = check_arguments(pipeline, values)
+        told = {finding.path for finding in findings}
+        findings += [finding for finding in more if finding.path not in told and finding.path.startswith("parameters")]
         raise InvalidParameters(_refused(pipeline), findings=findings)
     return values
 
@@ -188,7 +189,7 @@ def build(source: Source, parameters: Mapping[str, JsonValue], options: Options)
 
     Raises:
         InvalidParameters: parameters, the setup file or root artifacts have findings.
-        EnvironmentFailed: the container engine that was asked for is not there.
+        Unsupported: the container engine that was asked for is not there.
     """
     setup_path = os.path.abspath(options.setup_path) if options.setup_path else ""
     _, findings = check_arguments(source.pipeline, parameters, _root_artifacts(source.pipeline, setup_path))
@@ -233,7 +234,7 @@ def _check_containers(wanted: str) -> None:
     if wanted in ("docker", "podman") and shutil.which(wanted) is None:
         other = "podman" if wanted == "docker" else "docker"
         there = f"--containers {other} is there." if shutil.which(other) else f"Install {wanted}."
-        raise EnvironmentFailed(
+        raise Unsupported(
             f"The container engine {wanted} is not on this machine.",
             hint=f"{there} With --containers subprocess, commands of container tasks run on this machine directly.",
         )

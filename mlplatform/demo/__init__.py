@@ -126,7 +126,7 @@ def _command() -> str:
 
 
 def _mlflow_download() -> str:
-    return "" if importlib.util.find_spec("mlflow") else " (the first time: 170 MB of downloads)"
+    return "" if importlib.util.find_spec("mlflow") else " (once: 170 MB of downloads)"
 
 
 def _look_closer(result: Mapping[str, Any]) -> str:

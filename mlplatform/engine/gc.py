@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplatform.core.errors import MlPlatformError
+from mlplatform.core.errors import MlPlatformError, NotFound
 
 if TYPE_CHECKING:
     from mlplatform.engine.core import Core
@@ -31,17 +33,42 @@ async def collect_garbage(core: Core, manager: Manager, older_than_days: float |
             except MlPlatformError as error:
                 problems.append(f"{run_id}: {error.message}")
     freed = 0
-    for base in (core.home.root / "runs", core.home.artifacts):
+    for base, remove in ((core.home.root / "runs", _remove), (core.home.artifacts, _unreferenced(core))):
         for folder in sorted(base.iterdir()) if base.is_dir() else []:
             try:
                 await core.in_thread(core.store.get_run, folder.name)
-            except MlPlatformError:
-                freed += await core.on_files(_remove, folder)
+            except NotFound:
+                freed += await core.on_files(remove, folder)
     prune = getattr(core.ports.environments, "prune", None)
     environments = 0
     if prune is not None and older_than_days is not None:
         environments = await core.on_files(prune, older_than_days * _DAY)
     return {"runs": removed, "bytes": freed, "environments": environments, "problems": problems}
+
+
+def _unreferenced(core: Core) -> Callable[[Path], int]:
+    return lambda folder: remove_unreferenced(core, folder)
+
+
+def remove_unreferenced(core: Core, folder: Path) -> int:
+    """Remove the artifacts of a run that is gone, except those that other runs reused; returns bytes freed.
+
+    An artifact is ``folder``/task/attempt/output.
+    """
+    freed = 0
+    for output in sorted(folder.glob("*/*/*")):
+        if not core.store.artifact_links(uri=str(output)):
+            freed += _remove(output) if output.is_dir() else _unlink(output)
+    for place in [*sorted(folder.rglob("*"), reverse=True), folder]:
+        with contextlib.suppress(OSError):
+            place.rmdir()
+    return freed
+
+
+def _unlink(path: Path) -> int:
+    size = path.lstat().st_size
+    path.unlink(missing_ok=True)
+    return size
 
 
 def _remove(folder: Path) -> int:

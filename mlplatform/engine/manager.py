@@ -19,6 +19,7 @@ from mlplatform.core.states import RunState, TaskState, transition_run
 from mlplatform.core.values import JsonValue
 from mlplatform.engine import faults, recovery
 from mlplatform.engine.core import Core
+from mlplatform.engine.gc import remove_unreferenced
 from mlplatform.engine.ports import Batch
 from mlplatform.engine.records import run_event
 from mlplatform.engine.run import RunDriver
@@ -244,14 +245,14 @@ class Manager:
         return run.run_id
 
     async def delete(self, reference: str) -> str:
-        """Remove a finished run: rows, logs, artifacts. Raises InvalidInput while it runs."""
+        """Remove a finished run: rows, logs, artifacts that no other run reuses. Raises InvalidInput while it runs."""
         core = self._core
         run = await core.in_thread(core.store.find_run, reference)
         if run.run_id in self._tasks:
             raise InvalidInput(f"run {run.run_id} is still running", hint="Cancel it first.")
         await core.in_thread(core.store.delete_run, run.run_id)
-        for folder in (core.home.run(run.run_id), core.home.artifacts / run.run_id):
-            await core.on_files(shutil.rmtree, folder, ignore_errors=True)
+        await core.on_files(shutil.rmtree, core.home.run(run.run_id), ignore_errors=True)
+        await core.on_files(remove_unreferenced, core, core.home.artifacts / run.run_id)
         return run.run_id
 
     async def watch(self, run_id: str, after: int) -> AsyncIterator[Mapping[str, Any]]:

@@ -69,6 +69,10 @@ class RunStore(Protocol):
         """Change tags (an empty value removes one) and the note of a run. Raises NotFound."""
         ...
 
+    def artifact_links(self, *, uri: str = "", digest: str = "", run_id: str = "") -> Sequence[Any]:
+        """Who made and who uses artifacts: those that fit everything that is given."""
+        ...
+
     def expired(self, older_than: float) -> list[str]:
         """Finished runs that ended before this time, oldest first."""
         ...

@@ -207,3 +207,24 @@ def test_artifacts_live_in_a_bucket(tmp_path: Path) -> None:
             second = home.run(builder)
             assert second["outputs"] == {"text": "in the bucket"}
             assert states(second)["make"] == "CACHED"
+
+
+def test_deleting_a_run_leaves_what_others_reuse(home: TestHome) -> None:
+    builder = Builder("shared")
+    builder.component(
+        "make",
+        "def make(out: Output[Dataset]):\n    open(out.path, 'w').write('kept')\n",
+        artifacts_out={"out": "system.Dataset"},
+    )
+    builder.task("make", cache=True)
+    first = home.run(builder)
+    second = home.run(builder)
+    assert states(second) == {"make": "CACHED"}
+    home.command("runs", "delete", first["run_id"], "--yes")
+    home.command("gc")
+    uri = Path(second["tasks"][0]["outputs"]["out"]["uri"])
+    assert uri.read_text() == "kept"
+    home.command("runs", "delete", second["run_id"], "--yes")
+    home.command("gc")
+    assert not uri.exists()
+    assert home.json("runs", "list") in ([], {"runs": []})

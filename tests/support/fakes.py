@@ -129,6 +129,12 @@ class MemoryStore:
         merged = {k: v for k, v in {**run.tags, **(tags or {})}.items() if v}
         self.runs[run_id] = replace(run, tags=merged, note=run.note if note is None else note)
 
+    def artifact_links(self, *, uri: str = "", digest: str = "", run_id: str = "") -> list[str]:
+        def holds(record: TaskRecord) -> bool:
+            return uri in json.dumps([record.inputs.to_json(), record.outputs.to_json()])
+
+        return [owner for owner, rows in self.task_rows.items() if any(map(holds, rows.values()))]
+
     def expired(self, older_than: float) -> list[str]:
         ended = [r for r in self.runs.values() if r.state.finished and (r.finished_at or 0) < older_than]
         return [r.run_id for r in sorted(ended, key=lambda r: r.finished_at or 0)]

@@ -140,12 +140,21 @@ class Door:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            if gateway_runs(self._folder):  # started this moment by somebody else
+            if self._gateway_comes():
                 self._port = read_port(self._folder)
                 return
             self._listener = bind(0)  # the port belongs to a stranger now
         self._port = self._listener.getsockname()[1]
         write_port(self._folder, self._port)
+
+    def _gateway_comes(self) -> bool:
+        """Whether our port is taken because a gateway (of a service that has just left) is starting on it."""
+        end = time.monotonic() + _STRANGE
+        while not gateway_runs(self._folder):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.02)
+        return True
 
     def _watch(self) -> None:
         delay = 0.1

@@ -122,7 +122,8 @@ def test_the_port_stays_through_deaths(make_tracker: Callable[..., MlflowTracker
     ]
 
 
-def test_a_strangers_port_is_given_up(tmp_path: Path) -> None:
+def test_a_strangers_port_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "_STRANGE", 0.3)
     stranger = bind(0)
     port = stranger.getsockname()[1]
     write_port(tmp_path, port)
@@ -236,6 +237,23 @@ def test_a_models_folder_goes_to_mlflow_and_is_registered(home: tuple[MlflowTrac
     versions = server.call("model-versions/search", filter="name = 'net'")["model_versions"]
     assert [(v["version"], v["run_id"]) for v in versions] == [("1", own)], "the same bytes are the same version"
     assert server.call("registered-models/alias", name="net", alias="champion")["model_version"]["version"] == "1"
+
+
+def test_a_service_that_follows_another_at_once_keeps_its_port(tmp_path: Path) -> None:
+    """The gateway that the first one left behind is still starting when the second one comes."""
+    folder = tmp_path / "mlflow"
+    options = TrackingOptions(tracking_uri=f"http://127.0.0.1:{free_port()}")
+    urls: set[str] = set()
+    for number in range(3):
+        tracker = MlflowTracker(folder, options)
+        run = run_record(f"n{number}")
+        tracker.run_started(run)
+        env = tracker.task_environment(run, TaskKey(("t",)), 1).env
+        urls.add(env["MLFLOW_TRACKING_URI"])
+        tracker.close()
+    assert len(urls) == 1
+    assert Task(env).create_run("x")
+    stop_gateway(folder)
 
 
 def test_closing_leaves_a_gateway_for_what_waits(tmp_path: Path) -> None:

@@ -57,12 +57,14 @@ class TrackingOptions:
     ``python``: an interpreter that may have mlflow installed, to run the home's server. ``maker``: ``module:function``
     that makes an environment for a list of requirements and returns its Python (else uv does it in the cache).
     ``environment_of``: the environment of a run's submitter by run id, while it is known.
+    ``network_disk``: the home lies on a network file system (SQLite then keeps a rollback journal).
     """
 
     tracking_uri: str = ""
     python: str = ""
     maker: str = ""
     environment_of: Callable[[str], Mapping[str, str]] = _no_environment
+    network_disk: bool = False
 
 
 class MlflowTracker:
@@ -75,9 +77,10 @@ class MlflowTracker:
         self._folder = folder
         self._options = options or TrackingOptions()
         self._settings = Settings(folder)
-        self._queue = Queue(folder, durable=True)
+        journal = "truncate" if self._options.network_disk else "wal"
+        self._settings.keep_server_options(python=self._options.python, maker=self._options.maker, journal=journal)
+        self._queue = Queue(folder, durable=True, journal=journal)
         self._secret = load_secret(folder)
-        self._settings.keep_server_options(python=self._options.python, maker=self._options.maker)
         self._door = Door(folder)
         self._user = user_name()
         self._upstreams: dict[str, str] = {}

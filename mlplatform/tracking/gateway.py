@@ -56,7 +56,7 @@ class Gateway:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings = Settings(folder)
-        self.queue = Queue(folder)
+        self.queue = Queue(folder, journal=self.settings.journal)
         self.secret = load_secret(folder)
         self.admin = admin_token(self.secret)
         self._stations: dict[str, Station] = {}

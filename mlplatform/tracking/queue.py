@@ -92,13 +92,14 @@ def locked(path: Path) -> Generator[IO[str]]:
 
 
 class Queue:
-    """One process's door to the outbox of ``folder``. Safe to share between threads.
+    """One process's door to the outbox of ``folder``. Safe to share between threads. ``journal``: SQLite's journal mode
+    (a write-ahead log needs a local disk).
 
     Raises:
         sqlite3.Error: the file cannot be opened or written (a full disk).
     """
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False, journal: str = "wal") -> None:
         self.folder = folder
         self.blobs = folder / "blobs"
         self.blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -108,7 +109,7 @@ class Queue:
                 folder / "queue.db", timeout=30.0, isolation_level=None, check_same_thread=False, cached_statements=256
             )
             self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute(f"PRAGMA journal_mode={journal}")
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             if self._db.execute("PRAGMA user_version").fetchone()[0] < _SCHEMA:
                 with self.transaction():

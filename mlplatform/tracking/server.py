@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mlplatform.core.errors import MlPlatformError
 from mlplatform.tracking.environment import server_python
-from mlplatform.tracking.settings import Settings, Target
+from mlplatform.tracking.settings import HOME, Settings, Target
 from mlplatform.tracking.upstream import Connection, Unavailable
 
 _log = logging.getLogger(__name__)
@@ -103,6 +103,8 @@ class RealServer:
         command = [python, str(_SCRIPT), "--backend", self._target.uri, "--artifacts", str(self._settings.artifacts)]
         command += ["--port", str(self._port), "--lock", str(self._settings.folder / "mlflow.db.lock")]
         command += ["--parent", str(os.getpid()), "--nice", "0" if self.eager else "10"]
+        if self._target.name == HOME:
+            command += ["--journal", self._settings.journal]
         with open(self._log_path, "ab") as log:
             return subprocess.Popen(
                 command, env=env, cwd=self._settings.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log

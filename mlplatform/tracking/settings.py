@@ -107,6 +107,11 @@ class Settings:
         except (OSError, ValueError):
             return {}
 
+    @property
+    def journal(self) -> str:
+        """SQLite's journal mode for databases in this folder."""
+        return self.server_options().get("journal", "wal")
+
     def keep_server_options(self, **options: str) -> None:
         with locked(self.folder / "options.lock"):
             known = self.server_options()

@@ -52,7 +52,8 @@ def words(error: MlPlatformError, style: Style) -> str:
 def _sentence(message: str) -> str:
     """A message with a capital letter, unless it begins with a name."""
     first = message.partition(" ")[0]
-    return message[:1].upper() + message[1:] if first.isalpha() and first.islower() else message
+    named = not first.isalpha() or not first.islower() or first == "mlplatform"
+    return message if named else message[:1].upper() + message[1:]
 
 
 def crash(error: BaseException, arguments: Sequence[str]) -> MlPlatformError:
@@ -66,7 +67,7 @@ def crash(error: BaseException, arguments: Sequence[str]) -> MlPlatformError:
         "command": [word if word.startswith("-") and "=" not in word else "..." for word in arguments],
         "error": type(error).__name__,
     }
-    name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09}.txt"
     place = _write(name, json.dumps(report, indent=2) + "\n\n" + text)
     return InternalError(
         f"mlplatform itself failed: {type(error).__name__}.",

@@ -18,6 +18,9 @@ from mlplatform.core.errors import MlPlatformError
 from mlplatform.sdk.client import LocalClient
 from mlplatform.sdk.records import read_report
 
+#: Seconds that the request to cancel may take when the person leaves meanwhile.
+_ASK_LIMIT = 5.0
+
 
 class Detached(Exception):
     """The person left; the run did not."""
@@ -64,12 +67,16 @@ def _interrupts(client: LocalClient, run_id: str, view: View) -> Generator[None]
         again = command_for(client.home, f"runs show {run_id}")
         view.say(f"cancelling {run_id}; Ctrl-C again leaves it to end alone ({again})")
         # Not here: a request of its own may take time, and the second Ctrl-C must be heard meanwhile.
-        threading.Thread(target=cancel, daemon=True, name="cancel").start()
+        asking.append(threading.Thread(target=cancel, daemon=True, name="cancel"))
+        asking[-1].start()
 
+    asking: list[threading.Thread] = []
     before = signal.signal(signal.SIGINT, on_interrupt)
     try:
         yield
     finally:
+        for thread in asking:  # who leaves at once has asked nevertheless
+            thread.join(_ASK_LIMIT)
         signal.signal(signal.SIGINT, before)
 
 

@@ -16,7 +16,8 @@ from mlplatform.cli.style import GLYPHS, Style, clean, duration, size, table
     ("seconds", "text"),
     [
         (None, ""), (-1, "0.0s"), (0, "0.0s"), (0.44, "0.4s"), (9.94, "9.9s"), (9.96, "10s"), (12.4, "12s"),
-        (59.6, "1m 0s"),        (192, "3m 12s"), (3599.9, "1h 0m"), (7500, "2h 5m"), (86399, "23h 59m"), (273600, "3d 4h"),
+        (59.6, "1m 0s"), (192, "3m 12s"), (3599.9, "1h 0m"), (7500, "2h 5m"), (86399, "23h 59m"),
+        (273600, "3d 4h"),
     ],
 )  # fmt: skip
 def test_durations(seconds: float | None, text: str) -> None:

@@ -5,8 +5,7 @@ Importing this is cheap: a name is loaded when it is first used (PEP 562).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as typing has it; importing that would be most of what importing this costs
 if TYPE_CHECKING:
     from mlplatform.core.errors import InvalidInput, MlPlatformError, NotFound, ServiceError
     from mlplatform.core.states import RunState, TaskState
@@ -36,7 +35,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     module = _HOMES.get(name)
     if module is None:
         raise AttributeError(f"module 'mlplatform' has no attribute {name!r}")

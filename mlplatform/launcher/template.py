@@ -17,7 +17,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 from . import preload, surroundings, tree
@@ -94,18 +94,15 @@ class Template:
 
     def _become(self, spec: str) -> None:
         """In the child; does not return."""
-        status = EXIT_NO_START
-        try:
+
+        def attempt() -> int:
             surroundings.default_signals()
             self._channel.close()
             os.close(self._wake_read)
             os.close(self._wake_write)
-            report = self._preloader.in_child()
-            status = _attempt(spec, report)
-        except BaseException as problem:  # noqa: BLE001 - the last line of a process that must never go on as a template
-            sys.stderr.write("mlplatform: the attempt could not be started: %r\n" % (problem,))
-        finally:
-            os._exit(status)
+            return _attempt(spec, self._preloader.in_child())
+
+        _and_leave(attempt)
 
     def _reap(self) -> None:
         while True:
@@ -179,10 +176,15 @@ def wait_for_one(descriptor: int, modules: Sequence[str]) -> None:
     me = os.getpid()
     channel.send({"event": "started", "id": message["id"], "pid": me, "pid_start": pid_start(me)})
     channel.close()
+    _and_leave(lambda: _attempt(message["spec"], None))
+
+
+def _and_leave(attempt: Callable[[], int]) -> None:
+    """Run an attempt as the last thing this process does. Does not return."""
     status = EXIT_NO_START
     try:
-        status = _attempt(message["spec"], None)
-    except BaseException as problem:  # noqa: BLE001 - the last line of the process; its status says the rest
+        status = attempt()
+    except BaseException as problem:  # noqa: BLE001 - the last line of a process that must never go on as a template
         sys.stderr.write("mlplatform: the attempt could not be started: %r\n" % (problem,))
     finally:
         os._exit(status)

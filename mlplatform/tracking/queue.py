@@ -127,11 +127,10 @@ class Queue:
         with self._lock:
             faults.point("before-write")
             self._db.execute("BEGIN IMMEDIATE")
-            try:
+            with contextlib.ExitStack() as undo:
+                undo.callback(self._db.execute, "ROLLBACK")
                 yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+                undo.pop_all()
             faults.point("before-commit")
             self._db.execute("COMMIT")
             faults.point("after-commit")

@@ -38,9 +38,10 @@ from mlplatform.tracking.upload import upload_with_mlflow
 from mlplatform.tracking.wire import Answer, Request, refuse, reply
 
 _log = logging.getLogger(__name__)
-#: Idle seconds after which the gateway (and MLflow's server with it) leaves: after tasks or people used it, and after
-#: it was started only to deliver.
-IDLE_USED = 600.0
+#: Idle seconds after which the gateway (and MLflow's server with it) leaves: after people looked, after tasks logged,
+#: and after it was started only to deliver.
+IDLE_LOOKED_AT = 600.0
+IDLE_LOGGED = 60.0
 IDLE_DELIVERED = 20.0
 #: Bodies above this many bytes go to disk as they arrive.
 _IN_MEMORY = 1 << 20
@@ -85,9 +86,10 @@ class Gateway:
             with contextlib.suppress(KeyError):
                 self.station(name).wake()
 
-    def used(self) -> None:
+    def used(self, idle_limit: float) -> None:
+        """Somebody needs us now, and perhaps again within this many seconds."""
         self.used_at = time.monotonic()
-        self.idle_limit = IDLE_USED
+        self.idle_limit = max(self.idle_limit, idle_limit)
 
     def flush(self, timeout: float) -> bool:
         """Deliver everything queued by now; False if it is not done in time."""
@@ -143,15 +145,24 @@ class Gateway:
 
     def idle(self) -> bool:
         """Whether nobody needs this process any more. Something that cannot be delivered keeps it for the long time."""
-        last = max([self.used_at, *(station.last_used for station in list(self._stations.values()))])
-        limit = IDLE_USED if self.queue.pending() else self.idle_limit
-        return time.monotonic() - last > float(os.environ.get("MLPLATFORM_TRACKING_IDLE_SECONDS") or limit)
+        stations = list(self._stations.values())
+        now = time.monotonic()
+        quiet = now - max([self.used_at, *(station.last_used for station in stations)])
+        looked = min([station.server.looked_at() for station in stations if station.server is not None], default=quiet)
+        limit = IDLE_LOOKED_AT if self.queue.pending() or looked < IDLE_LOOKED_AT else self.idle_limit
+        return min(quiet, looked) > float(os.environ.get("MLPLATFORM_TRACKING_IDLE_SECONDS") or limit)
 
     def close(self) -> None:
         for station in self._stations.values():
             station.close()
-        self._forget_finished()
+        if not self.gone:
+            self._forget_finished()
         self.queue.close()
+
+    @property
+    def gone(self) -> bool:
+        """Whether somebody removed the home."""
+        return not (self.folder / "queue.db").exists()
 
     def _forget_finished(self) -> None:
         """Drop the credentials of servers that have everything of runs that have all ended."""
@@ -172,7 +183,7 @@ class Gateway:
             case "/mlplatform/flush":
                 return {"done": self.flush(timeout), **self.status()}
             case "/mlplatform/ui":
-                self.used()
+                self.used(IDLE_LOOKED_AT)
                 url = self.ui(timeout)
                 return {"url": url, **self.status()}
             case _:
@@ -219,13 +230,13 @@ class Handler(BaseHTTPRequestHandler):
         caller = self._caller(token)
         if caller is None:
             return refuse("this address is for the tasks of one mlplatform home", "UNAUTHENTICATED", 401)
-        gateway.used()
+        gateway.used(IDLE_LOGGED)
         return gateway.api.handle(Request(caller, self.command, self.path, dict(self.headers), body, blob))
 
     def _open(self, run: str) -> Answer:
         """A link for people: starts MLflow's server and leads to the page of a run there."""
         gateway = self.gateway
-        gateway.used()
+        gateway.used(IDLE_LOOKED_AT)
         page = gateway.page(run)
         if not page:
             return Answer(503, b"MLflow did not start. Try again, or look into server.log.", "text/plain")
@@ -343,6 +354,8 @@ def serve(folder: Path, listener: socket.socket) -> None:
     ticks = 0
     while not stop.wait(0.5):
         ticks += 1
+        if gateway.gone:
+            break
         if ticks % 2 == 0:
             gateway.look()
             if gateway.idle():

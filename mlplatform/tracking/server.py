@@ -52,6 +52,13 @@ class RealServer:
         """Its address if it answers now, else empty. Never waits."""
         return f"http://127.0.0.1:{self._port}" if self._ready and self.running else ""
 
+    def looked_at(self) -> float:
+        """Seconds since a browser or a notebook last used it (infinite: never)."""
+        try:
+            return time.time() - (self._settings.folder / "server.used").stat().st_mtime
+        except OSError:
+            return float("inf")
+
     @property
     def hopeless(self) -> bool:
         """It was tried for somebody who waits, and failed: no use in waiting now."""
@@ -103,6 +110,7 @@ class RealServer:
         command = [python, str(_SCRIPT), "--backend", self._target.uri, "--artifacts", str(self._settings.artifacts)]
         command += ["--port", str(self._port), "--lock", str(self._settings.folder / "mlflow.db.lock")]
         command += ["--parent", str(os.getpid()), "--nice", "0" if self.eager else "10"]
+        command += ["--used", str(self._settings.folder / "server.used")]
         if self._target.name == HOME:
             command += ["--journal", self._settings.journal]
         with open(self._log_path, "ab") as log:

@@ -89,6 +89,23 @@ def leave_with(pid):
             os._exit(0)
 
 
+class Noticed:
+    """The app, noting when somebody other than the gateway uses it (a browser, a notebook), by a file's time."""
+
+    def __init__(self, app, path):
+        self._app = app
+        self._path = path
+        self._noted = 0.0
+
+    async def __call__(self, scope, receive, send):
+        due = self._path and scope["type"] == "http" and time.monotonic() - self._noted > 5.0
+        if due and dict(scope["headers"]).get(b"user-agent") != b"mlplatform":
+            self._noted = time.monotonic()
+            with open(self._path, "w"):
+                os.utime(self._path)
+        await self._app(scope, receive, send)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--backend", required=True)
@@ -97,6 +114,7 @@ def main():
     parser.add_argument("--lock", required=True)
     parser.add_argument("--parent", type=int, default=0)
     parser.add_argument("--journal", default="", help="SQLite's journal mode, for a database that is ours alone")
+    parser.add_argument("--used", default="", help="file whose time says when somebody last used the server")
     parser.add_argument("--nice", type=int, default=10)
     options = parser.parse_args()
     os.nice(options.nice)
@@ -126,7 +144,7 @@ def main():
     import uvicorn
     from mlflow.server.fastapi_app import app
 
-    uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="warning", access_log=False)
+    uvicorn.run(Noticed(app, options.used), host="127.0.0.1", port=options.port, log_level="warning", access_log=False)
 
 
 if __name__ == "__main__":

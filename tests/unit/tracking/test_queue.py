@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -254,6 +255,32 @@ def test_a_service_that_follows_another_at_once_keeps_its_port(tmp_path: Path) -
     assert len(urls) == 1
     assert Task(env).create_run("x")
     stop_gateway(folder)
+
+
+def test_a_gateway_leaves_when_idle_or_when_its_home_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    process = door.spawn(_made(gone))
+    assert ask(gone, "status", 20.0)["pid"] == process.pid
+    shutil.rmtree(gone)
+    assert process.wait(20) == 0
+    monkeypatch.setenv("MLPLATFORM_TRACKING_IDLE_SECONDS", "0.1")
+    assert door.spawn(_made(tmp_path / "idle")).wait(20) == 0
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def test_people_who_look_keep_the_server(home: tuple[MlflowTracker, Path]) -> None:
+    """A browser talks to MLflow's own server, past the gateway: that counts as use, what the gateway does does not."""
+    _, folder = home
+    url = ask(folder, "ui", 120.0)["url"]
+    used = folder / "server.used"
+    used.unlink(missing_ok=True)
+    ask(folder, "ui", 60.0)
+    assert not used.exists()
+    assert eventually(lambda: Mlflow(url).experiments() and used.exists(), 30.0)
 
 
 def test_closing_leaves_a_gateway_for_what_waits(tmp_path: Path) -> None:

@@ -36,7 +36,9 @@ def _words(data: dict[str, Any]) -> list[str]:
     facts = [("unfinished runs", str(data.get("active", 0)))]
     capacity: Any = data.get("capacity") or {}
     if isinstance(capacity, dict):
-        facts += [(str(name), json.dumps(value)) for name, value in capacity.items()]  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
+        for name, value in capacity.items():  # pyright: ignore[reportUnknownVariableType]
+            words = size(value) if name == "memory" and isinstance(value, (int, float)) else json.dumps(value)
+            facts.append((str(name), words))  # pyright: ignore[reportUnknownArgumentType]
     else:
         facts.append(("capacity", str(capacity)))
     if data.get("trouble"):
@@ -67,7 +69,8 @@ def stop(home: str | None, output: str) -> None:
 def gc(older_than: float | None, home: str | None, output: str) -> None:
     """Remove what no run needs: folders of runs that were deleted; old runs with --older-than."""
     client = LocalClient(home)
-    data = client.gc(older_than)
+    nothing: dict[str, Any] = {"runs": [], "bytes": 0, "environments": 0, "problems": []}
+    data = client.gc(older_than) if client.home.root.exists() else nothing
     give(output, data, lambda: _removed(data), status=1 if data.get("problems") else 0)
 
 

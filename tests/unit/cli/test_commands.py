@@ -131,6 +131,17 @@ def test_gc_and_service(home: TestHome) -> None:
     assert home.json("service", "stop") == {"stopped": False, "pid": None}
 
 
+def test_looking_makes_no_home(tmp_path: Path) -> None:
+    other = TestHome(tmp_path)
+    assert other.json("runs", "list") == {"runs": []}
+    assert other.json("gc")["runs"] == []
+    assert other.command("runs", "show", "latest").returncode == 2
+    assert other.command("runs", "cancel", "latest").returncode == 2
+    assert other.command("mlflow").returncode == 2
+    assert other.json("service", "status")["running"] is False
+    assert not other.root.exists()
+
+
 def test_validate_and_compile(home: TestHome) -> None:
     told = home.json("validate", "chain.json")
     assert (told["valid"], told["pipeline"], told["tasks"]) == (True, "chain", 3)
@@ -173,6 +184,7 @@ class TestTerminal:
         import select
 
         command = [sys.executable, "-m", "mlplatform.cli.main", *words, "--home", str(home.root)]
+        before = set((home.root / "runs").iterdir())
         pid, terminal = pty.fork()
         if pid == 0:
             os.chdir(home.folder)
@@ -191,7 +203,7 @@ class TestTerminal:
                 if not data:
                     break
                 text += data.decode("utf-8", "replace")
-            begun = "◐" in text and self.logged(home)
+            begun = "◐" in text and self.logged(home, before)
             if (pressed == 0 < interrupts and begun) or (pressed == 1 < interrupts and "cancelling " in text):
                 os.write(terminal, b"\x03")
                 pressed += 1
@@ -199,9 +211,9 @@ class TestTerminal:
         return os.waitstatus_to_exitcode(status), text
 
     @staticmethod
-    def logged(home: TestHome) -> bool:
-        newest = max((home.root / "runs").iterdir(), default=Path())
-        return any("it runs" in log.read_text() for log in newest.rglob("task.log"))
+    def logged(home: TestHome, before: set[Path]) -> bool:
+        new = set((home.root / "runs").iterdir()) - before
+        return any("it runs" in log.read_text() for folder in new for log in folder.rglob("task.log"))
 
     def test_a_live_tree(self, home: TestHome) -> None:
         status, text = self.run(home, "run", "chain.json", "--no-cache")

@@ -260,6 +260,7 @@ def test_a_service_that_follows_another_at_once_keeps_its_port(tmp_path: Path) -
 def test_a_gateway_leaves_when_idle_or_when_its_home_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = tmp_path / "gone"
     process = door.spawn(_made(gone))
+    assert eventually(lambda: read_port(gone), 20.0), "it listens"
     assert ask(gone, "status", 20.0)["pid"] == process.pid
     shutil.rmtree(gone)
     assert process.wait(20) == 0

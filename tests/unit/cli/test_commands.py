@@ -184,7 +184,7 @@ class TestTerminal:
         import select
 
         command = [sys.executable, "-m", "mlplatform.cli.main", *words, "--home", str(home.root)]
-        before = set((home.root / "runs").iterdir())
+        before = set((home.root / "runs").glob("*"))
         pid, terminal = pty.fork()
         if pid == 0:
             os.chdir(home.folder)
@@ -212,7 +212,7 @@ class TestTerminal:
 
     @staticmethod
     def logged(home: TestHome, before: set[Path]) -> bool:
-        new = set((home.root / "runs").iterdir()) - before
+        new = set((home.root / "runs").glob("*")) - before
         return any("it runs" in log.read_text() for folder in new for log in folder.rglob("task.log"))
 
     def test_a_live_tree(self, home: TestHome) -> None:

@@ -43,7 +43,7 @@ def compose(home: Home) -> Composition:
     from mlplatform.engine.executors.containers import ContainerExecutor
     from mlplatform.engine.executors.processes import ProcessExecutor
     from mlplatform.engine.home import cache_folder
-    from mlplatform.engine.machine import Machine
+    from mlplatform.engine.machine import Machine, is_network_file_system
     from mlplatform.engine.manager import Manager
     from mlplatform.engine.platform import Platform
     from mlplatform.engine.prepare import Preparer
@@ -55,7 +55,11 @@ def compose(home: Home) -> Composition:
     machine = Machine.read()
     processes = ProcessExecutor()
     containers = ContainerExecutor(processes)
-    tracking = TrackingOptions(python=sys.executable, environment_of=lambda run_id: read_private(home.private(run_id)))
+    tracking = TrackingOptions(
+        python=sys.executable,
+        environment_of=lambda run_id: read_private(home.private(run_id)),
+        network_disk=is_network_file_system(home.root),
+    )
     ports = Ports(
         store=open_store(store_target(home)),
         artifacts=Artifacts(),

@@ -40,6 +40,8 @@ def follow(client: LocalClient, run_id: str, name: str, stream: TextIO, after: i
         for event in client.watch(run_id, after):
             if event["kind"] == "trouble":
                 view.say(f"waiting: {event['body']['message']}")
+            elif event["kind"] == "note":
+                view.say(f"note: {event['body']['message']}")
             else:
                 view.take(event)
     return read_report(client.home, run_id)

@@ -104,6 +104,9 @@ class Manager:
         faults.point("private-kept")
         await core.in_thread(core.store.create_run, run, document)
         faults.point("run-created")
+        if notes := core.platform.run_notes(pipeline):
+            events = [(now, "note", {"message": note}) for note in notes]
+            await core.in_thread(core.store.apply, Batch(run_id, events=events))
         core.stored_run[run_id] = run
         self._start(RunDriver(core, run, pipeline, (), submission.env))
         return run_id
@@ -118,8 +121,16 @@ class Manager:
     def _start(self, driver: RunDriver) -> None:
         run_id = driver.run.run_id
         self._drivers[run_id] = driver
-        task = asyncio.ensure_future(self._drive(driver))
-        self._tasks[run_id] = task
+        self._tasks[run_id] = asyncio.ensure_future(self._drive(driver))
+        limit = self._core.platform.run_deadline(driver.pipeline)
+        if limit is not None:
+            begun = driver.run.started_at or self._core.clock.now()
+            left = max(0.0, begun + limit - self._core.clock.now())
+            asyncio.get_running_loop().call_later(left, self._expire, driver)
+
+    def _expire(self, driver: RunDriver) -> None:
+        if self._drivers.get(driver.run.run_id) is driver:
+            driver.expire()
 
     async def _drive(self, driver: RunDriver) -> None:
         run_id = driver.run.run_id

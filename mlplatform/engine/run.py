@@ -82,7 +82,7 @@ class RunDriver:
         self._background: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._cancelling = False
-        self._force = False
+        self._force = self._expired = False
         self._lost: dict[TaskKey, int] = {}
         self._finish: FinishRun | None = None
         self._crash: BaseException | None = None
@@ -105,6 +105,11 @@ class RunDriver:
         self._cancelling = True
         self._force = self._force or force
         self._wake.set()
+
+    def expire(self) -> None:
+        """The run's own deadline has passed: everything is stopped and the run fails."""
+        self._expired = True
+        self.cancel(force=True)
 
     def admit(self, prepared: Prepared) -> None:
         """Admission gave this task its resources."""
@@ -152,9 +157,8 @@ class RunDriver:
             more = self._planner.cancel(now)
             decision = Decision(decision.actions + more.actions, more.wake_at)
         if self._force:
-            actions = tuple(CancelTask(key) for key in list(self.running)) + tuple(
-                CancelTask(key) for key in self.core.admission.waiting(self.run.run_id)
-            )
+            waiting = self.core.admission.waiting(self.run.run_id)
+            actions = tuple(CancelTask(key) for key in [*self.running, *waiting])
             decision = Decision(decision.actions + actions, decision.wake_at)
         return decision
 
@@ -365,13 +369,10 @@ class RunDriver:
 
     async def _end(self, finish: FinishRun) -> None:
         now = self.core.clock.now()
-        run = replace(
-            self.run,
-            state=transition_run(self.run.state, finish.state),
-            outputs=finish.outputs,
-            error=finish.error,
-            finished_at=now,
-        )
+        if self._expired and finish.state is not RunState.SUCCEEDED:
+            finish = FinishRun(RunState.FAILED, error=TaskError("DEADLINE", "the run's own deadline has passed"))
+        state = transition_run(self.run.state, finish.state)
+        run = replace(self.run, state=state, outputs=finish.outputs, error=finish.error, finished_at=now)
         await self.core.in_thread(self.core.tracker.run_finished, run)
         faults.point("tracker-told-of-end")
         self.run = run
@@ -380,7 +381,6 @@ class RunDriver:
         for task in list(self._background):
             task.cancel()
 
-    # ------------------------------------------------------------------ helpers
     def lost_again(self, key: TaskKey) -> bool:
         """Count a lost attempt; True once a task has lost too many in a row."""
         self._lost[key] = self._lost.get(key, 0) + 1

@@ -54,6 +54,14 @@ class FakePlatform:
     def resolve(self, driver: object, start: object, setup: object) -> Plan:
         return Plan()
 
+    deadline: float | None = None
+
+    def run_deadline(self, pipeline: object) -> float | None:
+        return self.deadline
+
+    def run_notes(self, pipeline: object) -> tuple[str, ...]:
+        return ("a wish without effect",)
+
     def has_workspace(self, pipeline: object) -> bool:
         return False
 
@@ -295,3 +303,19 @@ def test_a_bug_of_ours_ends_the_run_and_says_so(bench: Callable[..., Bench]) -> 
     assert run.error is not None
     assert run.error.code == "INTERNAL"
     assert "ZeroDivisionError" in run.error.message
+
+
+def test_a_run_past_its_deadline_is_stopped_and_fails(bench: Callable[..., Bench]) -> None:
+    b = bench(lambda launch: None)
+    b.core.platform.deadline = 0.2  # type: ignore[attr-defined]
+    run = b.run(chain(2))
+    assert (run.state, run.error.code if run.error else "") == (RunState.FAILED, "DEADLINE")
+    assert [handle.cancelled for handle in b.executor.running] == [True]
+
+
+def test_wishes_without_effect_are_told(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    run = b.run(chain(1))
+    assert [e.body["message"] for e in b.store.events(run_id=run.run_id) if e.kind == "note"] == [
+        "a wish without effect"
+    ]

@@ -39,10 +39,10 @@ async def collect_garbage(core: Core, manager: Manager, older_than_days: float |
                 await core.in_thread(core.store.get_run, folder.name)
             except NotFound:
                 freed += await core.on_files(remove, folder)
-    prune = getattr(core.ports.environments, "prune", None)
     environments = 0
-    if prune is not None and older_than_days is not None:
-        environments = await core.on_files(prune, older_than_days * _DAY)
+    if older_than_days is not None:
+        pruned = await core.on_files(core.ports.environments.prune, older_than_days * _DAY)
+        environments, freed = len(pruned.environments), freed + pruned.bytes
     return {"runs": removed, "bytes": freed, "environments": environments, "problems": problems}
 
 

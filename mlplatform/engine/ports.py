@@ -210,6 +210,15 @@ class Executor(Protocol):
     async def close(self) -> None: ...
 
 
+class Pruned(Protocol):
+    """What pruning removed: the environments' names, and their bytes."""
+
+    @property
+    def environments(self) -> Sequence[str]: ...
+    @property
+    def bytes(self) -> int: ...
+
+
 class Environments(Protocol):
     """Interpreters for tasks."""
 
@@ -218,6 +227,10 @@ class Environments(Protocol):
     ) -> Interpreter:
         """``base`` itself if nothing is asked, else a cached environment holding ``requirements``. Raises
         EnvironmentFailed with the installer's own words."""
+        ...
+
+    def prune(self, older_than: float) -> Pruned:
+        """Remove cached environments nobody used for ``older_than`` seconds."""
         ...
 
     async def kfp_runtime(self, base: Interpreter, version: str) -> str:

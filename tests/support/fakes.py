@@ -204,6 +204,12 @@ class FakeEnvironments:
     ) -> Interpreter:
         return replace(base, digest="packages:" + ",".join(requirements), version="3.11.0")
 
+    def prune(self, older_than: float) -> FakeEnvironments:
+        return self
+
+    environments: tuple[str, ...] = ()
+    bytes = 0
+
     async def kfp_runtime(self, base: Interpreter, version: str) -> str:
         return ""
 

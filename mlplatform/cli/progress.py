@@ -96,7 +96,7 @@ class Live:
 
         self._board = board
         self._title = title
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a Ctrl-C may want to say something while this thread holds it
         self._console = Console(file=stream, highlight=False, soft_wrap=False, emoji=False, markup=False)
         self._live = RichLive(
             console=self._console,

@@ -64,13 +64,14 @@ def _interrupts(client: LocalClient, run_id: str, view: View) -> Generator[None]
     def on_interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal pressed
         pressed += 1
+        if not asking:  # first of all: the second Ctrl-C may come at any instruction of this
+            # Not here: a request takes time, and the second Ctrl-C must be heard meanwhile.
+            asking.append(threading.Thread(target=cancel, daemon=True, name="cancel"))
+            asking[-1].start()
         if pressed > 1:
             raise Detached
         again = command_for(client.home, f"runs show {run_id}")
         view.say(f"cancelling {run_id}; Ctrl-C again leaves it to end alone ({again})")
-        # Not here: a request of its own may take time, and the second Ctrl-C must be heard meanwhile.
-        asking.append(threading.Thread(target=cancel, daemon=True, name="cancel"))
-        asking[-1].start()
 
     asking: list[threading.Thread] = []
     before = signal.signal(signal.SIGINT, on_interrupt)

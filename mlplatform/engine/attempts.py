@@ -72,6 +72,8 @@ class Attempts:
         handle = await self._core.ports.executors[launch.kind].start(launch)
         faults.point("attempt-started")
         driver.running[prepared.key] = handle
+        if prepared.key in driver.cancelled:  # asked for while it was being started
+            await handle.cancel(self._core.grace)
         return await self._finish(driver, prepared, handle)
 
     async def watch(self, driver: RunDriver, prepared: Prepared, handle: Running) -> None:

@@ -71,8 +71,7 @@ class RunDriver:
         self.pipeline = pipeline
         self.env = env
         self.ledger = Ledger(records)
-        self.running: dict[TaskKey, Running] = {}
-        self.adopted: dict[TaskKey, Running] = {}
+        self.running, self.adopted = dict[TaskKey, Running](), dict[TaskKey, Running]()
         self.cancelled: set[TaskKey] = set()
         self._inbox: list[Ended] = []
         self._prepared: list[tuple[Prepared, Hit | Miss]] = []
@@ -240,12 +239,15 @@ class RunDriver:
         if starts:
             tasks = [self._spawn(self._prepare_one(start)) for start in starts]
             await asyncio.wait(tasks, timeout=_PREPARE_PATIENCE)
-        ready, self._prepared = self._prepared, []
+        ready, self._prepared, now = self._prepared, [], self.core.clock.now()
         facts: list[TaskFact] = []
-        now = self.core.clock.now()
         for prepared, answer in ready:
             key = prepared.key
             record = self.ledger[key]
+            if key in self.cancelled:  # asked for while it was being prepared
+                facts.append(TaskFact(key, TaskState.CANCELLED, record.attempt, record.failures, finished_at=now))
+                self.ledger.fact(facts[-1], now)
+                continue
             if isinstance(answer, Hit):
                 fact = TaskFact(
                     key, TaskState.CACHED, prepared.attempt, record.failures, answer.outputs, finished_at=now
@@ -333,8 +335,7 @@ class RunDriver:
             if stored != self.run:
                 run = self.run
                 events.append((now, "run", run_event(run)))
-        attempts, self._attempts = self._attempts, []
-        entries, self._entries = self._entries, []
+        attempts, self._attempts, entries, self._entries = self._attempts, [], self._entries, []
         if not (records or attempts or entries or run):
             return
         batch = Batch(self.run.run_id, run, records, attempts, entries, events)
@@ -351,15 +352,14 @@ class RunDriver:
             if child != record.mlflow_run_id:
                 self.ledger.put(replace(record, mlflow_run_id=child))
 
-    async def _apply(self, batch: Batch) -> None:
-        delay = 0.5
+    async def _apply(self, batch: Batch, delay: float = 0.5) -> None:
         while True:
             faults.point("before-apply")
             try:
                 await self.core.in_thread(self.core.store.apply, batch)
                 break
             except StoreError as error:
-                _log.error("run %s: %s; trying again in %.1f s", batch.run_id, error.message, delay)
+                _log.error("run %s: %s; again in %.1f s", batch.run_id, error.message, delay)
                 self.core.trouble = error.message
                 await asyncio.sleep(delay)
                 delay = min(30.0, delay * 2)

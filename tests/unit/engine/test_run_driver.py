@@ -319,3 +319,18 @@ def test_wishes_without_effect_are_told(bench: Callable[..., Bench]) -> None:
     assert [e.body["message"] for e in b.store.events(run_id=run.run_id) if e.kind == "note"] == [
         "a wish without effect"
     ]
+
+
+def test_a_cancel_is_heard_while_a_task_is_being_started(bench: Callable[..., Bench]) -> None:
+    b = bench(lambda launch: None)
+    start = b.executor.start
+
+    async def slowly(launch: Launch) -> Any:
+        await b.manager.cancel(launch.run_id, force=False)
+        await asyncio.sleep(0.1)
+        return await start(launch)
+
+    b.executor.start = slowly  # type: ignore[method-assign]
+    run = b.run(chain(2))
+    assert run.state is RunState.CANCELLED
+    assert [handle.cancelled for handle in b.executor.running] == [True]

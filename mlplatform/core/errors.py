@@ -196,6 +196,7 @@ def error_classes() -> Mapping[str, type[MlPlatformError]]:
     queue: list[type[MlPlatformError]] = [MlPlatformError]
     while queue:
         cls = queue.pop()
-        found[cls.code] = cls
+        if "code" in vars(cls):  # a subclass without a code of its own is told as its parent
+            found[cls.code] = cls
         queue.extend(cls.__subclasses__())
     return dict(sorted(found.items()))

@@ -28,6 +28,7 @@ from mlplatform.engine.home import Home, open_home
 from mlplatform.engine.manager import Manager
 from mlplatform.engine.ops import Operations
 from mlplatform.engine.protocol import LINE_LIMIT, Connection
+from mlplatform.planning.cel import check as check_expression
 
 _log = logging.getLogger(__name__)
 
@@ -140,6 +141,7 @@ async def run_service(home: Home, compose: Callable[[Home], Any]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
+    check_expression("true")  # loads the expression library here, before threads could do so at the same time
     await manager.recover()
     try:
         await service.serve()

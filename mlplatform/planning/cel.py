@@ -12,9 +12,10 @@ import importlib.machinery
 import importlib.util
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from types import ModuleType
 from typing import Any, Final, cast
 
@@ -35,23 +36,32 @@ _MAX_EXPLAINED: Final = 2_000
 _LIBRARY_ERRORS: Final = (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError)
 
 
-@cache
+#: Where the loaded extension is kept: it can be executed once a process, whoever asks and however often.
+_KEPT: Final = "_mlplatform_cel_extension"
+
+
 def _library() -> ModuleType:
     """The extension module of the CEL package, without the package's ``__init__``.
 
     That ``__init__`` imports a command line tool (typer, prompt_toolkit: 0.6 s), while the extension alone takes
-    20 ms. It is loaded at first use, so that pipelines without conditions never pay for it.
+    20 ms. It is loaded at first use, so that pipelines without conditions never pay for it. It can be initialised only
+    once in a process (it panics), so it stands in ``sys.modules`` under its own name: whoever imports the package
+    before or after shares it.
 
     Raises:
         EnvironmentFailed: the package is not installed.
     """
+    for name in (_KEPT, "cel.cel"):
+        kept = sys.modules.get(name)
+        if kept is not None and hasattr(kept, "compile"):
+            return kept
     package = importlib.util.find_spec("cel")
     for folder in (package.submodule_search_locations or ()) if package else ():
         spec = importlib.machinery.PathFinder.find_spec("cel", [folder])
         if spec is not None and isinstance(spec.loader, importlib.machinery.ExtensionFileLoader):
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
-            return module
+            return sys.modules.setdefault(_KEPT, module)
     raise EnvironmentFailed(
         "conditions need the package common-expression-language, which is not installed",
         hint="Install it: pip install common-expression-language",

@@ -381,6 +381,7 @@ def test_commands_are_traced(forking, bench):
     assert done["untraced"] == ""
 
 
+@pytest.mark.cannot_run_here("where the interposer is packaged, a launcher cannot be without it")
 def test_the_floor_sees_python_and_doubts_the_rest(bench):
     _csv(bench.project / "data.csv")
     source = (

@@ -36,8 +36,8 @@ _MAX_EXPLAINED: Final = 2_000
 _LIBRARY_ERRORS: Final = (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError)
 
 
-#: Where the loaded extension is kept: it can be executed once a process, whoever asks and however often.
-_KEPT: Final = "_mlplatform_cel_extension"
+#: The extension's own name, under which it is kept: it can be executed once a process, whoever asks.
+_EXTENSION: Final = "cel.cel"
 
 
 def _library() -> ModuleType:
@@ -51,17 +51,16 @@ def _library() -> ModuleType:
     Raises:
         EnvironmentFailed: the package is not installed.
     """
-    for name in (_KEPT, "cel.cel"):
-        kept = sys.modules.get(name)
-        if kept is not None and hasattr(kept, "compile"):
-            return kept
+    kept = sys.modules.get(_EXTENSION)
+    if kept is not None:
+        return kept
     package = importlib.util.find_spec("cel")
     for folder in (package.submodule_search_locations or ()) if package else ():
-        spec = importlib.machinery.PathFinder.find_spec("cel", [folder])
+        spec = importlib.machinery.PathFinder.find_spec(_EXTENSION, [folder])
         if spec is not None and isinstance(spec.loader, importlib.machinery.ExtensionFileLoader):
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
-            return sys.modules.setdefault(_KEPT, module)
+            return sys.modules.setdefault(_EXTENSION, module)
     raise EnvironmentFailed(
         "conditions need the package common-expression-language, which is not installed",
         hint="Install it: pip install common-expression-language",

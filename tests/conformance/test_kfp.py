@@ -54,6 +54,7 @@ def test_the_suite_is_here() -> None:
     assert len(CASES) >= 147
 
 
+@pytest.mark.cannot_run_here("the suite is kept beside this repository, not in it")
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize("name", CASES)

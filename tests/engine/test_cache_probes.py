@@ -250,7 +250,7 @@ def test_existence(home: TestHome) -> None:
     "call", ["os.listdir(p)", "[e.name for e in os.scandir(p)]", "[os.path.basename(x) for x in glob.glob(p + '/*')]"]
 )
 def test_listing(home: TestHome, call: str) -> None:
-    name = f"listing{abs(hash(call)) % 1000}"
+    name = "listing-" + call.partition("(")[0].strip("[").replace(".", "-").replace(" ", "-")
     folder = home.folder / name
     folder.mkdir()
     (folder / "a").write_text("")

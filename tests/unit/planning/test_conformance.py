@@ -91,6 +91,7 @@ def test_the_suite_is_here() -> None:
     assert len(CASES) >= 100
 
 
+@pytest.mark.cannot_run_here("the suite is kept beside this repository, not in it")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_case(case: dict[str, Any], checker: ModuleType, pool: ProcessPoolExecutor, tmp_path: Path) -> None:
     tmp = str(tmp_path)

@@ -169,7 +169,7 @@ class LocalClient:
     ) -> str:
         """Continue a failed or cancelled run, with a changed document if one is given."""
         args = {"run_id": run_id, "document": document, "env": dict(env), "interpreter": dict(interpreter)}
-        for restart in range(_RESTARTS):
+        for _ in range(_RESTARTS):
             self.ensure()
             try:
                 return str(self._ask("resume", args, None)["run_id"])
@@ -209,12 +209,12 @@ class LocalClient:
     # ------------------------------------------------------------------ wire
     def _call(self, operation: str, args: Mapping[str, Any], timeout: float | None = ANSWER_LIMIT) -> Any:
         """Ask for something that may be done twice: again, if the service was lost before it answered."""
-        for _ in range(_RESTARTS):
+        for restart in range(_RESTARTS):
             self.ensure()
             try:
                 return self._ask(operation, args, timeout)
             except _Lost:
-                # A dying service may take connections for some milliseconds more; asking at once would use up all tries.
+                # A dying service takes connections for some milliseconds more: asking at once would use up all tries.
                 time.sleep(min(1.0, 0.02 * 2**restart))
         raise self._gone()
 

@@ -1,0 +1,1 @@
+"""What JupyterLab gets: magics, the panel's extension, the server extension behind it."""

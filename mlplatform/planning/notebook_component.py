@@ -1,0 +1,120 @@
+"""Tasks of a notebook, read back from the command that :mod:`mlplatform.notebook` compiles them to.
+
+A compiled notebook is an ordinary KFP pipeline: one component for each task, in a chain, because running a notebook from
+top to bottom is what a notebook means. The command of such a component is::
+
+    python3 -m mlplatform.launcher.notebook --executor_input {{$}} --notebook_task BASE64(JSON)
+
+where JSON is what :meth:`NotebookTask.to_json` gives; base64 keeps a user's ``{{$...}}`` from being taken for a
+placeholder.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mlplatform.ir.model import ContainerExecutor
+
+COMMAND: Final = ("python3", "-m", "mlplatform.launcher.notebook")
+
+
+@dataclass(frozen=True, slots=True)
+class CellSource:
+    """One code cell. ``index`` is its position in ``nb.cells`` (markdown counts, from 0), ``source`` the text as it
+    stands in the notebook (magics included). ``may_fail``: tagged ``raises-exception``. ``definitions``: it only
+    imports or defines functions and classes, so running it again in a fresh process is right."""
+
+    index: int
+    source: str
+    may_fail: bool = False
+    definitions: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "index": self.index,
+            "source": self.source,
+            "may_fail": self.may_fail,
+            "definitions": self.definitions,
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> CellSource:
+        return CellSource(
+            int(data["index"]), str(data["source"]), bool(data.get("may_fail")), bool(data.get("definitions"))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NotebookTask:
+    """Everything that one task of a notebook is.
+
+    Attributes:
+        name: the task's name in the pipeline.
+        position: 0 for the first task in notebook order.
+        cells: its code cells, in order.
+        may_read, may_write: names of the notebook's namespace that its text may read and change (static reading, which
+            only proposes: what is touched when it runs decides).
+        whole_namespace: its text may touch any name (``exec``, ``globals()``, ``%run``, star imports ...).
+        parameters: names that run parameters set after its cells ran (it holds the parameters cell).
+        notebook: what to call the notebook in tracebacks and messages.
+        after: names of tasks it must follow besides its place in the order (Kale's ``prev:``).
+    """
+
+    name: str
+    position: int
+    cells: tuple[CellSource, ...]
+    may_read: tuple[str, ...] = ()
+    may_write: tuple[str, ...] = ()
+    whole_namespace: bool = False
+    parameters: tuple[str, ...] = ()
+    notebook: str = ""
+    after: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "position": self.position,
+            "cells": [cell.to_json() for cell in self.cells],
+            "may_read": list(self.may_read),
+            "may_write": list(self.may_write),
+            "whole_namespace": self.whole_namespace,
+            "parameters": list(self.parameters),
+            "notebook": self.notebook,
+            "after": list(self.after),
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> NotebookTask:
+        return NotebookTask(
+            name=str(data["name"]),
+            position=int(data["position"]),
+            cells=tuple(CellSource.from_json(cell) for cell in data["cells"]),
+            may_read=tuple(data.get("may_read") or ()),
+            may_write=tuple(data.get("may_write") or ()),
+            whole_namespace=bool(data.get("whole_namespace")),
+            parameters=tuple(data.get("parameters") or ()),
+            notebook=str(data.get("notebook") or ""),
+            after=tuple(data.get("after") or ()),
+        )
+
+
+def command(task: NotebookTask) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(command, args) of the container executor of a task."""
+    text = json.dumps(task.to_json(), separators=(",", ":"), sort_keys=True)
+    packed = base64.b64encode(text.encode("utf-8", "surrogatepass")).decode("ascii")
+    return COMMAND, ("--executor_input", "{{$}}", "--notebook_task", packed)
+
+
+def recognise_notebook(executor: ContainerExecutor) -> NotebookTask | None:
+    """The notebook task an executor is, or None if it is anything else."""
+    command, args = tuple(executor.command), tuple(executor.args)
+    if command != COMMAND or len(args) != 4 or args[:3] != ("--executor_input", "{{$}}", "--notebook_task"):
+        return None
+    try:
+        return NotebookTask.from_json(json.loads(base64.b64decode(args[3], validate=True)))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,1 @@
+"""HTTP: our own /api/v1, the KFP v2beta1 API, server-sent events, the pages of the UI."""

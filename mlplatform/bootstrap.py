@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import configparser
+import errno
 import hashlib
 import html.parser
 import json
@@ -28,10 +29,11 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,16 +109,35 @@ def uv_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 # ------------------------------------------------------------------ finding uv
-def _works(uv: Path, environ: Mapping[str, str]) -> bool:
-    """Whether ``uv`` runs and is new enough (a pyenv shim may stand for nothing)."""
+def _works(uv: Path, environ: Mapping[str, str], patience: float = 30.0) -> bool:
+    """Whether ``uv`` runs and is new enough (a pyenv shim may stand for nothing). ``patience``: seconds it may take."""
     try:
-        told = subprocess.run(
-            [str(uv), "--version"], capture_output=True, text=True, timeout=30, check=False, env=dict(environ)
+        told = _run_once_closed(
+            lambda: subprocess.run(
+                [str(uv), "--version"], capture_output=True, text=True, timeout=patience, check=False, env=dict(environ)
+            )
         )
     except (OSError, subprocess.SubprocessError):
         return False
     version = re.match(r"uv (\d+)\.(\d+)\.(\d+)", told.stdout)
     return told.returncode == 0 and version is not None and tuple(map(int, version.groups())) >= OLDEST_UV
+
+
+def _run_once_closed(start: Callable[[], subprocess.CompletedProcess[str]]) -> subprocess.CompletedProcess[str]:
+    """Run a file that was written a moment ago. Raises what ``start`` raises.
+
+    A process that another thread forked while the file was open for writing keeps it open until it executes something
+    itself; for that moment the kernel refuses to run it (ETXTBSY). Nothing but waiting helps.
+    """
+    pause = 0.001
+    while True:
+        try:
+            return start()
+        except OSError as error:
+            if error.errno != errno.ETXTBSY or pause > 10.0:
+                raise
+        time.sleep(pause)
+        pause *= 2
 
 
 def _candidates(cache: Path, environ: Mapping[str, str]) -> Iterator[Path]:
@@ -156,7 +177,7 @@ def find_uv(cache: Path, offline: bool = False, environ: Mapping[str, str] | Non
     with tempfile.TemporaryDirectory(prefix="uv-", dir=cache) as scratch:
         wheel = _fetch_wheel(Path(scratch), environ)
         unpacked = _unpack_binary(wheel, Path(scratch) / target.name)
-        if not _works(unpacked, environ):
+        if not _works(unpacked, environ, 120.0):
             raise BootstrapError(f"The uv in {wheel.name} does not run on this machine.", "Install uv by other means.")
         unpacked.replace(target)  # atomic: another process sees no uv or a whole one
     return target

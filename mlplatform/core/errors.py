@@ -191,12 +191,23 @@ class InternalError(MlPlatformError):
 
 
 def error_classes() -> Mapping[str, type[MlPlatformError]]:
-    """All concrete classes by ``code``, for the generated error reference and for clients."""
+    """All concrete classes by ``code``, for the generated error reference and for clients.
+
+    The same whatever has been imported: of several classes with one code it is the one of this module (a room's own
+    kinds of an error are told as that error), else the one nearest to the root, else the first by name.
+    """
     found: dict[str, type[MlPlatformError]] = {}
     queue: list[type[MlPlatformError]] = [MlPlatformError]
     while queue:
         cls = queue.pop()
-        if "code" in vars(cls):  # a subclass without a code of its own is told as its parent
-            found[cls.code] = cls
         queue.extend(cls.__subclasses__())
+        if "code" not in vars(cls):  # a subclass without a code of its own is told as its parent
+            continue
+        known = found.get(cls.code)
+        if known is None or _precedence(cls) < _precedence(known):
+            found[cls.code] = cls
     return dict(sorted(found.items()))
+
+
+def _precedence(cls: type[MlPlatformError]) -> tuple[bool, int, str, str]:
+    return cls.__module__ != __name__, len(cls.__mro__), cls.__module__, cls.__qualname__

@@ -169,6 +169,28 @@ def test_many_at_once_end_with_one_whole_uv(index: Index, bare: dict[str, str], 
         found = list(pool.map(lambda _: bootstrap.find_uv(tmp_path / "cache", environ=environ), range(8)))
     assert {version_of(uv) for uv in found} == {"0.9.0"}
     assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == ["bin"]
+    assert [p.name for p in (tmp_path / "cache" / "bin").iterdir()] == ["uv"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems run a file that is open for writing")
+def test_a_uv_that_another_process_still_holds_open_is_waited_for(
+    index: Index, bare: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a fork in another thread does to a file just written: it cannot be executed for a moment (ETXTBSY)."""
+    index.offer("0.9.0")
+    unpack = bootstrap._unpack_binary
+
+    def held(wheel: Path, to: Path) -> Path:
+        unpacked = unpack(wheel, to)
+        writer = unpacked.open("ab")
+        with pytest.raises(OSError, match="busy"):
+            subprocess.run([str(unpacked)], check=False)
+        threading.Timer(0.3, writer.close).start()
+        return unpacked
+
+    monkeypatch.setattr(bootstrap, "_unpack_binary", held)
+    uv = bootstrap.find_uv(tmp_path / "cache", environ={**bare, "PIP_INDEX_URL": index.url})
+    assert version_of(uv) == "0.9.0"
 
 
 def test_an_old_uv_on_the_path_is_passed_over(index: Index, bare: dict[str, str], tmp_path: Path) -> None:

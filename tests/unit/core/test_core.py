@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlplatform.core.errors import Finding, InvalidPipeline, InvalidTransition, MlPlatformError, error_classes
+from mlplatform.core.errors import (
+    Finding,
+    InvalidPipeline,
+    InvalidTransition,
+    MlPlatformError,
+    TrackingError,
+    error_classes,
+)
 from mlplatform.core.ids import new_run_id, slug
 from mlplatform.core.model import Artifact, TaskKey, Values
 from mlplatform.core.states import (
@@ -167,6 +174,22 @@ def test_error_codes_are_unique() -> None:
     codes = [cls.code for cls in classes if cls.__module__ == "mlplatform.core.errors"]
     assert len(codes) == len(set(codes))
     assert set(codes) <= set(error_classes())
+
+
+def test_a_rooms_own_kind_of_an_error_does_not_take_its_code() -> None:
+    class Special(TrackingError):
+        code = "TRACKING"
+
+    class Own(MlPlatformError):
+        code = "OWN_TO_A_ROOM"
+
+    class OwnKind(Own):
+        code = "OWN_TO_A_ROOM"
+
+    classes = error_classes()
+    assert classes["TRACKING"] is TrackingError
+    assert classes["OWN_TO_A_ROOM"] is Own
+    assert (Special.code, OwnKind.code) == ("TRACKING", "OWN_TO_A_ROOM")
 
 
 def test_an_error_shows_every_finding_and_what_to_do() -> None:

@@ -1,1 +1,2 @@
-"""What a piece of Python needs to run elsewhere: free variables, helpers, modules, packages; its fingerprint and source."""
+"""What a piece of Python needs to run elsewhere: free variables, helpers, modules, packages; its fingerprint
+and source."""

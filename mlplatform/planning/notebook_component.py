@@ -1,7 +1,7 @@
 """Tasks of a notebook, read back from the command that :mod:`mlplatform.notebook` compiles them to.
 
-A compiled notebook is an ordinary KFP pipeline: one component for each task, in a chain, because running a notebook from
-top to bottom is what a notebook means. The command of such a component is::
+A compiled notebook is an ordinary KFP pipeline: one component for each task, in a chain, because running a notebook
+from top to bottom is what a notebook means. The command of such a component is::
 
     python3 -m mlplatform.launcher.notebook --executor_input {{$}} --notebook_task BASE64(JSON)
 

@@ -7,9 +7,19 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # as typing has it; importing that would be most of what importing this costs
 if TYPE_CHECKING:
-    from mlplatform.core.errors import InvalidInput, MlPlatformError, NotFound, ServiceError
+    from mlplatform.core.errors import (
+        InvalidInput,
+        MlPlatformError,
+        NotFound,
+        RunCancelled,
+        RunFailed,
+        ServiceError,
+        TaskFailed,
+    )
     from mlplatform.core.states import RunState, TaskState
     from mlplatform.sdk.client import LocalClient
+    from mlplatform.sdk.run import Run
+    from mlplatform.sdk.runs import run, runs
 
 __version__ = "0.1.0"
 
@@ -18,10 +28,16 @@ __all__ = [
     "LocalClient",
     "MlPlatformError",
     "NotFound",
+    "Run",
+    "RunCancelled",
+    "RunFailed",
     "RunState",
     "ServiceError",
+    "TaskFailed",
     "TaskState",
     "__version__",
+    "run",
+    "runs",
 ]
 
 _HOMES = {
@@ -29,9 +45,15 @@ _HOMES = {
     "LocalClient": "mlplatform.sdk.client",
     "MlPlatformError": "mlplatform.core.errors",
     "NotFound": "mlplatform.core.errors",
+    "Run": "mlplatform.sdk.run",
+    "RunCancelled": "mlplatform.core.errors",
+    "RunFailed": "mlplatform.core.errors",
     "RunState": "mlplatform.core.states",
     "ServiceError": "mlplatform.core.errors",
+    "TaskFailed": "mlplatform.core.errors",
     "TaskState": "mlplatform.core.states",
+    "run": "mlplatform.sdk.runs",
+    "runs": "mlplatform.sdk.runs",
 }
 
 

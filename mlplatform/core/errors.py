@@ -72,6 +72,10 @@ class MlPlatformError(Exception):
             lines.append(self.hint)
         return "\n".join(lines)
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of every frame: the user's own lines, then what happened and what to do."""
+        return [*_own_frames(self), f"{type(self).__name__}: {self}"]
+
     def to_json(self) -> dict[str, Any]:
         return {
             "code": self.code,
@@ -122,6 +126,13 @@ class TaskFailed(MlPlatformError):
         super().__init__(message, hint=hint)
         self.task = task
         self.traceback = traceback
+
+    def __str__(self) -> str:
+        told = super().__str__()
+        return f"{self.traceback.rstrip()}\n\n{told}" if self.traceback else told
+
+    def _render_traceback_(self) -> list[str]:
+        return str(self).splitlines()
 
 
 class RunFailed(MlPlatformError):
@@ -188,6 +199,24 @@ class InternalError(MlPlatformError):
 
     code = "INTERNAL"
     exit_status = 70
+
+
+_OURS = __file__.rpartition("core")[0]
+_SHELL = ("/IPython/", "/ipykernel/", "\\IPython\\", "\\ipykernel\\")
+
+
+def _own_frames(error: MlPlatformError) -> list[str]:
+    """The frames of a traceback that are neither the platform's nor the notebook's machinery. A bug keeps them all."""
+    import traceback
+
+    bug = isinstance(error, (InternalError, InvalidTransition))
+    frames = traceback.extract_tb(error.__traceback__)
+    kept = [
+        frame
+        for frame in frames
+        if bug or not (frame.filename.startswith(_OURS) or any(part in frame.filename for part in _SHELL))
+    ]
+    return "".join(traceback.format_list(kept)).splitlines()
 
 
 def error_classes() -> Mapping[str, type[MlPlatformError]]:

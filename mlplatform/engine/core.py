@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlplatform.engine.attempts import Attempts
     from mlplatform.engine.caching import ResultCache
     from mlplatform.engine.contents import Contents
+    from mlplatform.engine.notebooks.runs import NotebookRuns
     from mlplatform.engine.platform import Platform
     from mlplatform.engine.prepare import Preparer
 
@@ -36,7 +37,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The outside of the engine. ``executors`` by kind: python, command, container."""
+    """The outside of the engine. ``executors`` by kind: python, command, container, notebook."""
 
     store: RunStore
     artifacts: ArtifactStore
@@ -62,6 +63,7 @@ class Core:
     prepare: Preparer = field(init=False)
     attempts: Attempts = field(init=False)
     platform: Platform = field(init=False)
+    notebooks: NotebookRuns = field(init=False)
     containers: Images = field(init=False)
 
     def __post_init__(self) -> None:

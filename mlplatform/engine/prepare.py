@@ -27,6 +27,7 @@ from mlplatform.engine.submission import Setup, read_setup
 from mlplatform.ir.model import Component, ContainerExecutor, ImporterExecutor
 from mlplatform.planning.cachekey import Parts, Uncacheable, make_parts, normalised_source
 from mlplatform.planning.model import StartTask
+from mlplatform.planning.notebook_component import NotebookTask, recognise_notebook
 from mlplatform.planning.python_component import PythonComponent, recognise
 from mlplatform.planning.render import (
     OutputLocations,
@@ -161,9 +162,9 @@ class Preparer:
         locations, spec_outputs = self._locations(job)
         context = self._context(job, job.directory)
         inputs, downloads = self._core.contents.for_task(job.start.inputs)
-        python = recognise(executor)
+        python, notebook = recognise(executor), recognise_notebook(executor)
         # The source of a function is code, not a template: text in it that looks like a placeholder stays text.
-        template = executor if python is None else replace(executor, command=(), args=())
+        template = replace(executor, command=(), args=()) if python or notebook else executor
         rendered = render_container(template, inputs, job.component, locations, context)
         plan = core.platform.resolve(job.driver, start, setup)
         base = self._base(run.context)
@@ -172,6 +173,8 @@ class Preparer:
         spec["cpus"] = rendered.resources.cpu
         if python is not None:
             launch, code, extra = await self._python(job, executor, python, base, spec)
+        elif notebook is not None:
+            launch, code, extra = await self._notebook(job, notebook, base, spec)
         else:
             launch, code, extra = await self._command(job, executor, rendered, base, spec, setup, plan)
         parts = make_parts(
@@ -233,6 +236,17 @@ class Preparer:
         code = {"function": python.function, "source": source, "kfp": kfp, "env": dict(template.env)}
         launch = self._launch(job, "python", spec, interpreter=interpreter)
         return launch, code, {"python": interpreter.version, "packages": interpreter.digest}
+
+    async def _notebook(
+        self, job: _Task, task: NotebookTask, base: Interpreter, spec: dict[str, Any]
+    ) -> tuple[Launch, Any, dict[str, str]]:
+        core, run = self._core, job.driver.run
+        interpreter = await core.ports.environments.interpreter(base, (), {})
+        spec["kind"] = "notebook"
+        spec["cwd"] = run.context.get("cwd") or spec["cwd"]
+        spec["notebook"] = core.notebooks.section(run.run_id, job.driver.pipeline, task, job.start.inputs)
+        launch = self._launch(job, "notebook", spec, interpreter=interpreter)
+        return launch, {}, {"python": interpreter.version, "packages": interpreter.digest}
 
     async def _command(
         self,

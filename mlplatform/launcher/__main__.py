@@ -5,6 +5,7 @@
     python .../launcher/__main__.py SPEC.json                 run one attempt
     python .../launcher/__main__.py --template FD [MODULE...]  serve attempts as forks (template.py)
     python .../launcher/__main__.py --spare FD [MODULE...]     wait for one attempt and become it (template.py)
+    python .../launcher/__main__.py --notebook FD              run the tasks of a notebook in one shell (notebook/)
 
 Nothing of this folder lands on ``sys.path``, and a user's ``import mlplatform`` stays the user's.
 """

@@ -16,6 +16,10 @@ def main(arguments: Sequence[str]) -> None:
         serve = template.serve if arguments[0] == "--template" else template.wait_for_one
         serve(int(arguments[1]), arguments[2:])
         os._exit(0)
+    if len(arguments) == 2 and arguments[0] == "--notebook":
+        from .notebook import session
+
+        session.main(int(arguments[1]))
     if len(arguments) != 1:
         raise SystemExit("usage: launcher SPEC.json")
     from .attempt import forget_secrets, read_spec, run_attempt

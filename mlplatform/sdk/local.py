@@ -41,10 +41,12 @@ def compose(home: Home) -> Composition:
     from mlplatform.engine.core import Core, Ports
     from mlplatform.engine.environments import CachedEnvironments
     from mlplatform.engine.executors.containers import ContainerExecutor
+    from mlplatform.engine.executors.notebooks import NotebookExecutor
     from mlplatform.engine.executors.processes import ProcessExecutor
     from mlplatform.engine.home import cache_folder
     from mlplatform.engine.machine import Machine, is_network_file_system
     from mlplatform.engine.manager import Manager
+    from mlplatform.engine.notebooks.runs import NotebookRuns
     from mlplatform.engine.platform import Platform
     from mlplatform.engine.prepare import Preparer
     from mlplatform.engine.submission import read_private
@@ -65,7 +67,7 @@ def compose(home: Home) -> Composition:
         artifacts=Artifacts(),
         tracker=MlflowTracker(home.mlflow, tracking),
         environments=CachedEnvironments(cache_folder()),
-        executors={"python": processes, "command": processes, "container": containers},
+        executors={"python": processes, "command": processes, "container": containers, "notebook": NotebookExecutor()},
     )
     core = Core(home, ports, SystemClock())
     core.contents = Contents(ports.artifacts, home.artifacts, os.environ.get("MLPLATFORM_ARTIFACTS", "").rstrip("/"))
@@ -74,6 +76,7 @@ def compose(home: Home) -> Composition:
     core.prepare = Preparer(core)
     core.attempts = Attempts(core)
     core.platform = Platform(home)
+    core.notebooks = NotebookRuns(home)
     core.containers = containers
     return Composition(core, Manager(core))
 

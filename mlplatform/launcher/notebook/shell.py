@@ -1,0 +1,192 @@
+# pyright: basic
+"""A shell in which cells run as they run in a kernel: same class name, same magics, same display hooks and tracebacks.
+
+There is no kernel behind it. Libraries recognise a notebook by the shell's class and configuration, so these are as
+ipykernel has them; what a kernel would send to its client is gathered by :class:`~.collect.Outputs`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime
+import os
+import re
+import sys
+import tempfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from .collect import Outputs
+from .streams import Streams
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass
+class Failed:
+    """A cell ended with an exception. ``text``: its traceback without colours."""
+
+    ename: str
+    evalue: str
+    text: str
+
+
+def plain(text: str) -> str:
+    """Without terminal colours."""
+    return _ANSI.sub("", text)
+
+
+def make_shell(outputs: Outputs) -> Any:
+    """The one shell of this process. Raises ImportError where IPython is missing."""
+    from IPython.core.compilerop import CachingCompiler
+    from IPython.core.displayhook import DisplayHook
+    from IPython.core.displaypub import DisplayPublisher
+    from IPython.core.error import StdinNotImplementedError
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets import Type
+    from traitlets.config import Config
+
+    class Compiler(CachingCompiler):
+        """Cells have the file names a kernel gives them."""
+
+        def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
+            name = "%d.py" % zlib.crc32(raw_code.encode("utf-8", "surrogatepass"))
+            return os.path.join(tempfile.gettempdir(), "ipykernel_%d" % os.getpid(), name)
+
+    class Publisher(DisplayPublisher):
+        def publish(self, data: Any, metadata: Any = None, **kwargs: Any) -> None:
+            transient = kwargs.get("transient") or {}
+            bundle, told = jsonable(data), jsonable(metadata or {})
+            if kwargs.get("update"):
+                outputs.update(bundle, told, str(transient.get("display_id")))
+            else:
+                outputs.display(bundle, told, transient.get("display_id"))
+
+        def clear_output(self, wait: bool = False) -> None:
+            outputs.clear(wait)
+
+    class Hook(DisplayHook):
+        _bundle: Any = None
+
+        def start_displayhook(self) -> None:
+            self._bundle = None
+
+        def write_output_prompt(self) -> None:
+            return None
+
+        def write_format_data(self, format_dict: Any, md_dict: Any = None) -> None:
+            self._bundle = (jsonable(format_dict), jsonable(md_dict or {}))
+
+        def finish_displayhook(self) -> None:
+            if self._bundle and self._bundle[0]:
+                outputs.result(self._bundle[0], self._bundle[1], self.prompt_count)
+            self._bundle = None
+
+    def no_input(*_words: Any, **_options: Any) -> str:
+        raise StdinNotImplementedError("raw_input was called, but this frontend does not support input requests.")
+
+    class ZMQInteractiveShell(InteractiveShell):
+        """Named as libraries that ask "am I in a notebook?" expect it."""
+
+        displayhook_class = Type(Hook)
+        display_pub_class = Type(Publisher)
+        compiler_class = Type(Compiler)
+        kernel = None
+
+        def enable_gui(self, gui: Any = None) -> None:
+            return None
+
+        def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:
+            self._last_stb = list(stb)
+            outputs.error(str(etype.__name__), _text_of(evalue), list(stb))
+
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.IPKernelApp.tqdm = "a notebook"
+    config.InteractiveShell.autoindent = False
+    shell = ZMQInteractiveShell.instance(config=config)
+    shell.colors = shell.colors if shell.colors.lower() != "nocolor" else "Neutral"
+    shell.builtin_trap.add_builtin("input", no_input)
+    return shell
+
+
+def kernel_environment() -> None:
+    """The variables a kernel sets for itself."""
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    os.environ.update(TERM="xterm-color", CLICOLOR="1", FORCE_COLOR="1", CLICOLOR_FORCE="1")
+    os.environ.update(PAGER="cat", GIT_PAGER="cat")
+
+
+def _text_of(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - a user's exception may have no text that can be had
+        return "<its text cannot be had>"
+
+
+def jsonable(value: Any) -> Any:
+    """A display bundle as JSON: bytes in base64, times as texts, whatever else as its ``repr``."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if value == value and value not in (float("inf"), float("-inf")) else repr(value)
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(bytes(value)).decode("ascii")
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [jsonable(item) for item in value]
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    return repr(value)
+
+
+class Runner:
+    """Runs cells one after the other on one event loop."""
+
+    def __init__(self, shell: Any, outputs: Outputs, streams: Streams) -> None:
+        self.shell = shell
+        self._outputs = outputs
+        self._streams = streams
+        self.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self.loop)
+
+    def run(self, source: str) -> tuple[list[dict[str, Any]], Optional[Failed]]:
+        """One cell: its outputs, and how it failed if it did."""
+        self._outputs.begin_cell()
+        self.shell._last_stb = []
+        result = self.loop.run_until_complete(self._run(source))
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError, AttributeError):
+                continue
+        self._streams.drain()
+        failure = result.error_before_exec or result.error_in_exec
+        if failure is None:
+            return self._outputs.end_cell(), None
+        text = plain("\n".join(self.shell._last_stb))
+        return self._outputs.end_cell(), Failed(type(failure).__name__, _text_of(failure), text)
+
+    async def _run(self, source: str) -> Any:
+        """As ipykernel does it: what awaits runs on the loop, everything else inside it."""
+        shell = self.shell
+        transformed, problem = source, None
+        try:
+            transformed = shell.transform_cell(source)
+        except Exception:  # noqa: BLE001 - the shell shows it as the cell's own error
+            problem = sys.exc_info()
+        if not shell.should_run_async(source, transformed_cell=transformed, preprocessing_exc_tuple=problem):
+            return shell.run_cell(source, store_history=True)
+        result = None
+        try:
+            result = await shell.run_cell_async(
+                source, store_history=True, transformed_cell=transformed, preprocessing_exc_tuple=problem
+            )
+        finally:
+            shell.events.trigger("post_execute")
+            shell.events.trigger("post_run_cell", result)
+        return result

@@ -22,18 +22,19 @@ if TYPE_CHECKING:
 @click.option("-o", "--out", "out_option", metavar="OUT", help="The file to write; - is standard output.")
 @common
 def compile_(file: str, out: str | None, out_option: str | None, home: str | None, output: str) -> None:
-    """Compile a .py with a dsl.pipeline to YAML that runs anywhere.
+    """Compile a notebook, or a .py with a dsl.pipeline, to YAML.
 
-    OUT is FILE with .yaml instead of .py, if not given.
+    OUT is FILE with .yaml at its end, if not given.
     """
     from mlplatform.sdk.submit import read_source, split_reference
 
     if out and out_option:
         raise InvalidInput("The file to write is named twice.", hint=f"Leave out {out!r} or -o {out_option!r}.")
     path, _ = split_reference(file)
-    if not path.endswith(".py"):
+    if not path.endswith((".py", ".ipynb")):
         raise InvalidInput(
-            f"{path!r} is not a .py file.", hint=f"To check a compiled pipeline: mlplatform validate {path}"
+            f"{path!r} is neither a notebook nor a .py file.",
+            hint=f"To check a compiled pipeline: mlplatform validate {path}",
         )
     source = read_source(file)
     for warning in source.warnings:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mlplatform.ir.model import ContainerExecutor
@@ -59,7 +59,10 @@ class NotebookTask:
         may_read, may_write: names of the notebook's namespace that its text may read and change (static reading, which
             only proposes: what is touched when it runs decides).
         whole_namespace: its text may touch any name (``exec``, ``globals()``, ``%run``, star imports ...).
-        parameters: names that run parameters set after its cells ran (it holds the parameters cell).
+        parameters: names that run parameters set after its cells ran (it ends with the parameters cell). They are
+            inputs of the component under the same names; an input that was not given sets nothing.
+        defaults: the values that the notebook itself gives them, as JSON. A parameter that equals its default is not
+            set again: ``b = a`` after ``a = []`` must stay one list.
         notebook: what to call the notebook in tracebacks and messages.
         after: names of tasks it must follow besides its place in the order (Kale's ``prev:``).
     """
@@ -71,6 +74,7 @@ class NotebookTask:
     may_write: tuple[str, ...] = ()
     whole_namespace: bool = False
     parameters: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     notebook: str = ""
     after: tuple[str, ...] = ()
 
@@ -83,6 +87,7 @@ class NotebookTask:
             "may_write": list(self.may_write),
             "whole_namespace": self.whole_namespace,
             "parameters": list(self.parameters),
+            "defaults": dict(self.defaults),
             "notebook": self.notebook,
             "after": list(self.after),
         }
@@ -97,6 +102,7 @@ class NotebookTask:
             may_write=tuple(data.get("may_write") or ()),
             whole_namespace=bool(data.get("whole_namespace")),
             parameters=tuple(data.get("parameters") or ()),
+            defaults=dict(data.get("defaults") or {}),
             notebook=str(data.get("notebook") or ""),
             after=tuple(data.get("after") or ()),
         )

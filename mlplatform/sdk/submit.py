@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mlplatform.core.errors import Finding, InvalidParameters, NotFound, Unsupported
 from mlplatform.core.values import JsonValue, ParameterType, preview
@@ -18,6 +18,9 @@ from mlplatform.ir.load import loads
 from mlplatform.ir.model import Pipeline
 from mlplatform.ir.paths import child
 from mlplatform.ir.validate import require_valid
+
+if TYPE_CHECKING:
+    from mlplatform.notebook.model import NotebookPlan
 
 #: How a value of each type is typed on a command line, for messages.
 _EXAMPLES = {
@@ -31,12 +34,14 @@ _EXAMPLES = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A pipeline as it was found: the text that is submitted, what it says, what to call it, and what to warn of."""
+    """A pipeline as it was found: the text that is submitted, what it says, what to call it, and what to warn of;
+    and what it was before, if it was a notebook."""
 
     text: str
     pipeline: Pipeline
     origin: str
     warnings: tuple[str, ...] = ()
+    notebook: NotebookPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,8 @@ class Options:
 
 
 def read_source(reference: str) -> Source:
-    """Load and validate FILE: compiled YAML or JSON, a package, or a ``.py`` with a pipeline (``FILE.py:name``).
+    """Load and validate FILE: compiled YAML or JSON, a package, a ``.py`` with a pipeline (``FILE.py:name``), or a
+    notebook (``.ipynb``, or ``.py`` in the percent format).
 
     Raises:
         InvalidPipeline: with every finding.
@@ -62,6 +68,11 @@ def read_source(reference: str) -> Source:
         InvalidInput: a ``.py`` that cannot be compiled (see ``sdk.kfp``).
     """
     file, name = split_reference(reference)
+    if not name and file.endswith((".ipynb", ".py")):
+        from mlplatform.notebook.read import is_notebook
+
+        if is_notebook(_existing(file)):
+            return _notebook(file)
     if file.endswith(".py"):
         from mlplatform.sdk import kfp  # a compiler in a process of its own
 
@@ -69,6 +80,18 @@ def read_source(reference: str) -> Source:
         return _source(compiled.document, reference, compiled.warnings)
     document = package.read_file(_existing(file))
     return _source(document.data, document.origin, ())
+
+
+def _notebook(file: str) -> Source:
+    """A notebook, compiled to the pipeline that runs it."""
+    from mlplatform.ir.dump import dump
+    from mlplatform.notebook.convert import convert
+    from mlplatform.notebook.partition import plan
+    from mlplatform.notebook.read import read_notebook
+
+    planned = plan(read_notebook(file))
+    source = _source(dump(convert(planned)).encode("utf-8", "surrogatepass"), file, ())
+    return Source(source.text, source.pipeline, file, source.warnings, planned)
 
 
 def _source(data: bytes, origin: str, warnings: tuple[str, ...]) -> Source:
@@ -207,7 +230,7 @@ def build(source: Source, parameters: Mapping[str, JsonValue], options: Options)
         "containers": options.containers or None,
         "priority": options.priority,
         "interpreter": interpreter(),
-        "cwd": os.getcwd(),
+        "cwd": os.getcwd() if source.notebook is None else os.path.dirname(source.notebook.notebook.path),
         "env": dict(os.environ),
         "script": options.script,
     }

@@ -40,12 +40,17 @@ def compile_(file: str, out: str | None, out_option: str | None, home: str | Non
     for warning in source.warnings:
         write(f"warning: {warning}", error=True)
     target = out or out_option or os.path.splitext(path)[0] + ".yaml"
+    text = source.text
+    if source.notebook is not None:
+        from mlplatform.ir.dump import dump
+
+        text = dump(source.pipeline)
     if target == "-":
-        data = {"pipeline": source.pipeline.name, "document": source.text, "warnings": list(source.warnings)}
-        give(output, data, lambda: source.text.rstrip("\n"))
+        data = {"pipeline": source.pipeline.name, "document": text, "warnings": list(source.warnings)}
+        give(output, data, lambda: text.rstrip("\n"))
         return
     try:
-        Path(target).write_text(source.text, encoding="utf-8")
+        Path(target).write_text(text, encoding="utf-8")
     except OSError as error:
         raise InvalidInput(f"{target!r} cannot be written: {error.strerror}.", hint="Name another file.") from None
     data = {"pipeline": source.pipeline.name, "file": target, "warnings": list(source.warnings)}

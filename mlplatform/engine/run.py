@@ -18,6 +18,7 @@ from mlplatform.core.model import AttemptRecord, CacheEntry, RunRecord, TaskErro
 from mlplatform.core.states import RunState, TaskState, transition_run
 from mlplatform.engine import faults
 from mlplatform.engine.caching import Hit, Miss
+from mlplatform.engine.notebooks.executed import with_notebook
 from mlplatform.engine.ports import Batch, Running
 from mlplatform.engine.prepared import Prepared
 from mlplatform.engine.records import Ledger, facts_of, run_event, task_event
@@ -373,6 +374,7 @@ class RunDriver:
             finish = FinishRun(RunState.FAILED, error=TaskError("DEADLINE", "the run's own deadline has passed"))
         state = transition_run(self.run.state, finish.state)
         run = replace(self.run, state=state, outputs=finish.outputs, error=finish.error, finished_at=now)
+        run = await with_notebook(self.core, run, self.pipeline)
         await self.core.in_thread(self.core.tracker.run_finished, run)
         faults.point("tracker-told-of-end")
         self.run = run

@@ -12,6 +12,8 @@ from mlplatform.ir.model import ParameterSource, Pipeline
 from mlplatform.ir.reading import Message, Reading, fields
 
 KUBERNETES: Final = "kubernetes"
+#: What we keep of a compiled notebook; other runners pass over platforms that are not theirs.
+OWN: Final = "mlplatform"
 _T = TypeVar("_T")
 _PLATFORM: Final = fields("deploymentSpec platform config pipelineConfig")
 _DEPLOYMENT: Final = fields("executors")
@@ -95,7 +97,7 @@ def all_configs(pipeline: Pipeline) -> tuple[dict[str, k8s.KubernetesConfig], tu
     """Every executor's configuration by its label, and everything wrong with the platform documents."""
     reading = Reading()
     for name in pipeline.platforms:
-        if name != KUBERNETES:
+        if name not in (KUBERNETES, OWN):
             reading.add(f"platforms.{name}", "this platform is not known", "unsupported", "only kubernetes is")
     platform = _platform(reading, pipeline)
     if platform.raw("config"):

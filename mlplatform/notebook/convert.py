@@ -20,8 +20,9 @@ from mlplatform.ir.model import (
     Resources,
 )
 from mlplatform.notebook import naming
+from mlplatform.notebook.executed import without_outputs
 from mlplatform.notebook.model import NotebookPlan, Parameter, PlannedTask, Settings
-from mlplatform.planning.notebook_component import command
+from mlplatform.planning.notebook_component import command, platform_of
 
 #: Where no image is named. On one machine tasks run in the user's own interpreter.
 DEFAULT_IMAGE: Final = "python:3.11"
@@ -67,7 +68,10 @@ def convert(plan: NotebookPlan) -> Pipeline:
         sdk_version=f"mlplatform-{__version__}",
         display_name=plan.notebook.name if plan.notebook.name != name else "",
         description=plan.description,
-        platforms={"kubernetes": {"deploymentSpec": {"executors": configs}}} if configs else {},
+        platforms={
+            **({"kubernetes": {"deploymentSpec": {"executors": configs}}} if configs else {}),
+            **platform_of(without_outputs(plan.notebook.document)),
+        },
     )
 
 

@@ -6,20 +6,26 @@ from top to bottom is what a notebook means. The command of such a component is:
     python3 -m mlplatform.launcher.notebook --executor_input {{$}} --notebook_task BASE64(JSON)
 
 where JSON is what :meth:`NotebookTask.to_json` gives; base64 keeps a user's ``{{$...}}`` from being taken for a
-placeholder.
+placeholder. The platforms document holds the notebook itself without outputs
+(``platforms.mlplatform.config.notebook``), so that a run can give it back with outputs in place wherever it runs.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from mlplatform.ir.model import ContainerExecutor
+from mlplatform.ir.model import ContainerExecutor, Pipeline
+from mlplatform.ir.platform import OWN
 
 COMMAND: Final = ("python3", "-m", "mlplatform.launcher.notebook")
+
+#: Bytes of a notebook document; what a pipeline file holds beyond that was not put there by us.
+_MAX_DOCUMENT: Final = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +130,31 @@ def recognise_notebook(executor: ContainerExecutor) -> NotebookTask | None:
         return NotebookTask.from_json(json.loads(base64.b64decode(args[3], validate=True)))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def tasks_of(pipeline: Pipeline) -> list[NotebookTask]:
+    """The notebook's tasks in notebook order; empty if the pipeline is none."""
+    found = [
+        task
+        for executor in pipeline.executors.values()
+        if isinstance(executor, ContainerExecutor) and (task := recognise_notebook(executor)) is not None
+    ]
+    return sorted(found, key=lambda task: task.position)
+
+
+def platform_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry of the platforms document that holds a notebook (nbformat 4 JSON, without outputs)."""
+    text = json.dumps(document, separators=(",", ":"), sort_keys=True)
+    packed = zlib.compress(text.encode("utf-8", "surrogatepass"), 9)
+    return {OWN: {"config": {"notebook": base64.b64encode(packed).decode("ascii")}}}
+
+
+def document_of(pipeline: Pipeline) -> dict[str, Any] | None:
+    """The notebook that a pipeline was compiled from, or None where it does not say."""
+    entry: Any = pipeline.platforms.get(OWN)
+    try:
+        packed = base64.b64decode(entry["config"]["notebook"], validate=True)
+        found: Any = json.loads(zlib.decompressobj().decompress(packed, _MAX_DOCUMENT))
+    except (ValueError, KeyError, TypeError, zlib.error):
+        return None
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else None

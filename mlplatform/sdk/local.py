@@ -50,6 +50,7 @@ def compose(home: Home) -> Composition:
     from mlplatform.engine.platform import Platform
     from mlplatform.engine.prepare import Preparer
     from mlplatform.engine.submission import read_private
+    from mlplatform.notebook.executed import assemble
     from mlplatform.planning.admission import Capacity
     from mlplatform.store import open_store
     from mlplatform.tracking.client import MlflowTracker, TrackingOptions
@@ -77,6 +78,7 @@ def compose(home: Home) -> Composition:
     core.attempts = Attempts(core)
     core.platform = Platform(home)
     core.notebooks = NotebookRuns(home)
+    core.assemble = assemble
     core.containers = containers
     return Composition(core, Manager(core))
 

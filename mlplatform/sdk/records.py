@@ -49,8 +49,14 @@ def open_records(home: Home) -> Generator[SqlRunStore]:
 
 def read_report(home: Home, reference: str) -> dict[str, Any]:
     """The report of a run (see :func:`mlplatform.sdk.report.run_report`). Raises NotFound."""
-    run, tasks, attempts = read_run(home, reference)
-    return run_report(run, tasks, logs=log_files(attempts), mlflow_url=mlflow_url(home, run))
+    from mlplatform.sdk.notebook_facts import notebook_facts
+
+    with open_records(home) as store:
+        run = store.find_run(reference)
+        tasks, attempts = store.tasks(run.run_id), store.attempts(run.run_id)
+        facts = notebook_facts(home, store, run)
+    logs = log_files(attempts)
+    return run_report(run, tasks, logs=logs, mlflow_url=mlflow_url(home, run), notebook=facts)
 
 
 def read_run(home: Home, reference: str) -> tuple[RunRecord, list[TaskRecord], list[AttemptRecord]]:

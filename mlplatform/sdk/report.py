@@ -9,6 +9,9 @@
      "error": null | {"code", "message", "hint", "traceback", "findings"},
      "priority", "tags", "note", "created_at", "started_at", "finished_at", "mlflow_run_id", "mlflow_url"}
 
+The run of a notebook has ``notebook`` as well (the path of the executed one, "" before its end), and each of its tasks
+``cells``: the positions of its cells in the notebook, from 0.
+
 Values keep their types; an artifact is ``{"name", "type", "uri", "metadata", "digest", "size"}``, a list of artifacts a
 list of those. ``outputs`` holds parameters and artifacts, ``artifacts`` the artifacts alone. Times are seconds since
 the epoch, UTC, null where something has not happened.
@@ -17,12 +20,15 @@ the epoch, UTC, null where something has not happened.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlplatform.core.errors import MlPlatformError
 from mlplatform.core.model import RunRecord, TaskError, TaskKey, TaskRecord, Values
 from mlplatform.core.states import TaskState
 from mlplatform.engine.why import sentence
+
+if TYPE_CHECKING:
+    from mlplatform.sdk.notebook_facts import NotebookFacts
 
 
 def run_report(
@@ -31,13 +37,27 @@ def run_report(
     *,
     logs: Mapping[TaskKey, str] | None = None,
     mlflow_url: str = "",
+    notebook: NotebookFacts | None = None,
 ) -> dict[str, Any]:
     """The report of a run, finished or not.
 
     Args:
         logs: the log file of each task's last attempt.
         mlflow_url: where the run is shown in MLflow.
+        notebook: what there is to say if it is a notebook's.
     """
+    report = _run_report(run, [task_report(task, (logs or {}).get(task.key, "")) for task in tasks], mlflow_url)
+    if notebook is not None:
+        report["notebook"] = notebook.path
+        order = {name: position for position, name in enumerate(notebook.cells)}
+        told: list[dict[str, Any]] = report["tasks"]
+        for task in told:
+            task["cells"] = list(notebook.cells.get(str(task["name"]), ()))
+        report["tasks"] = sorted(told, key=lambda task: order.get(str(task["name"]), len(order)))
+    return report
+
+
+def _run_report(run: RunRecord, tasks: list[dict[str, Any]], mlflow_url: str) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "name": run.name,
@@ -46,7 +66,7 @@ def run_report(
         "state": str(run.state),
         "parameters": dict(run.parameters),
         "outputs": values_json(run.outputs),
-        "tasks": [task_report(task, (logs or {}).get(task.key, "")) for task in tasks],
+        "tasks": tasks,
         "error": _error(run.error),
         "priority": run.priority,
         "tags": dict(run.tags),

@@ -15,7 +15,6 @@ from mlplatform.engine.home import Home
 from mlplatform.sdk import records as store_records
 from mlplatform.sdk.client import LocalClient
 from mlplatform.sdk.feed import wait_until
-from mlplatform.sdk.report import run_report
 from mlplatform.sdk.run_failures import run_failure
 from mlplatform.sdk.run_reading import Place, find_path, places, read_pipeline, read_records, split_reference
 from mlplatform.sdk.run_task import Task
@@ -94,9 +93,7 @@ class Run:
 
     def report(self) -> dict[str, Any]:
         """Everything about the run as one JSON object, as ``mlplatform runs show --output json`` prints it."""
-        records = read_records(self.client.home, self.run_id)
-        url = store_records.mlflow_url(self.client.home, records.run)
-        return run_report(records.run, records.tasks, logs=store_records.log_files(records.attempts), mlflow_url=url)
+        return store_records.read_report(self.client.home, self.run_id)
 
     # ------------------------------------------------------------------ tasks
     def task(self, name: str, *iteration: int) -> Task:

@@ -8,18 +8,8 @@ from typing import Any
 
 from mlplatform.core.model import Values
 from mlplatform.engine.home import Home
-from mlplatform.ir.model import ContainerExecutor, Pipeline
-from mlplatform.planning.notebook_component import NotebookTask, recognise_notebook
-
-
-def tasks_of(pipeline: Pipeline) -> list[NotebookTask]:
-    """The notebook's tasks in notebook order; empty if the pipeline is none."""
-    found: list[NotebookTask] = []
-    for executor in pipeline.executors.values():
-        task = recognise_notebook(executor) if isinstance(executor, ContainerExecutor) else None
-        if task is not None:
-            found.append(task)
-    return sorted(found, key=lambda task: task.position)
+from mlplatform.ir.model import Pipeline
+from mlplatform.planning.notebook_component import NotebookTask, tasks_of
 
 
 class NotebookRuns:

@@ -224,6 +224,7 @@ class RunRecord:
     mlflow_experiment_id: str = ""
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     note: str = ""
+    archived: bool = False
 
 
 @dataclass(frozen=True, slots=True)

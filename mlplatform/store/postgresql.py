@@ -28,6 +28,7 @@ _TYPES: Final = {
     "bytes": "BYTEA",
     "serial": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
     "clustered": "",
+    "random_id": "replace(CAST(gen_random_uuid() AS TEXT), '-', '')",
 }
 
 #: One writer at a time in one schema, as in SQLite. Events would otherwise become visible out of the order of their

@@ -33,11 +33,14 @@ def _columns(names: str) -> tuple[str, ...]:
 RUN: Final = _columns(
     "run_id state name pipeline experiment spec_digest priority created_at started_at finished_at "
     "cancel_requested_at mlflow_run_id mlflow_experiment_id note tags error outputs parameters artifacts "
-    "context long"
+    "context archived long"
 )
 #: What ``apply`` leaves alone: people change these while the engine drives the run.
-RUN_ANNOTATIONS: Final = ("note", "tags")
-INSERT_RUN: Final = insert("mlp_runs", RUN)
+RUN_ANNOTATIONS: Final = ("note", "tags", "archived")
+INSERT_RUN: Final = insert("mlp_runs", (*RUN, "search"))
+
+#: An index holds what is searched, and PostgreSQL limits its entries.
+_SEARCHED: Final = 400
 
 
 def update_run(*, annotations: bool) -> str:
@@ -84,8 +87,14 @@ def run_row(run: RunRecord) -> Row:
         codec.mapping_to_json(run.parameters),
         codec.artifacts_to_json(run.artifacts),
         codec.mapping_to_json(run.context),
+        int(run.archived),
         long,
     )
+
+
+def searched(run: RunRecord) -> str:
+    """The text that a search over runs looks into."""
+    return to_text(" ".join((run.run_id, run.name, run.pipeline, run.experiment)).lower()[:_SEARCHED])
 
 
 def run_from(row: Row) -> RunRecord:
@@ -111,6 +120,7 @@ def run_from(row: Row) -> RunRecord:
         parameters=codec.mapping_from_json(row[17]),
         artifacts=codec.artifacts_from_json(row[18]),
         context=codec.mapping_from_json(row[19]),
+        archived=bool(row[20]),
     )
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from mlplatform.core.errors import InvalidInput, NotFound, StoreError
 from mlplatform.core.model import AttemptRecord, CacheEntry, RunRecord, TaskKey, TaskRecord
+from mlplatform.core.queries import ListedRun, RunQuery
 from mlplatform.core.records import ArtifactLink, Batch, Event
 from mlplatform.core.states import RunState
-from mlplatform.store import codec, rows, writes
+from mlplatform.store import codec, rows, runlist, writes
+from mlplatform.store.catalog import Catalog
 from mlplatform.store.codec import to_key, to_text
 from mlplatform.store.database import Database, Row
 from mlplatform.store.listing import page_of_runs
@@ -38,6 +40,7 @@ class SqlRunStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.catalog = Catalog(database)
 
     # ------------------------------------------------------------------ runs
     def create_run(self, run: RunRecord, document: bytes) -> None:
@@ -115,6 +118,14 @@ class SqlRunStore:
         )
         return [rows.run_from(row) for row in self._database.rows(sql, parameters)]
 
+    def run_page(self, query: RunQuery) -> list[ListedRun]:
+        """A page of runs by anything one can ask for. One statement."""
+        return runlist.run_page(self._database, query)
+
+    def run_counts(self, query: RunQuery) -> dict[str, int]:
+        """Runs by state, whatever states, page and order the query asks for. One statement."""
+        return runlist.run_counts(self._database, query)
+
     def save_run(self, run: RunRecord) -> None:
         """Replace everything of a run, tags and note as well. Raises NotFound."""
         row = rows.run_update_row(run, annotations=True)
@@ -123,18 +134,30 @@ class SqlRunStore:
                 raise NotFound(f"there is no run {run.run_id!r}")
             writes.put_tags(to, row[-1], run.tags)
 
-    def annotate(self, run_id: str, *, tags: Mapping[str, str] | None = None, note: str | None = None) -> None:
-        """Change tags (an empty value removes one) and the note of a run. Raises NotFound."""
+    def annotate(
+        self,
+        run_id: str,
+        *,
+        tags: Mapping[str, str] | None = None,
+        note: str | None = None,
+        archived: bool | None = None,
+    ) -> None:
+        """Change tags (an empty value removes one) and the note of a run, or (un)archive it. Raises NotFound."""
         key = to_text(run_id)
         with self._database.transaction() as to:
-            found = to.rows("SELECT tags, note FROM mlp_runs WHERE run_id = ?", (key,))
+            found = to.rows("SELECT tags, note, archived FROM mlp_runs WHERE run_id = ?", (key,))
             if not found:
                 raise NotFound(f"there is no run {run_id!r}", hint=_RUNS_HINT)
             merged = {**codec.mapping_from_json(found[0][0]), **(tags or {})}
             merged = {name: value for name, value in merged.items() if value}
             to.run(
-                "UPDATE mlp_runs SET tags = ?, note = ? WHERE run_id = ?",
-                (codec.mapping_to_json(merged), found[0][1] if note is None else to_text(note), key),
+                "UPDATE mlp_runs SET tags = ?, note = ?, archived = ? WHERE run_id = ?",
+                (
+                    codec.mapping_to_json(merged),
+                    found[0][1] if note is None else to_text(note),
+                    found[0][2] if archived is None else int(archived),
+                    key,
+                ),
             )
             writes.put_tags(to, key, merged)
 
@@ -206,6 +229,20 @@ class SqlRunStore:
             (*filters, max(0, limit)),
         )
         return [rows.event_from(row) for row in found]
+
+    def last_event(self) -> int:
+        """The number of the newest event there is; 0 if there is none."""
+        return int(self._database.rows("SELECT COALESCE(MAX(seq), 0) FROM mlp_events")[0][0])
+
+    def task(self, run_id: str, key: TaskKey) -> TaskRecord:
+        """Raises NotFound."""
+        found = self._database.rows(
+            f"SELECT {_TASK} FROM mlp_tasks WHERE run_id = ? AND path = ? AND iteration = ?",  # noqa: S608
+            (to_text(run_id), *codec.path_to_keys(key)),
+        )
+        if not found:
+            raise NotFound(f"run {run_id} has no task {str(key)!r}", hint="`mlplatform runs show` lists its tasks.")
+        return rows.task_from(found[0])
 
     # ------------------------------------------------------------------ cache
     def cache_candidates(self, key: str, limit: int = 20) -> list[CacheEntry]:

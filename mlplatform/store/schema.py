@@ -151,6 +151,76 @@ CREATE TABLE mlp_artifacts (
     PRIMARY KEY (run_id, path, iteration, role, name, position)
 ){clustered}"""
 
+_EXPERIMENTS = """
+CREATE TABLE mlp_experiments (
+    experiment {text} PRIMARY KEY,
+    experiment_id {text} NOT NULL UNIQUE,
+    created_at {real} NOT NULL,
+    archived {int} NOT NULL,
+    description {text} NOT NULL,
+    long {text}
+)"""
+
+_PIPELINES = """
+CREATE TABLE mlp_pipelines (
+    pipeline_id {text} PRIMARY KEY,
+    name {text} NOT NULL UNIQUE,
+    created_at {real} NOT NULL,
+    display_name {text} NOT NULL,
+    description {text} NOT NULL
+)"""
+
+_VERSIONS = """
+CREATE TABLE mlp_versions (
+    version_id {text} PRIMARY KEY,
+    pipeline_id {text} NOT NULL REFERENCES mlp_pipelines (pipeline_id) ON DELETE CASCADE,
+    name {text} NOT NULL,
+    created_at {real} NOT NULL,
+    document {text} NOT NULL,
+    display_name {text} NOT NULL,
+    description {text} NOT NULL,
+    code_source_url {text} NOT NULL,
+    UNIQUE (pipeline_id, name)
+)"""
+
+_RECURRING = """
+CREATE TABLE mlp_recurring (
+    recurring_id {text} PRIMARY KEY,
+    name {text} NOT NULL,
+    enabled {int} NOT NULL,
+    created_at {real} NOT NULL,
+    updated_at {real} NOT NULL,
+    ticked_at {real} NOT NULL,
+    experiment {text} NOT NULL,
+    catchup {int} NOT NULL,
+    max_concurrency {int} NOT NULL,
+    pipeline_id {text} NOT NULL,
+    version_id {text} NOT NULL,
+    document {text} NOT NULL,
+    trouble {text} NOT NULL,
+    description {text} NOT NULL,
+    due {text} NOT NULL,
+    parameters {text} NOT NULL,
+    options {text} NOT NULL
+)"""
+
+# Pages of runs filter and count by these; ``archived`` stands last so that an index alone answers.
+_RUN_LISTS = tuple(
+    statement
+    for name, columns in (
+        ("state", "state, run_id, archived"),
+        ("experiment", "experiment, run_id, archived"),
+        ("experiment_state", "experiment, state, run_id, archived"),
+        ("pipeline", "pipeline, run_id, archived"),
+        ("pipeline_state", "pipeline, state, run_id, archived"),
+        ("name", "name, run_id, archived"),
+    )
+    for statement in (
+        f"DROP INDEX mlp_runs_{name}",
+        f"CREATE INDEX mlp_runs_{name} ON mlp_runs ({columns})",
+    )
+)
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     Migration(
         1,
@@ -179,6 +249,29 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             _LINKS,
             "CREATE INDEX mlp_artifacts_uri ON mlp_artifacts (uri)",
             "CREATE INDEX mlp_artifacts_digest ON mlp_artifacts (digest)",
+        ),
+    ),
+    Migration(
+        2,
+        "archive and search of runs; experiments, pipelines, versions, recurring runs",
+        (
+            "ALTER TABLE mlp_runs ADD COLUMN archived {int} NOT NULL DEFAULT 0",
+            "ALTER TABLE mlp_runs ADD COLUMN search {text} NOT NULL DEFAULT ''",
+            "UPDATE mlp_runs SET search = lower(substr("
+            "run_id || ' ' || name || ' ' || pipeline || ' ' || experiment, 1, 400))",
+            *_RUN_LISTS,
+            "CREATE INDEX mlp_runs_search ON mlp_runs (archived, run_id, state, search)",
+            "CREATE INDEX mlp_runs_by_end ON mlp_runs ((COALESCE(finished_at, 0)), run_id)",
+            "CREATE INDEX mlp_runs_by_duration ON mlp_runs ((COALESCE(finished_at - started_at, 0)), run_id)",
+            "CREATE INDEX mlp_artifacts_role ON mlp_artifacts (role, run_id)",
+            _EXPERIMENTS,
+            "INSERT INTO mlp_experiments (experiment, experiment_id, created_at, archived, description, long) "
+            "SELECT experiment, MIN({random_id}), MIN(created_at), 0, '', MAX(long) FROM mlp_runs GROUP BY experiment",
+            _PIPELINES,
+            _VERSIONS,
+            "CREATE INDEX mlp_versions_document ON mlp_versions (document)",
+            _RECURRING,
+            "CREATE INDEX mlp_recurring_document ON mlp_recurring (document)",
         ),
     ),
 )

@@ -26,6 +26,7 @@ _TYPES: Final = {
     "bytes": "BLOB",
     "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
     "clustered": " WITHOUT ROWID",
+    "random_id": "lower(hex(randomblob(16)))",
 }
 
 _TABLE_EXISTS: Final = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'mlp_migrations'"

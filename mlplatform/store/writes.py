@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -89,12 +90,25 @@ def put_run(to: Transaction, run: RunRecord, document: bytes) -> bool:
     row = rows.run_row(run)
     if to.rows("SELECT 1 FROM mlp_runs WHERE run_id = ?", (row[0],)):
         return False
-    to.run(rows.INSERT_RUN, row)
+    to.run(rows.INSERT_RUN, (*row, rows.searched(run)))
+    know_experiment(to, run.experiment, run.created_at)
     put_tags(to, row[0], run.tags)
     links = list(_run_links(row[0], run))
     if links:
         to.many(rows.PUT_LINK, links)
     return True
+
+
+def know_experiment(to: Transaction, name: str, now: float, description: str = "") -> bool:
+    """Note an experiment unless it is known; whether it was not."""
+    keys, long = codec.to_keys({"experiment": name})
+    return bool(
+        to.run(
+            "INSERT INTO mlp_experiments (experiment, experiment_id, created_at, archived, description, long) "
+            "VALUES (?, ?, ?, 0, ?, ?) ON CONFLICT (experiment) DO NOTHING",
+            (*keys, str(uuid.uuid4()), now, to_text(description), long),
+        )
+    )
 
 
 def put_tags(to: Transaction, run_id: str, tags: Mapping[str, str]) -> None:
@@ -128,13 +142,15 @@ def put_document(to: Transaction, digest: str, document: bytes) -> None:
 
 
 def drop_documents(to: Transaction, digests: Iterable[str]) -> None:
-    """Remove those of these documents that no run and no cache entry names."""
+    """Remove those of these documents that nothing names any more."""
     for digest in digests:
         to.run(
             "DELETE FROM mlp_documents WHERE digest = ? "
             "AND NOT EXISTS (SELECT 1 FROM mlp_runs WHERE spec_digest = ?) "
-            "AND NOT EXISTS (SELECT 1 FROM mlp_cache WHERE trace = ?)",
-            (digest, digest, digest),
+            "AND NOT EXISTS (SELECT 1 FROM mlp_cache WHERE trace = ?) "
+            "AND NOT EXISTS (SELECT 1 FROM mlp_versions WHERE document = ?) "
+            "AND NOT EXISTS (SELECT 1 FROM mlp_recurring WHERE document = ?)",
+            (digest,) * 5,
         )
 
 

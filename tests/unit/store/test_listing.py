@@ -50,7 +50,9 @@ def made(number: int) -> Any:
 @pytest.fixture
 def full(store: SqlRunStore) -> SqlRunStore:
     with store._database.transaction() as to:
-        to.many(rows.INSERT_RUN, (rows.run_row(made(number)) for number in range(COUNT)))
+        to.many(
+            rows.INSERT_RUN, ((*rows.run_row(made(number)), rows.searched(made(number))) for number in range(COUNT))
+        )
         tags = "INSERT INTO mlp_run_tags (tag, value, run_id) VALUES (?, ?, ?)"
         to.many(tags, ((tag, value, made(n).run_id) for n in range(COUNT) for tag, value in made(n).tags.items()))
     with store._database.transaction() as to:

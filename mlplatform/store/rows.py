@@ -184,6 +184,33 @@ def task_from(row: Row) -> TaskRecord:
     )
 
 
+#: What lists show of a task: everything but the wide columns.
+BRIEF: Final = _columns(
+    "run_id path iteration state component is_group attempt created_at started_at finished_at retry_at "
+    "cached_from cache_note waiting_for error long"
+)
+
+
+def brief_from(row: Row) -> TaskRecord:
+    """A task without its inputs and outputs."""
+    row = codec.whole(row, BRIEF)
+    return TaskRecord(
+        key=codec.path_from_text(row[1], row[2]),
+        state=TaskState(row[3]),
+        component=from_text(row[4]),
+        is_group=bool(row[5]),
+        attempt=row[6],
+        created_at=row[7],
+        started_at=row[8],
+        finished_at=row[9],
+        retry_at=row[10],
+        cached_from=from_text(row[11]),
+        cache_note=from_text(row[12]),
+        waiting_for=from_text(row[13]),
+        error=codec.error_from_json(row[14]),
+    )
+
+
 # ------------------------------------------------------------------ attempts
 ATTEMPT: Final = _columns(
     "run_id path iteration attempt state directory pid pid_start boot started_at finished_at exit_code error long"

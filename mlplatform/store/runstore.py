@@ -18,6 +18,7 @@ from mlplatform.store.listing import page_of_runs
 
 _RUN = ", ".join(rows.RUN)
 _TASK = ", ".join(rows.TASK)
+_BRIEF = ", ".join(rows.BRIEF)
 _ATTEMPT = ", ".join(rows.ATTEMPT)
 _CACHE = ", ".join(f"c.{name}" for name in rows.CACHE)
 _LINK = ", ".join(rows.LINK)
@@ -229,6 +230,22 @@ class SqlRunStore:
             (*filters, max(0, limit)),
         )
         return [rows.event_from(row) for row in found]
+
+    def task_briefs(self, run_id: str) -> list[TaskRecord]:
+        """All tasks without inputs and outputs: for lists of thousands."""
+        found = self._database.rows(
+            f"SELECT {_BRIEF} FROM mlp_tasks WHERE run_id = ? ORDER BY id",  # noqa: S608
+            (to_text(run_id),),
+        )
+        return [rows.brief_from(row) for row in found]
+
+    def task_counts(self, run_id: str) -> dict[str, int]:
+        """Tasks of a run (no groups) by state."""
+        found = self._database.rows(
+            "SELECT state, COUNT(*) FROM mlp_tasks WHERE run_id = ? AND is_group = 0 GROUP BY state",
+            (to_text(run_id),),
+        )
+        return {str(state): int(count) for state, count in found}
 
     def last_event(self) -> int:
         """The number of the newest event there is; 0 if there is none."""

@@ -1,0 +1,152 @@
+"""``python -m mlplatform.server``: one server process, on a socket it is handed or on an address of its own."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import IO, Any
+
+from mlplatform.core.errors import MlPlatformError, ServiceError
+from mlplatform.engine.home import Home, open_home
+from mlplatform.sdk.local import store_target
+from mlplatform.server.settings import IDLE_SECONDS, Settings, folder, load_token
+
+
+def options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="mlplatform server")
+    parser.add_argument("--home", required=True, type=Path)
+    parser.add_argument("--store", default="", help="a store instead of the home's own")
+    parser.add_argument("--listener", type=int, default=-1, help="descriptor of a listening socket to take over")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--allow-host", action="append", default=[], help="another name this server is reached by")
+    parser.add_argument("--stay", action="store_true", help="do not leave when nobody uses it")
+    return parser.parse_args(argv)
+
+
+def take_lock(home: Home) -> IO[bytes] | None:
+    """The lock that the server on a home's port holds; None if there is one already."""
+    path = folder(home) / "server.lock"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def settings_of(args: argparse.Namespace, home: Home) -> Settings:
+    if args.store:
+        os.environ["MLPLATFORM_STORE"] = args.store  # what the service is started with, too
+    idle = float(os.environ.get("MLPLATFORM_IDLE_SECONDS") or IDLE_SECONDS)
+    return Settings(
+        home=home,
+        store=store_target(home),
+        token=load_token(home),
+        hosts=frozenset(name.lower() for name in args.allow_host),
+        idle=0.0 if args.stay else idle,
+        trust_user=os.environ.get("MLPLATFORM_TRUST_USER", "1") != "0",
+    )
+
+
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Until told to stop, or nobody uses it."""
+    import uvicorn
+
+    from mlplatform.server.app import create_app
+
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=3,
+        timeout_keep_alive=75,
+    )
+    server = uvicorn.Server(config)
+    asyncio.run(_serve(server, app, settings, listener))
+
+
+async def _serve(server: Any, app: Any, settings: Settings, listener: socket.socket) -> None:
+    watcher = asyncio.ensure_future(_leave_when_idle(server, app, settings))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        watcher.cancel()
+
+
+async def _leave_when_idle(server: Any, app: Any, settings: Settings) -> None:
+    while True:
+        await asyncio.sleep(1.0)
+        if not settings.home.root.exists():  # somebody removed the home
+            server.should_exit = True
+        if settings.idle and app.state.activity.idle() > settings.idle:
+            server.should_exit = True
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = options(argv)
+    home = open_home(args.home)
+    try:
+        home.prepare()
+        settings = settings_of(args, home)
+    except (OSError, MlPlatformError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - a process of its own
+        return 2
+    handler = RotatingFileHandler(home.root / "logs" / "server.log", maxBytes=5 << 20, backupCount=1)
+    logging.basicConfig(
+        handlers=[handler], level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    lock = None
+    if args.listener >= 0:
+        lock = take_lock(home)
+        if lock is None:
+            return 3
+        listener = socket.socket(fileno=args.listener)
+        os.set_inheritable(args.listener, False)
+    else:
+        try:
+            listener = bound(args.host, args.port)
+        except (OSError, ServiceError) as error:
+            print(f"{args.host}:{args.port} cannot be used: {error}", file=sys.stderr)  # noqa: T201
+            return 2
+    try:
+        serve(settings, listener)
+    finally:
+        if lock is not None:
+            lock.close()
+    return 0
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(256)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""The app: routes, errors, who may come in. ``python -m mlplatform.server`` serves one; tests make their own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator
+
+from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
+
+from mlplatform import __version__
+from mlplatform.server import faults, pages
+from mlplatform.server.access import Activity, Guard
+from mlplatform.server.api import events, logs, runs, tasks
+from mlplatform.server.context import Context
+from mlplatform.server.events import Hub
+from mlplatform.server.settings import Settings
+
+_ABOUT = """Everything the pages do, for programs. Send the home's token (`mlplatform token`) as a bearer; programs of
+the same user on the same machine need none. Times are seconds since the epoch, UTC. Errors all have one shape."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """An app over one home. Nothing is opened before the first request needs it."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        yield
+        app.state.context.hub.close()
+        app.state.context.close()
+
+    app = FastAPI(
+        title="mlplatform",
+        version=__version__,
+        description=_ABOUT,
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.context = Context(settings, Hub())
+    app.state.activity = Activity()
+    for module in (runs, logs, tasks, events):
+        app.include_router(module.router)
+    app.include_router(pages.router)
+    faults.install(app)
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
+    app.add_middleware(Guard, settings=settings, activity=app.state.activity)
+    return app

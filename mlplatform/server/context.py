@@ -1,0 +1,77 @@
+"""What every request of one server shares: the store, the service's client, the artifact stores, the clock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Depends, Request
+
+from mlplatform.sdk.client import LocalClient
+from mlplatform.server.settings import Settings
+
+if TYPE_CHECKING:
+    from mlplatform.artifacts import Artifacts
+    from mlplatform.server.events import Hub
+    from mlplatform.store.catalog import Catalog
+    from mlplatform.store.runstore import SqlRunStore
+
+
+@dataclass
+class Context:
+    """One for each app. The store is opened when it is first needed and closed with the app."""
+
+    settings: Settings
+    hub: Hub
+    clock: Any = field(default=time.time)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._store: SqlRunStore | None = None
+
+    @property
+    def store(self) -> SqlRunStore:
+        """Raises StoreError if it cannot be opened; the next request tries again."""
+        with self._lock:
+            if self._store is None:
+                from mlplatform.store import open_store
+
+                self.settings.home.prepare()
+                self._store = open_store(self.settings.store)
+            return self._store
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.store.catalog
+
+    @property
+    def service(self) -> LocalClient:
+        """The service of this home; it is started when it is asked for something. A client is cheap."""
+        return LocalClient(self.settings.home)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        from mlplatform.artifacts import Artifacts
+
+        return Artifacts()
+
+    def now(self) -> float:
+        return float(self.clock())
+
+    def close(self) -> None:
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+                self._store = None
+
+
+def context_of(request: Request) -> Context:
+    """The context of the app that got this request."""
+    found: Context = request.app.state.context
+    return found
+
+
+Here = Annotated[Context, Depends(context_of)]

@@ -86,7 +86,7 @@ def start(client: LocalClient, file: str, params: tuple[str, ...], params_file: 
     for warning in source.warnings:
         write(f"warning: {warning}", error=True)
     parameters = submit.read_parameters(source.pipeline, params, params_file)
-    return client.submit(submit.build(source, parameters, options)), source.pipeline.name
+    return client.submit(submit.build(source, parameters, options, client.home)), source.pipeline.name
 
 
 def watch(client: LocalClient, run_id: str, name: str, output: str, file: str = "", after: int = 0) -> None:

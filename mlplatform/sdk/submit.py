@@ -20,6 +20,7 @@ from mlplatform.ir.paths import child
 from mlplatform.ir.validate import require_valid
 
 if TYPE_CHECKING:
+    from mlplatform.engine.home import Home
     from mlplatform.notebook.model import NotebookPlan
 
 #: How a value of each type is typed on a command line, for messages.
@@ -84,15 +85,12 @@ def read_source(reference: str) -> Source:
 
 def _notebook(file: str) -> Source:
     """A notebook, compiled to the pipeline that runs it."""
-    from mlplatform.ir.dump import to_json
-    from mlplatform.notebook.convert import convert
-    from mlplatform.notebook.partition import plan
-    from mlplatform.notebook.read import read_notebook
+    from mlplatform.planning.cel import check
+    from mlplatform.sdk.notebook_submit import compile_notebook
 
-    planned = plan(read_notebook(file))
-    # JSON: nobody reads this text, and it is many times faster to write and to read than YAML.
-    source = _source(json.dumps(to_json(convert(planned))).encode("utf-8", "surrogatepass"), file, ())
-    return Source(source.text, source.pipeline, file, source.warnings, planned)
+    planned, pipeline, text = compile_notebook(file)
+    require_valid(pipeline, check, file)
+    return Source(text, pipeline, file, (), planned)
 
 
 def _source(data: bytes, origin: str, warnings: tuple[str, ...]) -> Source:
@@ -208,8 +206,13 @@ def _refused(pipeline: Pipeline) -> str:
 
 
 # ------------------------------------------------------------------ submission
-def build(source: Source, parameters: Mapping[str, JsonValue], options: Options) -> dict[str, Any]:
+def build(
+    source: Source, parameters: Mapping[str, JsonValue], options: Options, home: Home | None = None
+) -> dict[str, Any]:
     """The arguments of the service's ``submit``, checked as far as that goes without it.
+
+    Args:
+        home: where the run will be kept, the default one if not given.
 
     Raises:
         InvalidParameters: parameters, the setup file or root artifacts have findings.
@@ -220,7 +223,7 @@ def build(source: Source, parameters: Mapping[str, JsonValue], options: Options)
     if findings:
         raise InvalidParameters(_refused(source.pipeline), findings=findings)
     _check_containers(options.containers)
-    return {
+    submission = {
         "document": source.text,
         "parameters": dict(parameters),
         "setup_path": setup_path or None,
@@ -231,10 +234,16 @@ def build(source: Source, parameters: Mapping[str, JsonValue], options: Options)
         "containers": options.containers or None,
         "priority": options.priority,
         "interpreter": interpreter(),
-        "cwd": os.getcwd() if source.notebook is None else os.path.dirname(source.notebook.notebook.path),
+        "cwd": os.getcwd(),
         "env": dict(os.environ),
         "script": options.script,
     }
+    if source.notebook is not None:
+        from mlplatform.sdk.notebook_submit import submission_of
+
+        submission |= submission_of(source.notebook, home)
+        submission["experiment"] = options.experiment or submission["experiment"]
+    return submission
 
 
 def interpreter() -> dict[str, Any]:

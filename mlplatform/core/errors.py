@@ -8,6 +8,7 @@
     |   +-- InvalidParameters   run parameters or run setup have findings
     |   +-- NotFound            a named run, task, artifact or file does not exist
     |   +-- Unsupported         understood, but cannot be done here
+    |   +-- CannotCapture       a function reaches what cannot travel (mlplatform.capture)
     +-- TaskFailed              user code failed                                    (CLI exit 1)
     +-- RunFailed               a run ended FAILED                                  (CLI exit 1)
     +-- RunCancelled            a run ended CANCELLED                               (CLI exit 1)

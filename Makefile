@@ -16,7 +16,7 @@ bin := $(VENV)/bin
 ready := $(PYTHON) -I .ci/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench docs lock clean
+.PHONY: help demo test check format bench build docs lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
@@ -45,6 +45,9 @@ bench:  ## measure, print medians and ratios (docs/benchmarks.md)
 	@for file in tests/bench/bench_*.py; do \
 	  echo "== $$file"; PATH="$(abspath $(bin)):$$PATH" $(bin)/python -m tests.bench.$$(basename $$file .py) $(ARGS) || exit 1; done
 
+build:  ## the web pages, into mlplatform/ui/static (installing does it too)
+	@$(PYTHON) -I mlplatform/ui/build.py
+
 docs:  ## build the pages into site/
 	@$(ready) dev --into $(VENV)
 	$(bin)/mkdocs build --strict --quiet $(ARGS)
@@ -53,4 +56,4 @@ lock:  ## write .ci/lock.txt anew from pyproject.toml (ARGS=--upgrade takes newe
 	@UV="$$($(ready) uv)" .ci/lock $(ARGS)
 
 clean:  ## remove what make made here (caches in your home folder stay)
-	rm -rf .venv .cache site dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache site dist build mlplatform/ui/static mlplatform/ui/node_modules .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -28,6 +28,9 @@ PYPROJECT = ROOT / "pyproject.toml"
 STAMP = "made-by-mlplatform"
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)
 
+#: Folders of the pages that hold no sources.
+GENERATED = {"node_modules", "static", "__pycache__"}
+
 #: What a first run downloads, for the message (megabytes, measured; see docs/development.md).
 DOWNLOADS = {
     "dev": "about {dev} MB of packages (tests, checks, kfp, MLflow, pandas, scikit-learn ...)",
@@ -47,8 +50,14 @@ def cache_folder() -> Path:
 def wanted(kind: str, python: str) -> str:
     """Digest of everything an environment is made from."""
     digest = hashlib.sha256(f"{kind} {python} {ROOT}\n".encode())
-    for file in (PYPROJECT, LOCK, Path(__file__), *sorted((ROOT / "mlplatform/launcher/native").glob("*.[chp]*"))):
+    package = ROOT / "mlplatform"
+    built = (package / "hatch_build.py", *sorted((package / "launcher/native").glob("*.[chp]*")))
+    for file in (PYPROJECT, LOCK, Path(__file__), *built):
         digest.update(file.read_bytes())
+    pages = package / "ui"
+    for file in sorted(path for path in pages.rglob("*") if not GENERATED & set(path.relative_to(pages).parts)):
+        if file.is_file() and file.suffix != ".pyc":
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

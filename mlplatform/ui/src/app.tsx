@@ -1,0 +1,169 @@
+/** The frame around every page: where one can go, whether it is live, theme, shortcuts. */
+
+import { useEffect, useState } from "preact/hooks";
+import type { ComponentType } from "preact";
+import { Dialog, SkeletonRows, Toasts, Empty, ErrorNotice } from "./parts/basics";
+import { Icon } from "./parts/icon";
+import { helpOpen, shortcuts } from "./base/keys";
+import { connection } from "./base/live";
+import { place } from "./base/router";
+import { theme, type Theme } from "./base/settings";
+import { Runs } from "./pages/runs";
+import icon from "./icon.svg";
+
+type Page = ComponentType<{ path: string[] }>;
+/** Only the first page is in the first file; the others come when they are opened. */
+const PAGES: Record<string, () => Promise<{ default: Page }>> = {
+  run: () => import("./pages/run"),
+  pipelines: () => import("./pages/pipelines"),
+  pipeline: () => import("./pages/pipeline"),
+  recurringruns: () => import("./pages/recurring"),
+  artifacts: () => import("./pages/artifacts"),
+  compare: () => import("./pages/compare"),
+};
+const loaded = new Map<string, Page>();
+
+/** Which page an address means. KFP's own links have a "details" in them. */
+function pageOf(path: string[]): { name: string; rest: string[] } {
+  const [first = "runs", ...rest] = path;
+  const inside = rest[0] === "details" ? rest.slice(1) : rest;
+  switch (first) {
+    case "runs":
+      return inside.length ? { name: "run", rest: inside } : { name: "runs", rest: [] };
+    case "pipelines":
+      return inside.length ? { name: "pipeline", rest: inside } : { name: "pipelines", rest: [] };
+    case "recurringruns":
+    case "recurringrun":
+      return { name: "recurringruns", rest: inside };
+    case "experiments":
+      return { name: "runs", rest: inside };
+    case "artifacts":
+    case "compare":
+      return { name: first, rest: inside };
+    default:
+      return { name: "", rest: [] };
+  }
+}
+
+function Lazy({ name, path }: { name: string; path: string[] }) {
+  const [, again] = useState(0);
+  const [error, setError] = useState<unknown>(null);
+  const Found = loaded.get(name);
+  useEffect(() => {
+    setError(null);
+    if (loaded.has(name)) return;
+    PAGES[name]!()
+      .then((module) => {
+        loaded.set(name, module.default);
+        again((value) => value + 1);
+      })
+      .catch(setError);
+  }, [name]);
+  if (Found) return <Found path={path} />;
+  if (error)
+    return (
+      <div class="page">
+        <ErrorNotice error={error} what="This page could not be loaded. Load it anew:" />
+      </div>
+    );
+  return <SkeletonRows />;
+}
+
+const ITEMS = [
+  { id: "runs", title: "Runs", icon: "runs", also: ["run"] },
+  { id: "pipelines", title: "Pipelines", icon: "pipelines", also: ["pipeline"] },
+  { id: "recurringruns", title: "Recurring runs", icon: "clock", also: [] },
+  { id: "artifacts", title: "Artifacts", icon: "artifacts", also: [] },
+  { id: "compare", title: "Compare", icon: "compare", also: [] },
+];
+
+const THEMES: Record<Theme, { next: Theme; icon: string; word: string }> = {
+  system: { next: "light", icon: "screen", word: "as the system" },
+  light: { next: "dark", icon: "sun", word: "light" },
+  dark: { next: "system", icon: "moon", word: "dark" },
+};
+
+function Nav({ current }: { current: string }) {
+  const now = THEMES[theme.value];
+  const link = { live: ["", "Live"], lost: ["lost", "Reconnecting"], off: ["off", "Not live"] }[connection.value];
+  return (
+    <nav class="nav" aria-label="Pages">
+      <a class="brand" href="#/runs">
+        <img src={icon} alt="" />
+        <span>mlplatform</span>
+      </a>
+      {ITEMS.map((one) => (
+        <a class="item" key={one.id} href={`#/${one.id}`} title={one.title}
+          aria-current={one.id === current || one.also.includes(current) ? "page" : undefined}>
+          <Icon name={one.icon} />
+          <span class="word">{one.title}</span>
+        </a>
+      ))}
+      <a class="item" href="mlflow/" target="_blank" rel="noopener" title="MLflow">
+        <Icon name="mlflow" />
+        <span class="word">MLflow</span>
+      </a>
+      <div class="space" />
+      <div class="foot">
+        <span class="live" role="status">
+          <span class={`dot ${link[0]}`} />
+          <span>{link[1]}</span>
+        </span>
+        <button type="button" class="btn quiet icon" title={`Theme: ${now.word}`} aria-label={`Theme: ${now.word}`}
+          onClick={() => (theme.value = now.next)}>
+          <Icon name={now.icon} />
+        </button>
+        <button type="button" class="btn quiet icon" title="Shortcuts (?)" aria-label="Shortcuts" onClick={() => (helpOpen.value = true)}>
+          <Icon name="keys" />
+        </button>
+      </div>
+    </nav>
+  );
+}
+
+function Help() {
+  const seen = new Set<string>();
+  const all = shortcuts().filter((one) => !seen.has(one.keys) && seen.add(one.keys));
+  return (
+    <Dialog title="Shortcuts" onClose={() => (helpOpen.value = false)}>
+      <dl class="kv">
+        {all.map((one) => (
+          <div class="pair" key={one.keys}>
+            <dt>
+              {one.keys.split(" ").map((key) => (
+                <kbd key={key}>{key}</kbd>
+              ))}
+            </dt>
+            <dd>{one.help}</dd>
+          </div>
+        ))}
+      </dl>
+    </Dialog>
+  );
+}
+
+export function App() {
+  const { name, rest } = pageOf(place.value.path);
+  useEffect(() => {
+    const title = ITEMS.find((one) => one.id === name)?.title;
+    if (title) document.title = `${title} · mlplatform`;
+  }, [name]);
+  return (
+    <div class="shell">
+      <Nav current={name} />
+      <main class="main" id="main">
+        {name === "runs" ? (
+          <Runs path={rest} />
+        ) : name in PAGES ? (
+          <Lazy key={`${name}/${name === "run" || name === "pipeline" ? rest[0] : ""}`} name={name} path={rest} />
+        ) : (
+          <Empty title="There is no such page">
+            The address <code>{window.location.hash}</code> means nothing here. <a href="#/runs">All runs</a>
+          </Empty>
+        )}
+      </main>
+      <Toasts />
+      {helpOpen.value && <Help />}
+    </div>
+  );
+}

@@ -1,0 +1,77 @@
+/** The tab's one stream of events. A page says what it wants to hear; what was missed while away comes on return. */
+
+import { signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { url } from "./api";
+import { correct } from "./clock";
+import type { LiveEvent } from "./types";
+
+export const connection = signal<"off" | "live" | "lost">("off");
+
+const RETRY = [300, 600, 1000, 2000, 3000];
+
+/** Hear of one run with its tasks ("" : of all runs as a whole), from event `after` on. Returns how to stop. */
+export function listen(run: string, after: number | null, take: (events: LiveEvent[]) => void, anew: () => void): () => void {
+  let last = after;
+  let source: EventSource | null = null;
+  let timer = 0;
+  let failures = 0;
+
+  const open = () => {
+    source = new EventSource(url("events", { run, after: last }));
+    source.addEventListener("hello", (event) => {
+      const told = JSON.parse((event as MessageEvent<string>).data) as { seq: number; now: number };
+      failures = 0;
+      connection.value = "live";
+      correct(told.now);
+      if (last === null) last = told.seq;
+      else if (told.seq < last) {
+        // another store, or an older one: what we know is not of this world
+        last = told.seq;
+        anew();
+      }
+    });
+    source.addEventListener("events", (event) => {
+      const told = JSON.parse((event as MessageEvent<string>).data) as { seq: number; events: LiveEvent[] };
+      last = told.seq;
+      take(told.events);
+    });
+    source.addEventListener("reset", (event) => {
+      last = (JSON.parse((event as MessageEvent<string>).data) as { seq: number }).seq;
+      anew();
+    });
+    source.onerror = () => {
+      source?.close();
+      connection.value = "lost";
+      timer = window.setTimeout(open, RETRY[Math.min(failures++, RETRY.length - 1)]);
+    };
+  };
+
+  open();
+  return () => {
+    source?.close();
+    window.clearTimeout(timer);
+    connection.value = "off";
+  };
+}
+
+/** Call `changed` when something happened to any run, at most once in `every` milliseconds. */
+export function useRunsChanged(changed: () => void, every = 500): void {
+  const latest = useRef(changed);
+  latest.current = changed;
+  useEffect(() => {
+    let timer = 0;
+    const soon = () => {
+      if (timer) return;
+      timer = window.setTimeout(() => {
+        timer = 0;
+        latest.current();
+      }, every);
+    };
+    const stop = listen("", null, soon, soon);
+    return () => {
+      stop();
+      window.clearTimeout(timer);
+    };
+  }, []);
+}

@@ -1,0 +1,1 @@
+declare module "*.svg" { const address: string; export default address; }

@@ -1,0 +1,1 @@
+export default function P({path}:{path:string[]}) { return <p>{path.join("/")}</p>; }

@@ -276,6 +276,7 @@ class _Module(ast.NodeVisitor):
             self.visit(node.returns)
         self.bind(node.name, set[str]().union(*(_names(part) for part in node.decorator_list)))
         self._defer(node.name, node)
+        self.binds |= _global_writes(node)
 
     visit_AsyncFunctionDef = visit_FunctionDef
 
@@ -287,9 +288,7 @@ class _Module(ast.NodeVisitor):
         inner.body(node.body)
         # A name that the class body binds may still be the notebook's where it is read first (n = n + 1).
         self.loads += [(name, min(count, len(self.kills))) for name, count in inner.loads]
-        for name, through_global in _global_writes(node):
-            if through_global:
-                self.binds.add(name)
+        self.binds |= _global_writes(node)
         self.changes |= inner.changes - inner.binds
         self.strings |= inner.strings
         self.whole = self.whole or inner.whole
@@ -358,6 +357,8 @@ class _Module(ast.NodeVisitor):
                 self.sure = before
             elif isinstance(part, ast.Call):
                 self.changes |= _names(part) - bound_names(node)
+            elif isinstance(part, ast.comprehension):
+                self.changes |= _names(part.iter) - bound_names(node)
 
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
 
@@ -498,7 +499,6 @@ def _signature(arguments: ast.arguments) -> list[ast.expr]:
     return [*arguments.defaults, *(default for default in arguments.kw_defaults if default is not None), *notes]
 
 
-def _global_writes(node: ast.AST) -> Iterable[tuple[str, bool]]:
-    for part in ast.walk(node):
-        if isinstance(part, ast.Global):
-            yield from ((name, True) for name in part.names)
+def _global_writes(node: ast.AST) -> set[str]:
+    """Names that functions in it declare global: they may be bound when one is called."""
+    return {name for part in ast.walk(node) if isinstance(part, ast.Global) for name in part.names}

@@ -46,7 +46,8 @@ def offered_cell(cells: Sequence[Cell], definitions: Iterable[int]) -> int | Non
             return None
         found = _assignments(tree)
         plain = len(found) == len([node for node in tree.body if not _is_text(node)])
-        offered = plain and found and all(value is not _MISSING for _, value, _ in found)
+        # An empty list or mapping is there to be filled.
+        offered = plain and found and all(value is not _MISSING and value not in ([], {}) for _, value, _ in found)
         return cell.index if offered and not any(_SECRET.search(name) for name, _, _ in found) else None
     return None
 

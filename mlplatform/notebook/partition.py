@@ -181,8 +181,10 @@ def _with_parameters(
             made.append(part)
             continue
         at = indexes.index(holder)
-        own = [cell for cell in part.cells[:at] if cell.index in cells] + [part.cells[at]]
-        before, after = part.cells[: at + 1 - len(own)], part.cells[at + 1 :]
+        first = at
+        while first and indexes[first - 1] in cells:
+            first -= 1
+        before, own, after = part.cells[:first], part.cells[first : at + 1], part.cells[at + 1 :]
         title = part.title if not before and not after else "parameters"
         for cells_of, name in ((before, part.title), (own, title), (after, part.title)):
             if cells_of:

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from mlplatform.notebook.model import Cell, Notebook
 
-_MARK: Final = re.compile(r"^#\s*%%(%*)(?P<rest>.*)$")
+_MARK: Final = re.compile(r"^#\s*%%%*(?=\s|\[|$)(?P<rest>.*)$")
 _KIND: Final = re.compile(r"\[(markdown|md|raw)\]")
 _OPTION: Final = re.compile(r"(?P<name>[\w.-]+)\s*=\s*(?P<value>\[[^\]]*\]|\{[^}]*\}|\"(?:[^\"\\]|\\.)*\"|[^\s]+)")
 _PIPELINE: Final = re.compile(r"^\s*@\s*(?:\w+\.)*pipeline\b", re.MULTILINE)
 #: A magic or shell command that the format has put behind a comment sign, so that the script stays Python.
-_MAGIC: Final = re.compile(r"^(\s*)# ?(?=(?:%{1,2}[A-Za-z]|![^\s=]|[\w.]+\?{1,2}\s*$))")
+_MAGIC: Final = re.compile(r"^(\s*)# ?(?=(?:%{1,2}[A-Za-z]|![^\s=]|[\w.]+\?{1,2}\s*$|[\w, ]+=\s*(?:!\S|%[A-Za-z])))")
 _HEADER: Final = re.compile(r"\A(?:#!.*\n)?(?:#.*coding[:=].*\n)?# ---\n(?:#.*\n)*?# ---\n")
 
 

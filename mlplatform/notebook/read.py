@@ -60,7 +60,7 @@ def loads(data: bytes | str, path: str = "") -> Notebook:
     """Read a notebook from the text of an ``.ipynb`` file; ``path`` is what it is called. Raises as read_notebook."""
     origin = path or "the notebook"
     document = _parse(data, origin)
-    document = _as_version_4(document, origin)
+    document = _as_version_4(document, data, origin)
     findings = _findings(document)
     if findings:
         raise InvalidPipeline(
@@ -111,7 +111,7 @@ def _json_hint(data: bytes | str) -> str:
     return "Restore it from version control, or from the checkpoints that Jupyter keeps."
 
 
-def _as_version_4(document: dict[str, Any], origin: str) -> dict[str, Any]:
+def _as_version_4(document: dict[str, Any], data: bytes | str, origin: str) -> dict[str, Any]:
     """The document in nbformat 4; older ones are converted by nbformat."""
     major = document.get("nbformat")
     if major == 4:
@@ -132,9 +132,10 @@ def _as_version_4(document: dict[str, Any], origin: str) -> dict[str, Any]:
             hint="Install it: pip install 'mlplatform[notebook]'",
         ) from None
     reader: Any = nbformat
+    text = data if isinstance(data, str) else data.decode("utf-8-sig")
     try:
-        return cast("dict[str, Any]", json.loads(json.dumps(reader.convert(reader.from_dict(document), 4))))
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        return cast("dict[str, Any]", json.loads(reader.writes(reader.reads(text, as_version=4))))
+    except (reader.ValidationError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise InvalidPipeline(f"{origin} cannot be converted from notebook format {major}: {error}") from None
 
 

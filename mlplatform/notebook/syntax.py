@@ -170,8 +170,10 @@ class _Reading:
             text = cast(str, module.TransformerManager().transform_cell(source))
         except (SyntaxError, ValueError):
             return None
-        self.whole = self.whole or "it holds IPython syntax whose effect on variables is not known"
-        return parse(text)
+        tree = parse(text)
+        if tree is not None:
+            self.whole = self.whole or "it holds IPython syntax whose effect on variables is not known"
+        return tree
 
 
 def parse(source: str) -> ast.Module | None:

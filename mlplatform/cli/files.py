@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,8 @@ def compile_(file: str, out: str | None, out_option: str | None, home: str | Non
     except OSError as error:
         raise InvalidInput(f"{target!r} cannot be written: {error.strerror}.", hint="Name another file.") from None
     data = {"pipeline": source.pipeline.name, "file": target, "warnings": list(source.warnings)}
-    give(output, data, lambda: f"{target} written: run it with mlplatform run {target}")
+    told = [f"{target} written: run it with mlplatform run {target}"]
+    give(output, data, lambda: [*told, *notebook_words(source, style_of_output())])
 
 
 @click.command()
@@ -83,12 +85,17 @@ def validate(file: str, params: tuple[str, ...], params_file: str, home: str | N
                 f"Pipeline {source.pipeline.name!r} cannot be run with these parameters.", findings=findings
             )
     data = _description(source)
-    give(output, data, lambda: _words(data, style_of_output()))
+    give(output, data, lambda: _words(data, style_of_output(), source))
 
 
 def _description(source: Source) -> dict[str, Any]:
     pipeline = source.pipeline
     inputs = pipeline.root.inputs
+    more: dict[str, Any] = {}
+    if source.notebook is not None:
+        from mlplatform.notebook.show import describe
+
+        more = {"notebook": describe(source.notebook)}
     dags = [c.dag for c in (pipeline.root, *pipeline.components.values()) if c.dag is not None]
     return {
         "valid": True,
@@ -108,17 +115,42 @@ def _description(source: Source) -> dict[str, Any]:
         "outputs": [*pipeline.root.outputs.parameters, *pipeline.root.outputs.artifacts],
         "sdk_version": pipeline.sdk_version,
         "warnings": list(source.warnings),
+        **more,
     }
 
 
-def _words(data: dict[str, Any], style: Style) -> list[str]:
+def _words(data: dict[str, Any], style: Style, source: Source) -> list[str]:
     import json
+
+    if source.notebook is not None:
+        return [*_pipeline_words(data, style, json.dumps), *notebook_words(source, style)]
+    return _pipeline_words(data, style, json.dumps)
+
+
+def notebook_words(source: Source, style: Style) -> list[str]:
+    """How a notebook was split: a line for each task, and what there is to say of it."""
+    from mlplatform.notebook.show import rows
+
+    plan = source.notebook
+    if plan is None:
+        return []
+    how = {
+        "tags": "its tasks are its tagged steps",
+        "sections": "its tasks are its sections",
+        "data flow": "without sections, its tasks are cells that belong together",
+        "one task": "it runs as one task: sections (Markdown headings) would make more of it",
+    }[plan.split_by]
+    lines = ["", how, *table(rows(plan))]
+    return [*lines, *(f"  {style.paint('note: ' + note, 'dim')}" for note in plan.notes)]
+
+
+def _pipeline_words(data: dict[str, Any], style: Style, text: Callable[..., str]) -> list[str]:
 
     tasks, components = counted(data["tasks"], "task"), counted(data["components"], "component")
     lines = [f"{style.glyph('SUCCEEDED')} {data['pipeline']} can be run: {tasks}, {components}"]
     rows: list[list[str]] = []
     for name, about in data["parameters"].items():
-        default = "required" if about["required"] else f"default {json.dumps(about['default'], ensure_ascii=False)}"
+        default = "required" if about["required"] else f"default {text(about['default'], ensure_ascii=False)}"
         rows.append([f"  -p {name}", about["type"], default])
     rows += [[f"  {name}", about["type"], "artifact, given in --setup"] for name, about in data["artifacts"].items()]
     return [*lines, *table(rows)]

@@ -74,11 +74,25 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class PlannedTask:
-    """One task: what runs, what to call it (``title``: the heading or tag it comes from), and what it asks for."""
+    """One task.
+
+    Attributes:
+        task: what runs.
+        title: the heading or tag it comes from; "" where there is none.
+        settings: what its tags ask for.
+        uses: variables that it may take from earlier tasks.
+        makes: variables that it binds.
+        depends_on: the earlier tasks that it may depend on, by its text; what others imply is left out.
+        why_whole: why it may touch any variable; "" if it does not.
+    """
 
     task: NotebookTask
     title: str
     settings: Settings = Settings()
+    uses: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    why_whole: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mlplatform.core.errors import Finding, InvalidPipeline
 from mlplatform.notebook import grouping, headings, naming, parameters, tags
-from mlplatform.notebook.effects import Effects, NotebookFlow, together
+from mlplatform.notebook.effects import Effects, NotebookFlow, dependencies, together
 from mlplatform.notebook.flow import CellFlow, read_flow
 from mlplatform.notebook.model import Cell, Notebook, NotebookPlan, Parameter, PlannedTask, Settings
 from mlplatform.planning.notebook_component import CellSource, NotebookTask
@@ -54,23 +54,21 @@ def plan(notebook: Notebook) -> NotebookPlan:
     if len(parts) == 1:
         split_by = WHOLE
     names = _names(parts, flows, found)
-    planned: list[PlannedTask] = []
-    for position, (name, part) in enumerate(zip(names, parts, strict=True)):
-        both = together([effects[cell.index] for cell in part.cells])
-        mine = [each for each in found if any(cell.index == _holder(found) for cell in part.cells)]
-        task = NotebookTask(
-            name=name,
-            position=position,
-            cells=tuple(_cell(cell, flows[cell.index]) for cell in part.cells),
-            may_read=tuple(sorted(both.reads)),
-            may_write=tuple(sorted(both.writes)),
-            whole_namespace=bool(both.whole),
-            parameters=tuple(each.name for each in mine),
-            defaults={each.name: each.default for each in mine if each.has_default},
-            notebook=notebook.name + (".py" if notebook.path.endswith(".py") else ".ipynb"),
-            after=tuple(part.after),
+    both = [together([effects[cell.index] for cell in part.cells]) for part in parts]
+    planned = [
+        PlannedTask(
+            task=_task(notebook, position, name, part, both[position], flows, found),
+            title=part.title,
+            settings=part.settings,
+            uses=tuple(
+                sorted(both[position].reads & frozenset[str]().union(*(each.binds for each in both[:position])))
+            ),
+            makes=tuple(sorted(both[position].binds & whole.bound)),
+            depends_on=tuple(names[other] for other in upstream),
+            why_whole=both[position].whole,
         )
-        planned.append(PlannedTask(task, part.title, part.settings))
+        for position, (name, part, upstream) in enumerate(zip(names, parts, dependencies(both), strict=True))
+    ]
     kale = _table(notebook.document.get("metadata")).get("kubeflow_notebook")
     return NotebookPlan(
         notebook=notebook,
@@ -85,6 +83,31 @@ def plan(notebook: Notebook) -> NotebookPlan:
 
 def _table(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}  # pyright: ignore[reportUnknownVariableType]
+
+
+def _task(
+    notebook: Notebook,
+    position: int,
+    name: str,
+    part: _Part,
+    effects: Effects,
+    flows: Mapping[int, CellFlow],
+    found: Sequence[Parameter],
+) -> NotebookTask:
+    holds = any(cell.index == _holder(found) for cell in part.cells)
+    mine = found if holds else ()
+    return NotebookTask(
+        name=name,
+        position=position,
+        cells=tuple(_cell(cell, flows[cell.index]) for cell in part.cells),
+        may_read=tuple(sorted(effects.reads)),
+        may_write=tuple(sorted(effects.writes)),
+        whole_namespace=bool(effects.whole),
+        parameters=tuple(each.name for each in mine),
+        defaults={each.name: each.default for each in mine if each.has_default},
+        notebook=notebook.name + (".py" if notebook.path.endswith(".py") else ".ipynb"),
+        after=tuple(part.after),
+    )
 
 
 def _cell(cell: Cell, flow: CellFlow) -> CellSource:

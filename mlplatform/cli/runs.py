@@ -130,7 +130,8 @@ def cancel(run: str, force: bool, wait: bool, home: str | None, output: str) -> 
 def resume(run: str, file: str | None, detach: bool, home: str | None, output: str) -> None:
     """Continue a failed, cancelled or interrupted run; what has succeeded is not run again.
 
-    With FILE, what has not succeeded runs with the pipeline as it is in FILE now.
+    With FILE, it goes on with the pipeline as it is in FILE now: tasks that changed run again, with what depends on
+    them.
     """
     from mlplatform.cli.run import watch
     from mlplatform.sdk.records import open_records
@@ -159,6 +160,29 @@ def resume(run: str, file: str | None, detach: bool, home: str | None, output: s
         return
     after = max((event.seq for event in told), default=0) if record.state.finished else 0
     watch(client, record.run_id, record.name, output, file or "", after)
+
+
+@runs.command()
+@run_argument()
+@run_argument("other")
+@common
+def diff(run: str, other: str, home: str | None, output: str) -> None:
+    """Show how the second run differs from the first: parameters, code, packages, data, metrics, durations."""
+    from mlplatform.sdk.diff import diff_stored
+    from mlplatform.sdk.records import open_records
+
+    place = open_home(home)
+    with open_records(place) as store:
+        a, b = store.find_run(run).run_id, store.find_run(other).run_id
+    found = diff_stored(place, a, b)
+    give(output, found.to_dict(), lambda: _painted(repr(found)))
+
+
+def _painted(text: str) -> list[str]:
+    """Lines of a code difference in the colours that everybody knows."""
+    style = style_of_output()
+    colors = {"  +": "green", "  -": "red", "  @": "cyan"}
+    return [style.paint(line, colors.get(line[:3], "")) for line in text.splitlines()]
 
 
 @runs.command()

@@ -21,7 +21,7 @@ from mlplatform.engine import faults, recovery
 from mlplatform.engine.core import Core
 from mlplatform.engine.gc import remove_unreferenced
 from mlplatform.engine.ports import Batch
-from mlplatform.engine.records import run_event
+from mlplatform.engine.records import run_event, task_event
 from mlplatform.engine.run import RunDriver
 from mlplatform.engine.submission import Submission, keep_private, read_private, read_setup, root_artifacts
 from mlplatform.ir.arguments import check_arguments
@@ -29,6 +29,8 @@ from mlplatform.ir.load import loads
 from mlplatform.ir.model import Pipeline
 from mlplatform.ir.validate import require_valid
 from mlplatform.planning.cel import check as check_expression
+from mlplatform.planning.changes import NO_CHANGES, Changes, changes_between, describe
+from mlplatform.planning.resetting import Reset, known_only, reset_for_resume
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +55,15 @@ def read_arguments(
     if findings:
         raise InvalidParameters(f"pipeline {pipeline.name!r} cannot be run with these parameters", findings=findings)
     return resolved
+
+
+def _resume_events(now: float, reset: Reset, changes: Changes) -> list[tuple[float, str, dict[str, Any]]]:
+    """What watchers are told of a resume: what changed, and which tasks begin anew."""
+    told = describe(changes)
+    events: list[tuple[float, str, dict[str, Any]]] = [(now, "note", {"message": f"resumed; {told}"})] if told else []
+    again = set(reset.again)
+    moved = [record for record in reset.records if record.key in again] + list(reset.gone)
+    return events + [(now, "task", task_event(record)) for record in moved]
 
 
 class Manager:
@@ -189,7 +200,7 @@ class Manager:
         pipeline = await core.on_files(read_pipeline, document.decode("utf-8", "surrogatepass"))
         records: list[TaskRecord] = []
         adopted: dict[TaskKey, Any] = {}
-        for record in await core.in_thread(core.store.tasks, run.run_id):
+        for record in known_only(pipeline, await core.in_thread(core.store.tasks, run.run_id)):
             if not record.is_group and record.state in (TaskState.QUEUED, TaskState.RUNNING):
                 handle = None
                 if record.state is TaskState.RUNNING:
@@ -206,7 +217,8 @@ class Manager:
 
     # ------------------------------------------------------------------ later wishes
     async def resume(self, run_id: str, document: str | None, env: Mapping[str, str], args: Mapping[str, Any]) -> str:
-        """Continue a failed or cancelled run; ``document`` replaces the code of what has not succeeded.
+        """Continue a failed or cancelled run. ``document`` replaces its pipeline: what differs from the one before runs
+        again, with what depends on it, like what has not succeeded.
 
         Raises:
             InvalidInput: the run is still going on, or succeeded.
@@ -220,9 +232,14 @@ class Manager:
         stored = await core.in_thread(core.store.document, run.spec_digest)
         text = document if document is not None else stored.decode("utf-8", "surrogatepass")
         pipeline = await core.on_files(read_pipeline, text)
-        parameters = read_arguments(pipeline, run.parameters, run.artifacts)
-        records = recovery.known_only(pipeline, await core.in_thread(core.store.tasks, run.run_id))
-        records = recovery.reset_for_resume(pipeline, records)
+        changes = NO_CHANGES
+        if text.encode("utf-8", "surrogatepass") != stored:
+            before = await core.on_files(read_pipeline, stored.decode("utf-8", "surrogatepass"))
+            changes = changes_between(before, pipeline)
+        declared = pipeline.root.inputs.parameters
+        given = {name: value for name, value in run.parameters.items() if name in declared}
+        parameters = read_arguments(pipeline, given, run.artifacts)
+        reset = reset_for_resume(pipeline, await core.in_thread(core.store.tasks, run.run_id), changes)
         body = text.encode("utf-8", "surrogatepass")
         context = dict(run.context)
         if args.get("interpreter"):
@@ -240,10 +257,11 @@ class Manager:
             cancel_requested_at=None,
         )
         keep_private(core.home.private(run.run_id), env)
-        events = [(now, "run", run_event(run))]
+        events = [(now, "run", run_event(run)), *_resume_events(now, reset, changes)]
+        records = [*reset.records, *reset.gone]
         await core.in_thread(core.store.apply, Batch(run.run_id, run, records, events=events, document=body))
         core.stored_run[run.run_id] = run
-        self._start(RunDriver(core, run, pipeline, records, dict(env)))
+        self._start(RunDriver(core, run, pipeline, reset.records, dict(env)))
         return run.run_id
 
     async def cancel(self, reference: str, *, force: bool) -> str:

@@ -39,6 +39,7 @@ class Submission:
     """One request to run a document. ``env`` is the submitter's environment; it is kept only while the run lives.
 
     ``run_id``: chosen by the client, so that a submission whose answer was lost can be sent again; "" to be given one.
+    ``origin``: the file the document was made from, for a resume with the code as it is then.
     """
 
     document: str
@@ -55,6 +56,7 @@ class Submission:
     priority: int = 0
     script: bool = False
     run_id: str = ""
+    origin: str = ""
 
     @staticmethod
     def from_args(args: Mapping[str, Any]) -> Submission:
@@ -84,6 +86,7 @@ class Submission:
                 priority=int(args.get("priority") or 0),
                 script=bool(args.get("script")),
                 run_id=_run_id(args.get("run_id") or ""),
+                origin=str(args.get("origin") or ""),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"the submission is not complete: {error!r}") from None
@@ -101,6 +104,7 @@ class Submission:
             "cache": self.cache,
             "containers": self.containers,
             "script": self.script,
+            "origin": self.origin,
         }
 
 

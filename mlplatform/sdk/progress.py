@@ -26,6 +26,15 @@ _PATIENCE = 0.7
 def progress_of(run: Run) -> Generator[None]:
     """Show how the run gets on while the body waits: the live display in a notebook (once for each run), one line on
     a terminal, nothing where nobody looks."""
+    from mlplatform.sdk import display_live
+
+    if display_live.in_notebook():
+        display_live.show_once(run)
+        try:
+            yield
+        finally:
+            display_live.settle(run)
+        return
     stream = sys.stderr
     if not stream.isatty():
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlplatform.core.errors import InvalidInput, MlPlatformError
 from mlplatform.core.model import RunRecord
@@ -19,6 +19,9 @@ from mlplatform.sdk.run_failures import run_failure
 from mlplatform.sdk.run_reading import Place, find_path, places, read_pipeline, read_records, split_reference
 from mlplatform.sdk.run_task import Task
 from mlplatform.sdk.run_values import ValueMap
+
+if TYPE_CHECKING:
+    from mlplatform.sdk.diff import RunDiff
 
 
 class StoppedWaiting(KeyboardInterrupt):
@@ -217,6 +220,25 @@ class Run:
         self.client.cancel(self.run_id, force=force)
         return self
 
+    def resume(self, pipeline: object = None) -> Run:
+        """Go on with a run that failed or was cancelled, with the code as it is now.
+
+        What failed, what changed and what depends on either runs again; everything else stays. It says whose code it
+        took: the kernel's (the pipeline object the run was started from, with its functions as they are defined now),
+        or the saved file's, and which tasks changed.
+
+        Args:
+            pipeline: take this pipeline instead: a pipeline object, or the path of a ``.py`` or compiled pipeline.
+
+        Raises:
+            InvalidInput: it is still going on, or succeeded and nothing changed.
+            InvalidPipeline: the code as it is now cannot be run.
+        """
+        from mlplatform.sdk.resuming import resume
+
+        resume(self, pipeline)
+        return self
+
     def delete(self) -> None:
         """Remove the finished run with its logs and artifacts. Raises InvalidInput while it runs."""
         self.client.delete(self.run_id)
@@ -226,6 +248,34 @@ class Run:
         self.client.annotate(self.run_id, tags=tags)
         return self
 
+    def notify(self, to: str | Callable[[Run], object] | None = None) -> Run:
+        """Tell somebody when the run has ended, once, as long as this kernel lives.
+
+        Args:
+            to: a function that gets the run; an ``http(s)`` address that gets a POST of ``{"run_id", "name", "state",
+                "message"}``; None: a notification of this desktop.
+
+        Raises:
+            Unsupported: this machine has no way to notify.
+        """
+        from mlplatform.sdk.notify import notify
+
+        notify(self, to)
+        return self
+
+    def diff(self, other: Run | str) -> RunDiff:
+        """How another run differs: parameters, code, packages, data, metrics, durations.
+
+        Args:
+            other: a run, or what ``mlplatform.run`` takes.
+        """
+        from mlplatform.sdk.diff import diff_runs
+
+        if isinstance(other, str):
+            with store_records.open_records(self.client.home) as store:
+                other = Run(self.client.home, store.find_run(other).run_id)
+        return diff_runs(self, other)
+
     # ------------------------------------------------------------------ how it looks
     def __repr__(self) -> str:
         try:
@@ -233,6 +283,16 @@ class Run:
         except MlPlatformError:
             return f"<run {self.run_id} that is no longer there>"
         return f"<run {record.run_id} {record.name!r} {record.state.lower()}>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from mlplatform.sdk.display import run_bundle
+
+        return run_bundle(self)
+
+    def _ipython_display_(self) -> None:
+        from mlplatform.sdk.display_live import show
+
+        show(self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Run) and (other.run_id, other.client.home) == (self.run_id, self.client.home)

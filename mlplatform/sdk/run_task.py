@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlplatform.core.errors import InvalidInput, NotFound, RunCancelled, TaskFailed
 from mlplatform.core.model import AttemptRecord, TaskRecord
@@ -16,6 +16,7 @@ from mlplatform.sdk.run_reading import Place, Records, read_records
 from mlplatform.sdk.run_values import StoredArtifact, ValueMap
 
 if TYPE_CHECKING:
+    from mlplatform.sdk.replay import Replay
     from mlplatform.sdk.run import Run
 
 
@@ -188,6 +189,20 @@ class Task:
         keys = sorted(record.key.iteration for record in found)
         return [Task(self.run, self._place, iteration) for iteration in keys]
 
+    def replay(self, *, into_namespace: bool = True) -> Replay:
+        """Bring its exact inputs, parameters and code into this kernel, ready to call, step through and debug.
+
+        Args:
+            into_namespace: bind its arguments and its function to their names in the notebook.
+
+        Raises:
+            InvalidInput: it never had inputs.
+            Unsupported: it is no Python function (a container, an importer).
+        """
+        from mlplatform.sdk.replay import replay
+
+        return replay(self, into_namespace=into_namespace)
+
     # ------------------------------------------------------------------ helpers
     def _read(self) -> Records:
         return read_records(self.run.client.home, self.run.run_id)
@@ -269,6 +284,11 @@ class Task:
         except InvalidInput as error:
             return f"<{error.message}>"
         return f"<task {self.name} {'pending' if record is None else record.state.lower()}: {self.why()}>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from mlplatform.sdk.display import task_bundle
+
+        return task_bundle(self)
 
 
 def _attempt(record: AttemptRecord) -> Attempt:

@@ -237,6 +237,7 @@ def build(
         "cwd": os.getcwd(),
         "env": dict(os.environ),
         "script": options.script,
+        "origin": _absolute(source.origin),
     }
     if source.notebook is not None:
         from mlplatform.sdk.notebook_submit import submission_of
@@ -244,6 +245,14 @@ def build(
         submission |= submission_of(source.notebook, home)
         submission["experiment"] = options.experiment or submission["experiment"]
     return submission
+
+
+def _absolute(reference: str) -> str:
+    """The file a pipeline came from, named so that it is found again from elsewhere; "" if it was none."""
+    file, name = split_reference(reference)
+    if not file or not os.path.exists(file):
+        return ""
+    return os.path.abspath(file) + (f":{name}" if name else "")
 
 
 def interpreter() -> dict[str, Any]:

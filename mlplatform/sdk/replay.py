@@ -1,0 +1,398 @@
+"""A task brought back into the kernel: its inputs, its parameters and the code it ran, ready to call and to debug.
+
+The code is what the run kept, not what the notebook holds now. It is called in a folder of its own: outputs go there,
+and nothing of the run changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Mapping
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, cast
+
+from mlplatform.core.errors import InvalidInput, MlPlatformError, Unsupported
+from mlplatform.core.model import Artifact, ArtifactValue, TaskRecord, Values
+from mlplatform.engine.naming import file_name
+from mlplatform.ir.model import Component, ContainerExecutor, Pipeline
+from mlplatform.launcher.component import load_executor, load_source, local_uri
+from mlplatform.launcher.failures import AttemptFailed
+from mlplatform.planning.python_component import PythonComponent, recognise
+from mlplatform.planning.render import OutputLocations, executor_input
+from mlplatform.sdk.run_reading import read_pipeline
+from mlplatform.sdk.run_values import StoredArtifact
+
+if TYPE_CHECKING:
+    from mlplatform.sdk.run_task import Task
+
+
+class Replay:
+    """A task's function and what it was called with.
+
+    Attributes:
+        task: its name in the run.
+        function: the function, made from the code that the task ran.
+        inputs: argument name -> value, loaded.
+        folder: where it is called and where its outputs go; it lives as long as this object.
+        error: what the last :meth:`call` raised, or None.
+        notes: what differs here from where the task ran.
+    """
+
+    def __init__(self, task: str, call: _Call, folder: tempfile.TemporaryDirectory[str], notes: list[str]) -> None:
+        self.task = task
+        self.function = call.function
+        self.inputs = dict(call.arguments)
+        self.notes = notes
+        self.error: BaseException | None = None
+        self._positional = call.positional
+        self._environment = call.environment
+        self._workdir = call.workdir
+        self._source = call.source
+        self._folder = folder
+
+    @property
+    def folder(self) -> Path:
+        return Path(self._folder.name)
+
+    # ------------------------------------------------------------------ doing it again
+    def call(self, **changed: Any) -> Any:
+        """Call the function as the task did, in this process.
+
+        Args:
+            changed: arguments to give instead.
+
+        Returns:
+            what it returns. Whatever it raises comes out as it is.
+        """
+        self.error = None
+        try:
+            return self._run({**self.inputs, **changed})
+        except BaseException as error:
+            self.error = error
+            raise
+
+    def debug(self, **changed: Any) -> Any:
+        """Call the function; when it fails, open the debugger at the line of the task's code that failed.
+
+        Returns:
+            what it returns, if it does not fail here.
+        """
+        try:
+            return self.call(**changed)
+        except Exception as error:  # noqa: BLE001 - whatever the user's code raises is what is debugged
+            trace = _from_source(error.__traceback__, str(self._source))
+            print("".join(_told(error, trace)), end="")  # noqa: T201 - what a debugger begins with
+            _post_mortem(trace, str(self._source))
+            return None
+
+    def step(self, **changed: Any) -> Any:
+        """Call the function under the debugger, from its first line."""
+        return _debugger().runcall(self._run, {**self.inputs, **changed})
+
+    def _run(self, arguments: Mapping[str, Any]) -> Any:
+        given = dict(arguments)
+        positional = [given.pop(name) for name in self._positional if name in given]
+        with _surroundings(self._workdir, self._environment):
+            result = self.function(*positional, **given)
+            return asyncio.run(result) if inspect.iscoroutine(result) and not _in_loop() else result
+
+    # ------------------------------------------------------------------ how it looks
+    def __repr__(self) -> str:
+        rows = [f"    {name} = {_shown(value)}" for name, value in self.inputs.items()]
+        name = getattr(self.function, "__name__", "function")
+        lines = [f"replay of {self.task}: {name}({', '.join(self.inputs)}) with", *rows]
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join(
+            [*lines, ".call() runs it, .debug() opens the debugger where it fails, .step() at its first line"]
+        )
+
+
+def replay(task: Task, *, into_namespace: bool = True) -> Replay:
+    """See :meth:`mlplatform.sdk.run_task.Task.replay`."""
+    values = task.inputs  # waits for them
+    del values
+    record = task.record
+    if record is None or record.is_group or not record.component:
+        raise InvalidInput(f"task {task.name} never had inputs: there is nothing to replay")
+    home, run = task.run.client.home, task.run.record
+    pipeline = read_pipeline(home, run.spec_digest)
+    python, executor = _python_of(pipeline, record)
+    folder = tempfile.TemporaryDirectory(prefix="mlplatform-replay-")
+    component = pipeline.components[record.component]
+    data = executor_input(_here(record.inputs), component, _locations(Path(folder.name), component))
+    source = Path(folder.name) / "component" / f"{python.function}.py"
+    workdir = Path(run.context.get("cwd") or folder.name)
+    call = prepare(python, data, source)
+    in_project = call.objects and workdir.is_dir()
+    call = call.at(workdir if in_project else Path(folder.name), dict(executor.env))
+    found = Replay(task.name, call, folder, _notes(python, run.context))
+    if into_namespace:
+        found.notes.extend(_bind(found))
+    return found
+
+
+def _python_of(pipeline: Pipeline, record: TaskRecord) -> tuple[PythonComponent, ContainerExecutor]:
+    component = pipeline.components[record.component]
+    executor = pipeline.executors.get(component.executor_label)
+    python = recognise(executor) if isinstance(executor, ContainerExecutor) else None
+    if python is None or not isinstance(executor, ContainerExecutor):
+        raise Unsupported(
+            f"task {record.key} is no Python function: it cannot be replayed in a kernel",
+            hint="Its inputs and its log are there: .inputs, .log",
+        )
+    return python, executor
+
+
+def _here(inputs: Values) -> Values:
+    """Inputs whose bytes are on this machine; what the task itself had to fetch stays an address."""
+    ours = os.environ.get("MLPLATFORM_ARTIFACTS", "").rstrip("/")
+
+    def local(artifact: Artifact) -> Artifact:
+        uri = local_uri(artifact.uri)
+        if ours and uri.startswith(ours + "/"):
+            uri = str(StoredArtifact(artifact).path)
+        return Artifact(artifact.name, uri, artifact.type, artifact.metadata, artifact.digest, artifact.size)
+
+    artifacts: dict[str, ArtifactValue] = {
+        name: local(value) if isinstance(value, Artifact) else tuple(local(item) for item in value)
+        for name, value in inputs.artifacts.items()
+    }
+    return Values(inputs.parameters, artifacts)
+
+
+def _locations(folder: Path, component: Component) -> OutputLocations:
+    return OutputLocations(
+        parameters={name: str(folder / "outputs" / file_name(name)) for name in component.outputs.parameters},
+        artifacts={name: str(folder / "artifacts" / file_name(name)) for name in component.outputs.artifacts},
+        output_file=str(folder / "outputs" / "executor_output.json"),
+    )
+
+
+# ------------------------------------------------------------------ the call
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A function and its arguments. ``objects``: it is an SDK component's, which gets Python objects."""
+
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    source: Path
+    objects: bool = False
+    positional: tuple[str, ...] = ()
+    workdir: Path | None = None
+    environment: Mapping[str, str] | None = None
+
+    def at(self, workdir: Path, environment: Mapping[str, str]) -> _Call:
+        return _Call(self.function, self.arguments, self.source, self.objects, self.positional, workdir, environment)
+
+
+class _Caught(BaseException):
+    """Ends a runtime's work at the moment it would call the user's function."""
+
+
+class _Probe:
+    """Stands for a function where a runtime works out what to call it with; keeps that and runs nothing."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.__name__ = self.__qualname__ = getattr(function, "__name__", "function")
+        self.__signature__ = inspect.signature(function)
+        self.__annotations__ = dict(getattr(function, "__annotations__", {}))
+        self.__globals__ = getattr(function, "__globals__", {})
+        self.given: dict[str, Any] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        names = list(self.__signature__.parameters)
+        self.given = {**dict(zip(names, args, strict=False)), **kwargs}
+        raise _Caught
+
+
+def prepare(python: PythonComponent, data: Mapping[str, Any], source: Path) -> _Call:
+    """Load a component's source and work out what its function is called with.
+
+    Raises:
+        Unsupported: kfp's runtime, which it needs, is not installed here.
+        InvalidInput: the source does not define the function.
+    """
+    module = _load(python, source)
+    target: Any = getattr(module, python.function, None)
+    if target is None:
+        raise InvalidInput(f"the component's source does not define {python.function!r}")
+    if hasattr(target, "call_of"):  # an SDK component: it knows itself
+        function, positional, arguments = target.call_of(dict(data))
+        names = list(inspect.signature(function).parameters)[: len(positional)]
+        given = {**dict(zip(names, positional, strict=True)), **arguments}
+        return _Call(function, given, source, objects=True, positional=tuple(names))
+    probe = _Probe(target)
+    try:
+        runtime = load_executor()(executor_input=dict(data), function_to_execute=target)
+        runtime.func = probe
+        runtime.execute()
+    except _Caught:
+        pass
+    except AttemptFailed as error:
+        raise _no_kfp(error) from None
+    return _Call(target, probe.given, source)
+
+
+def _load(python: PythonComponent, source: Path) -> ModuleType:
+    try:
+        return load_source(python.source, str(source))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "kfp":
+            raise
+        raise _no_kfp(error) from None
+
+
+def _no_kfp(error: Exception) -> MlPlatformError:
+    return Unsupported(
+        f"the component needs kfp, which this kernel does not have: {error}",
+        hint="Install it: pip install 'mlplatform[kfp]'.",
+    )
+
+
+@contextmanager
+def _surroundings(workdir: Path | None, environment: Mapping[str, str] | None) -> Generator[None]:
+    """The working folder and the variables that the component sets, while it is called."""
+    before = {name: os.environ.get(name) for name in environment or {}}
+    os.environ.update(environment or {})
+    try:
+        with chdir(workdir or os.getcwd()):
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _in_loop() -> bool:
+    """Whether an event loop runs here already (a notebook's): a coroutine is then the caller's to await."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+# ------------------------------------------------------------------ the notebook
+def _shell() -> Any:
+    if "IPython" not in sys.modules:
+        return None
+    from IPython.core.getipython import get_ipython
+
+    return get_ipython()
+
+
+def _bind(found: Replay) -> list[str]:
+    """Put arguments and function under their names into the notebook; returns what was there before and is not now."""
+    shell = _shell()
+    if shell is None:
+        return []
+    namespace: dict[str, Any] = shell.user_ns
+    bound = dict(found.inputs)
+    name = getattr(found.function, "__name__", "")
+    notes: list[str] = []
+    if name.isidentifier():
+        if hasattr(namespace.get(name), "python_func"):
+            notes.append(f"{name} stays the notebook's component; the function as the task ran it is .function")
+        else:
+            bound[name] = found.function
+    replaced = [key for key, value in bound.items() if key in namespace and namespace[key] is not value]
+    namespace.update(bound)
+    if replaced:
+        notes.append(f"replaced in this notebook: {', '.join(replaced)}")
+    return notes
+
+
+def _notes(python: PythonComponent, context: Mapping[str, Any]) -> list[str]:
+    notes: list[str] = []
+    missing = [package for package in python.packages if not _installed(package)]
+    if missing:
+        notes.append(f"the task had packages that are not installed here: {', '.join(missing)}")
+    interpreter: Any = context.get("interpreter") or {}
+    version = ".".join(str(number) for number in sys.version_info[:2])
+    ran: str = ".".join(str(interpreter.get("version") or "").split(".")[:2])
+    if ran and ran != version:
+        notes.append(f"the task ran in Python {ran}, this kernel is Python {version}")
+    return notes
+
+
+def _installed(requirement: str) -> bool:
+    """Whether a distribution of that name is here; its version is the user's to judge."""
+    import re
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)
+    if name is None or "://" in requirement or requirement.startswith((".", "/")):
+        return True
+    try:
+        distribution(name[0])
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _shown(value: Any) -> str:
+    """An argument in one line."""
+    shape = getattr(value, "shape", None)
+    kind = type(value).__name__
+    if shape is not None:
+        return f"{kind} {' × '.join(map(str, shape))}" if shape else kind
+    path = getattr(value, "path", None)
+    if isinstance(path, str):
+        return f"{kind} at {path}"
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+# ------------------------------------------------------------------ the debugger
+def _from_source(trace: TracebackType | None, source: str) -> TracebackType | None:
+    """The traceback from the first frame of the task's own code on."""
+    start = trace
+    while start is not None and start.tb_frame.f_code.co_filename != source:
+        start = start.tb_next
+    return start or trace
+
+
+def _told(error: BaseException, trace: TracebackType | None) -> list[str]:
+    import traceback
+
+    return traceback.format_exception(type(error), error, trace)
+
+
+def _debugger() -> Any:
+    """IPython's debugger where there is one, else Python's."""
+    if _shell() is not None:
+        from IPython.core.debugger import Pdb
+
+        return Pdb()
+    import pdb
+
+    return pdb.Pdb()
+
+
+def _post_mortem(trace: TracebackType | None, source: str) -> None:
+    """Open at the innermost line of the task's own code, with the frames below it one ``down`` away."""
+    debugger = _debugger()
+    below = 0
+    frames: list[str] = []
+    at = trace
+    while at is not None:
+        frames.append(at.tb_frame.f_code.co_filename)
+        at = at.tb_next
+    for file in reversed(frames):
+        if file == source:
+            break
+        below += 1
+    if below < len(frames):
+        debugger.rcLines = [*cast("list[str]", debugger.rcLines), *(["up"] * below)]
+    debugger.reset()
+    debugger.interaction(None, trace)

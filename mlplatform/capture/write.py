@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from .nodes import ordered
+from .sheets import sheet
 
 if TYPE_CHECKING:
     from .reach import Reach
@@ -107,7 +108,7 @@ def source_text(reach: Reach, name: str) -> str:
         if node.rank == 0 or not text:
             continue
         if node.file:
-            pieces.append(f"\n# line {max(node.line, 1)} {json.dumps(node.file)}\n")
+            pieces.append(f"\n# line {max(node.line, 1)} {json.dumps(_shown(node.file))}\n")
         elif marked:
             pieces.append("# line 0\n")
         marked = bool(node.file)
@@ -115,6 +116,12 @@ def source_text(reach: Reach, name: str) -> str:
     late = [node.late for node in nodes]
     tail = "".join(late)
     return "".join(pieces) + (f"\n# line 0\n{tail}" if tail else "")
+
+
+def _shown(file: str) -> str:
+    """Cells by their number, as IPython's own tracebacks have them."""
+    where = sheet(file)
+    return where.label.replace("cell ", "Cell In[") + "]" if where and where.label.startswith("cell ") else file
 
 
 def _submodules(reach: Reach) -> list[str]:

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from . import lines
 from .failures import AttemptFailed
 from .fields import objects, section
 
@@ -80,7 +81,8 @@ def load_source(source: str, path: str) -> ModuleType:
         raise AttemptFailed("TASK_FAILED", "the component's source cannot be loaded from " + path)
     module = importlib.util.module_from_spec(found)
     sys.modules[MODULE] = module
-    exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - that is what a component is
+    for code in lines.compiled(source, path):
+        exec(code, module.__dict__)  # noqa: S102 - that is what a component is
     return module
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Optional
 
+from .lines import NAMED
+
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _HINT = {
     "ModuleNotFoundError": (
@@ -90,7 +92,7 @@ def _strip(trace: Optional[TracebackType], folders: tuple[str, ...]) -> Optional
 
 def _passes(trace: Optional[TracebackType], file: str) -> bool:
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == file:
+        if trace.tb_frame.f_code.co_filename == file or trace.tb_frame.f_code.co_filename in NAMED:
             return True
         trace = trace.tb_next
     return False

@@ -307,3 +307,27 @@ def test_result_has_every_member_of_the_contract(runner, bench):
     assert done["finished_at"] >= done["started_at"]
     assert done["max_rss"] > 1_000_000
     assert json.loads((done.directory / "claim").read_text())["cookie"] == str(done.directory)
+
+
+def test_tracebacks_name_the_file_and_line_that_code_was_written_in(runner, bench):
+    source = """
+    import math
+
+    # line 7 "Cell In[3]"
+    def helper(x):
+        # a comment
+        return math.sqrt(x)
+
+    # line 0
+    K = -1
+    # line 40 "/home/me/train.py"
+    if True:
+        def task() -> float:
+            return helper(K)
+    """
+    done = runner.run(bench.component(source, returns="NUMBER_DOUBLE"))
+    assert done["state"] == "FAILED"
+    lines = [line.strip() for line in done["error"]["traceback"].splitlines()]
+    assert 'File "/home/me/train.py", line 42, in task' in lines
+    assert lines[lines.index('File "Cell In[3]", line 9, in helper') + 1] == "return math.sqrt(x)"
+    assert "return helper(K)" in lines

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from .functions import contents, defaults, replaced
 from .names import names_of
 from .nodes import Node
-from .sheets import Found, cells, find_code, sheet
+from .sheets import Found, find_code, sheet
 
 if TYPE_CHECKING:
     from .reach import Reach
@@ -93,7 +93,7 @@ def find_class(reach: Reach, cls: type[Any]) -> Found | None:
         if isinstance(owner, ast.ClassDef) and owner.name == cls.__name__:
             return Found(found.sheet, owner, found.inside[:-1])
     own = sheet(str(reach.namespace.get("__file__") or "")) if cls.__module__ == reach.own_module else None
-    for where in [own] if own is not None else cells():
+    for where in [own] if own is not None else reach.cells:
         if f"class {cls.__name__}" not in where.text:
             continue
         for found in reversed(where.definitions):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any
 
-from .functions import attributes, of, root_flags, standing, with_defaults
+from .functions import attributes, neutral, of, root_flags, standing, with_defaults
 from .names import names_of
 from .nodes import Node
 from .sheets import Found
@@ -41,9 +41,8 @@ class Closures:
         free = function.__code__.co_freevars
         is_lambda = isinstance(found.node, ast.Lambda)
         original = found.sheet.segment(found.node) if is_lambda else found.sheet.block(found.node, decorated=False)
-        label = reach.code_part(
-            reach.kind_of(node), found, function, f"({original})" if is_lambda else standing(original)
-        )
+        counts = f"({original})" if is_lambda else neutral(function, found, original)
+        label = reach.code_part(reach.kind_of(node), found, function, counts)
         root_flags(reach, node, found)
         factory = f"_make_{node.name.lstrip('_')}"
         with reach.user(function.__name__, found.place):

@@ -120,7 +120,8 @@ def _contents(cell: CellType) -> Any:
 
 
 def _array_bytes(array: Any) -> Any:
-    return memoryview(array).cast("B") if array.flags.c_contiguous and array.size else array.tobytes()
+    plain = array.flags.c_contiguous and array.size and array.dtype.kind in "biufc"
+    return memoryview(array).cast("B") if plain else array.tobytes()
 
 
 def _raw(value: str | bytes) -> bytes:

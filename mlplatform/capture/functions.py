@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .names import dotted, names_of
 from .nodes import Node
-from .sheets import Definition, Found, cells, find_code, sheet
+from .sheets import Definition, Found, find_code, sheet
 
 if TYPE_CHECKING:
     from .reach import Reach
@@ -86,7 +86,7 @@ def define(reach: Reach, node: Node, function: FunctionType) -> None:
 
 def _plain(reach: Reach, node: Node, function: FunctionType, found: Found) -> None:
     original = found.sheet.block(found.node, decorated=False)
-    label = reach.code_part(reach.kind_of(node), found, function, standing(original))
+    label = reach.code_part(reach.kind_of(node), found, function, neutral(function, found, original))
     root_flags(reach, node, found)
     with reach.user(function.__name__, found.place):
         reach.check_text(standing(original))
@@ -109,9 +109,9 @@ def _replayed(reach: Reach, node: Node, value: Any, found: Found) -> None:
     kept = _kept_decorators(found.node, reach.namespace)
     start = kept[0].lineno if kept else found.node.lineno
     original = "".join(found.sheet.lines[start - 1 : found.node.end_lineno]).rstrip("\n") + "\n"
-    label = reach.code_part(reach.kind_of(node), found, value, standing(original))
-    root_flags(reach, node, found)
     raw = next((f for f in _inside(value) if isinstance(f, FunctionType) and _is_at(f, found)), None)
+    label = reach.code_part(reach.kind_of(node), found, value, neutral(raw, found, original, start))
+    root_flags(reach, node, found)
     with reach.user(getattr(found.node, "name", ""), found.place):
         reach.check_text(standing(original))
         text = with_defaults(reach, node, raw, found, original, label, start) if raw is not None else original
@@ -210,15 +210,27 @@ def with_defaults(
     reach: Reach, node: Node, function: FunctionType, found: Found, text: str, label: str, start: int = 0
 ) -> str:
     """Put what the defaults are now where they are not written as literals."""
-    edits: list[tuple[ast.expr, str]] = []
-    for argument, written, value in defaults(found.node, function):
+    edits = [
+        (written, reach.expression_of(value, f"default argument {argument} of {of(label)}", node.needs))
+        for argument, written, value in _computed_defaults(found.node, function)
+    ]
+    return replaced(found, text, edits, start or found.node.lineno)
+
+
+def neutral(function: FunctionType | None, found: Found, text: str, start: int = 0) -> str:
+    """The text that counts: defaults that are no literals count by their values, not by how they are written."""
+    computed = list(_computed_defaults(found.node, function)) if function is not None else []
+    return standing(replaced(found, text, [(written, "...") for _, written, _ in computed], start or found.node.lineno))
+
+
+def _computed_defaults(node: Definition, function: FunctionType) -> Iterator[tuple[str, ast.expr, Any]]:
+    for argument, written, value in defaults(node, function):
         try:
             if _same(ast.literal_eval(written), value):
                 continue
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             pass
-        edits.append((written, reach.expression_of(value, f"default argument {argument} of {of(label)}", node.needs)))
-    return replaced(found, text, edits, start or found.node.lineno)
+        yield argument, written, value
 
 
 def of(label: str) -> str:
@@ -278,7 +290,7 @@ def _decorated(value: Any) -> Found | None:
 
 def _decorated_by_name(reach: Reach, name: str) -> Found | None:
     own = sheet(str(reach.namespace.get("__file__") or ""))
-    for where in [own] if own is not None else cells():
+    for where in [own] if own is not None else reach.cells:
         if f"def {name}" not in where.text:
             continue
         for found in reversed(where.definitions):

@@ -9,7 +9,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .nodes import Node
-from .sheets import Sheet, cells, sheet
+from .sheets import Sheet, sheet
 from .values import advice
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ class Importer:
     def _statement(self, name: str, value: Any) -> tuple[str, str] | None:
         if isinstance(value, (int, float, str, bytes, bool, list, dict, set, tuple, frozenset, type(None))):
             return None  # data counts by what it is now
+        if getattr(value, "__module__", None) == self._reach.own_module:
+            return None
         for where in self._sheets(name):
             told = where.imports.get(name)
             if told is None:
@@ -107,7 +109,7 @@ class Importer:
 
     def _sheets(self, name: str) -> Iterable[Sheet]:
         own = sheet(str(self._reach.namespace.get("__file__") or ""))
-        for where in ([own] if own else []) + (cells() if self._reach.own_module == "__main__" else []):
+        for where in ([own] if own else []) + (self._reach.cells if self._reach.own_module == "__main__" else []):
             if name in where.text and "import" in where.text:
                 yield where
 

@@ -55,6 +55,7 @@ class Modules:
         self.project: dict[str, Place] = {}
         self.distributions: dict[str, str] = {}
         self.missing: set[str] = set()
+        self.sourceless: dict[str, str] = {}
         self._seen: set[str] = set()
 
     def reach(self, name: str) -> None:
@@ -98,15 +99,16 @@ class Modules:
         place = _place(name, spec)
         if place is None:
             self._installed(top)
+            if not distribution_of(top) and spec.origin and not is_installed(spec.origin) and top != "mlplatform":
+                self.sourceless[name] = spec.origin
             return
         self.project[name] = place
         for told in imports_of(place.source):
             self.reach_import(told, place.package)
 
     def _installed(self, top: str) -> None:
-        if top not in self.distributions:
-            for name, version in distribution_of(top).items():
-                self.distributions[name] = version
+        for name, version in distribution_of(top).items():
+            self.distributions[name] = version
 
     def _spec(self, name: str) -> ModuleSpec | None:
         loaded: Any = sys.modules.get(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import functools
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from .model import CannotCapture, Captured
 from .modules import Modules
 from .names import Names, normalised
 from .nodes import Node
-from .sheets import Found
+from .sheets import Found, Sheet, cells
 from .unwrap import plain
 from .values import expression
 from .write import fingerprint, source_text
@@ -73,6 +74,7 @@ class Reach:
         name = functions.root_name(self)
         self.define(name, self.root)
         self.closures.finish()
+        self._check_modules()
         if self.errors:
             told = f"{name} cannot run in another process as it is:"
             raise CannotCapture(told, findings=tuple(dict.fromkeys(self.errors)))
@@ -94,6 +96,10 @@ class Reach:
         )
 
     # -------------------------------------------------------------- names
+    @functools.cached_property
+    def cells(self) -> list[Sheet]:
+        return cells()
+
     def need(self, names: Names, namespace: Mapping[str, Any], node: Node) -> None:
         """Have everything that a text names."""
         for told in names.imports:
@@ -266,6 +272,15 @@ class Reach:
     def check_secrets(self, label: str, value: Any) -> None:
         for told in secrets.in_value(label.rpartition(" ")[2] if label.startswith("global ") else label, value):
             self.error("secret", told, secrets.ADVICE)
+
+    def _check_modules(self) -> None:
+        for place in self.modules.project.values():
+            for line, told in secrets.in_module(place.source):
+                where = f"{os.path.basename(place.path)}:{line}"
+                self.errors.append(Finding(where, told, "secret", secrets.ADVICE))
+        for name, path in sorted(self.modules.sourceless.items()):
+            told = f"module {name!r} ({path}) has no Python source that could travel"
+            self.errors.append(Finding("", told, "cannot-travel", "install it as a package where the task runs"))
 
     def check_text(self, text: str) -> None:
         for told in secrets.in_text(text):

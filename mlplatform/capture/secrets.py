@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final, cast
 
 ADVICE: Final = 'keep it as a secret and read it in the task: ml.secret("NAME")'
@@ -28,14 +29,27 @@ _PLACEHOLDER: Final = re.compile(
 
 def in_text(text: str) -> Iterator[str]:
     """Sentences about literals in source text."""
+    yield from (told for _line, told in _in_tree(text))
+
+
+@lru_cache(maxsize=1024)
+def in_module(text: str) -> tuple[tuple[int, str], ...]:
+    """The same with lines, for a whole module; nothing where it does not parse."""
+    try:
+        return tuple(_in_tree(text))
+    except (SyntaxError, ValueError, RecursionError):
+        return ()
+
+
+def _in_tree(text: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             if told := _looks(node.value):
-                yield f"a text in it looks like {told}"
+                yield node.lineno, f"a text in it looks like {told}"
             continue
         for name, value in _named(node):
             if isinstance(value, ast.Constant) and isinstance(value.value, str) and _is_secret(name, value.value):
-                yield f"{name!r} is set to a text that looks like a secret"
+                yield value.lineno, f"{name!r} is set to a text that looks like a secret"
 
 
 def _named(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:

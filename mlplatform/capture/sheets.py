@@ -128,6 +128,8 @@ _sheets: dict[str, tuple[object, Sheet]] = {}
 
 def sheet(filename: str) -> Sheet | None:
     """The sheet of a code object's file name, None if nobody has its text. Files are read as they are now."""
+    if _CELL.search(filename):
+        return _from_linecache(filename)
     try:
         status = os.stat(filename)
         stamp: object = (status.st_mtime_ns, status.st_size)

@@ -86,7 +86,7 @@ def _expression(value: Any, refer: Referrer, seen: set[int]) -> str:
     if kind is float:
         return repr(value) if math.isfinite(value) else f"float({str(value)!r})"
     if kind is complex and math.isfinite(value.real) and math.isfinite(value.imag):
-        return repr(value)
+        return f"complex({value.real!r}, {value.imag!r})"
     if kind in (list, tuple, dict, set, frozenset):
         if kind in (list, dict, set) and id(value) in seen:
             raise _NoText  # shared or endless

@@ -206,3 +206,67 @@ def test_over_a_gigabyte_is_refused() -> None:
     kernel.run("class Big:\n    nbytes = 2 * 1000**3\nbig = Big()\ndef f(): return big")
     with pytest.raises(CannotCapture, match=r"'big' is 2\.0 GB"):
         capture(kernel["f"])
+
+
+def test_a_file_that_was_edited_since_it_was_imported(folder: Path) -> None:
+    """The run uses the file as it is now: that is what a fresh kernel would."""
+    text = "def helper(x):\n    return x + 1\n\ndef f(x):\n    return helper(x)\n"
+    project(folder, {"pipe.py": text})
+    import pipe  # pyright: ignore[reportMissingImports]
+
+    (folder / "pipe.py").write_text("import math\n\n\n" + text.replace("x + 1", "x + 10"))
+    captured = capture(pipe.f)
+    assert elsewhere(captured, 1) == 11
+    assert captured.places["helper helper"] == "pipe.py:4"
+
+
+def test_a_function_that_is_captured_while_it_is_decorated() -> None:
+    """A decorator of the platform sees the function before its name is bound."""
+    kernel = Kernel()
+    kernel.run(
+        """
+        import functools
+        seen = []
+        def timed(fn):
+            @functools.wraps(fn)
+            def inner(*a): return fn(*a) + 0.5
+            return inner
+        def component(fn):
+            seen.append(fn)
+            return fn
+        component.__module__ = "mlplatform.sdk"
+        @component
+        @timed
+        def f(x): return x
+        """
+    )
+    captured = capture(kernel["seen"][0])
+    assert captured.name == "f"
+    assert "@component" not in captured.source
+    assert elsewhere(captured, 1) == 1.5
+
+
+def test_data_beside_a_module_and_file_of_the_function(folder: Path) -> None:
+    project(
+        folder,
+        {"pipe.py": "from pathlib import Path\ndef f():\n    return Path(__file__).with_name('d.txt').read_text()\n"},
+    )
+    (folder / "d.txt").write_text("data")
+    import pipe  # pyright: ignore[reportMissingImports]
+
+    assert elsewhere(capture(pipe.f)) == "data"
+
+
+def test_undefined_names_are_warned_of() -> None:
+    kernel = Kernel()
+    kernel.run("def f(x): return x + undefined_thing")
+    (finding,) = capture(kernel["f"]).findings
+    assert finding.code == "undefined-name"
+    assert "'undefined_thing'" in finding.message
+    assert finding.path == "f (cell 1)"
+
+
+def test_computed_imports_are_warned_of() -> None:
+    kernel = Kernel()
+    kernel.run("import importlib\ndef f(name): return importlib.import_module(name)")
+    assert [finding.code for finding in capture(kernel["f"]).findings] == ["dynamic-import"]

@@ -1,0 +1,53 @@
+/** A big graph in a corner: where one is, and where it burns. */
+
+import type { Signal } from "@preact/signals";
+import type { RefObject } from "preact";
+import { useRef } from "preact/hooks";
+import type { Plan, View } from "./geometry";
+import { Far } from "./graph";
+
+const WIDTH = 176;
+const HEIGHT = 112;
+
+export function Minimap({ plan, states, moved, view, holder, go }: {
+  plan: Plan;
+  states: () => Map<string, string> | null;
+  moved: Signal<number>;
+  view: RefObject<View>;
+  holder: RefObject<HTMLDivElement | null>;
+  go: (x: number, y: number) => void;
+}) {
+  const { width, height } = plan.graph.layout;
+  const scale = Math.min(WIDTH / Math.max(width, 1), HEIGHT / Math.max(height, 1));
+  const picture = useRef<SVGSVGElement>(null);
+  const jump = (event: PointerEvent) => {
+    if (event.type === "pointermove" && !event.buttons) return;
+    event.stopPropagation();
+    const around = picture.current!.getBoundingClientRect();
+    go((event.clientX - around.left) / scale, (event.clientY - around.top) / scale);
+  };
+  return (
+    <div class="minimap" aria-hidden="true">
+      <svg ref={picture} width={width * scale} height={height * scale} viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none"
+        onPointerDown={jump} onPointerMove={jump} onPointerUp={(event) => event.stopPropagation()}>
+        <Far plan={plan} states={states} />
+        <Window moved={moved} view={view} holder={holder} scale={scale} />
+      </svg>
+    </div>
+  );
+}
+
+function Window({ moved, view, holder, scale }: {
+  moved: Signal<number>;
+  view: RefObject<View>;
+  holder: RefObject<HTMLDivElement | null>;
+  scale: number;
+}) {
+  void moved.value;
+  const element = holder.current;
+  if (!element || !view.current) return null;
+  const { x, y, k } = view.current;
+  return (
+    <rect class="window" x={-x / k} y={-y / k} width={element.clientWidth / k} height={element.clientHeight / k} stroke-width={1.5 / scale} />
+  );
+}

@@ -1,0 +1,3 @@
+export function Preview({ uri, tall }: { uri: string; tall?: boolean }) {
+  return <p>{uri} {String(tall)}</p>;
+}

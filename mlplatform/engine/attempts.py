@@ -106,7 +106,9 @@ class Attempts:
         if not result.succeeded:
             error = result.error or TaskError("TASK_FAILED", "the task failed")
             return self._failed(driver, prepared, error, retryable=True, at=result.finished_at)
-        values = await self._core.on_files(self._core.contents.published, result.values)
+        values = result.values
+        if self._core.contents.remote:
+            values = await self._core.on_files(self._core.contents.published, values)
         entry, note = await self._cacheable(driver, prepared, result, values)
         fact = TaskFact(
             prepared.key,
@@ -187,7 +189,12 @@ class Attempts:
 
 def _remove(scratch: str, spec: Path) -> None:
     if scratch:
-        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            os.rmdir(scratch)  # most tasks leave nothing there
+        except FileNotFoundError:
+            pass
+        except OSError:
+            shutil.rmtree(scratch, ignore_errors=True)
     with contextlib.suppress(OSError):
         spec.unlink(missing_ok=True)
 

@@ -225,12 +225,15 @@ class Preparer:
         interpreter = await environments.interpreter(base, python.packages, options)
         kfp = runtime_version(python.kfp_version)
         kfp_path = await environments.kfp_runtime(interpreter, kfp)
+        name = slug(python.function, 40)
+        digest = hashlib.sha256(python.source.encode("utf-8", "surrogatepass")).hexdigest()[:10]
         spec["kind"] = "python"
         spec["python"] = {
             "source": python.source,
             "function": python.function,
             "kfp_path": kfp_path or None,
-            "filename": f"{slug(python.function, 40)}.py",
+            "filename": f"{name}.py",
+            "folder": str(core.home.run(job.driver.run.run_id) / "components" / f"{name}-{digest}"),
         }
         source = normalised_source(python.source)
         code = {"function": python.function, "source": source, "kfp": kfp, "env": dict(template.env)}

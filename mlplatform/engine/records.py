@@ -35,10 +35,6 @@ class Ledger:
     def put(self, record: TaskRecord) -> None:
         self._changed[record.key] = record
 
-    def changed(self) -> list[TaskRecord]:
-        """Records that the next :meth:`take` will return."""
-        return [record for key, record in self._changed.items() if self._durable.get(key) != record]
-
     def take(self) -> list[TaskRecord]:
         """Records to make durable now. The caller stores them before it acts on them."""
         taken: list[TaskRecord] = []
@@ -54,6 +50,10 @@ class Ledger:
         self._durable.update(self._changed)
         self._changed = {}
         return taken
+
+    def tracked(self, records: Iterable[TaskRecord]) -> None:
+        """Taken records as they were stored: the tracker may have given them its own names."""
+        self._durable.update((record.key, record) for record in records)
 
     # ------------------------------------------------------------------ changes
     def start(self, action: StartTask, now: float, note: str = "") -> TaskRecord:

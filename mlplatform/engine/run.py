@@ -327,7 +327,6 @@ class RunDriver:
 
     async def _commit(self, now: float) -> None:
         """Make everything that changed durable, in one transaction, before anything is done about it."""
-        await self._tell_tracker()
         records = self.ledger.take()
         events = [(now, "task", task_event(record)) for record in records]
         run = None
@@ -344,20 +343,10 @@ class RunDriver:
         if run is not None:
             self.core.stored_run[run.run_id] = run
 
-    async def _tell_tracker(self) -> None:
-        """Before the commit: a task told twice is told once (tags), a task never told would be lost."""
-        for record in self.ledger.changed():
-            if record.is_group or not record.state.finished or record.state is TaskState.SKIPPED:
-                continue
-            child = await self.core.in_thread(self.core.tracker.task_finished, self.run, record)
-            if child != record.mlflow_run_id:
-                self.ledger.put(replace(record, mlflow_run_id=child))
-
     async def _apply(self, batch: Batch, delay: float = 0.5) -> None:
         while True:
-            faults.point("before-apply")
             try:
-                await self.core.in_thread(self.core.store.apply, batch)
+                self.ledger.tracked(await self.core.in_thread(self._write, batch))
                 break
             except StoreError as error:
                 _log.error("run %s: %s; again in %.1f s", batch.run_id, error.message, delay)
@@ -367,6 +356,20 @@ class RunDriver:
         self.core.trouble = ""
         faults.point("after-apply")
         self.core.published(batch.run_id)
+
+    def _write(self, batch: Batch) -> list[TaskRecord]:
+        """Tell the tracker of tasks that ended, then store. In this order: a task told twice is told once (by its
+        reserved run), a task never told would be lost. Returns the records as they were stored; runs in a thread."""
+        tasks: list[TaskRecord] = []
+        for record in batch.tasks:
+            if record.state.finished and not record.is_group and record.state is not TaskState.SKIPPED:
+                child = self.core.tracker.task_finished(self.run, record)
+                if child != record.mlflow_run_id:
+                    record = replace(record, mlflow_run_id=child)
+            tasks.append(record)
+        faults.point("before-apply")
+        self.core.store.apply(replace(batch, tasks=tasks))
+        return tasks
 
     async def _end(self, finish: FinishRun) -> None:
         now = self.core.clock.now()

@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from types import CodeType
 from typing import Any, Optional
 
 from . import surroundings, tree
@@ -157,12 +158,26 @@ def _run(spec: Mapping[str, Any], tracer: Optional[Tracer]) -> Optional[BaseExce
     return None
 
 
+_hooks: dict[str, tuple[tuple[int, int], CodeType]] = {}
+
+
+def hook_code(path: str) -> CodeType:
+    """A hook, compiled once a process: a template calls this before it forks, so that its children need not (it costs
+    more than the rest of a trivial task). Raises OSError, SyntaxError."""
+    status = os.stat(path)
+    stamp = (status.st_mtime_ns, status.st_size)
+    known = _hooks.get(path)
+    if known is None or known[0] != stamp:
+        with open(path, "rb") as file:
+            source = file.read()
+        known = _hooks[path] = (stamp, compile(source, path, "exec", dont_inherit=True))
+    return known[1]
+
+
 def _load_hook(path: str) -> None:
     """Hooks serve tracking: one that fails is told in the log and fails no task."""
     try:
-        with open(path, "rb") as file:
-            source = file.read()
-        exec(compile(source, path, "exec", dont_inherit=True), {"__name__": "mlplatform_hook", "__file__": path})  # noqa: S102
+        exec(hook_code(path), {"__name__": "mlplatform_hook", "__file__": path})  # noqa: S102
     except Exception:  # noqa: BLE001 - tracking must never fail a task
         _say("mlplatform: the hook %s failed\n%s" % (path, traceback.format_exc()))
 

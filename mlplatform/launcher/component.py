@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 import importlib.util
@@ -25,9 +26,10 @@ _EXECUTORS = ("kfp.dsl.executor", "kfp.components.executor")
 
 
 def source_file(spec: Mapping[str, Any]) -> str:
-    """Where the component's source is written for this attempt."""
-    name = os.path.basename(spec["python"].get("filename") or "") or MODULE + ".py"
-    return os.path.join(os.path.dirname(spec["result"]), "component", name)
+    """Where the component's source lies: in the folder that the engine named for it, else beside the result."""
+    python = spec["python"]
+    name = os.path.basename(python.get("filename") or "") or MODULE + ".py"
+    return os.path.join(python.get("folder") or os.path.join(os.path.dirname(spec["result"]), "component"), name)
 
 
 def run_component(spec: Mapping[str, Any]) -> None:
@@ -68,12 +70,8 @@ def load_source(source: str, path: str) -> ModuleType:
     """Execute ``source`` as the module of a file that really is there, so that tracebacks, ``inspect.getsource`` and
     processes that user code spawns find it."""
     folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
-    with open(path, "w", encoding="utf-8", errors="surrogatepass") as file:
-        file.write(source)
-    importable = os.path.join(folder, MODULE + ".py")
-    if path != importable and not os.path.lexists(importable):
-        os.symlink(os.path.basename(path), importable)
+    if not os.path.exists(path):
+        _write_source(source, path)
     sys.path.append(folder)
     linecache.checkcache(path)
     found = importlib.util.spec_from_file_location(MODULE, path)
@@ -84,6 +82,20 @@ def load_source(source: str, path: str) -> ModuleType:
     for code in lines.compiled(source, path):
         exec(code, module.__dict__)  # noqa: S102 - that is what a component is
     return module
+
+
+def _write_source(source: str, path: str) -> None:
+    """Other attempts of the same component may do the same at the same time: they write the same."""
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    temporary = "%s.%d" % (path, os.getpid())
+    with open(temporary, "w", encoding="utf-8", errors="surrogatepass") as file:
+        file.write(source)
+    importable = os.path.join(folder, MODULE + ".py")
+    if path != importable:
+        with contextlib.suppress(FileExistsError):
+            os.symlink(name, importable)
+    os.replace(temporary, path)
 
 
 def localised(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The warm interpreter: one thread, no user code, a fork for every attempt.
 
-Protocol (JSON lines on an inherited Unix socket). In: ``{"op": "run", "id", "spec": path}``, ``{"op": "close"}``.
+Protocol (JSON lines on an inherited Unix socket). In: ``{"op": "run", "id", "spec": path, "hooks": [path]}`` (the
+platform's own, compiled here and executed in the child), ``{"op": "close"}``.
 Out: ``{"event": "ready", "pid"}``, ``started`` (``id, pid, pid_start``), ``exited`` (``id, status`` as of waitpid,
 ``max_rss``), ``error`` (``id, message``) where a fork failed, ``preloaded`` (``module, seconds``) and ``refused``
 (``module, reason``). When the socket closes it stays until its children have ended (they write their own results).
@@ -11,6 +12,7 @@ after a forked probe has shown that their import starts no thread.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -21,7 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 from . import preload, surroundings, tree
-from .attempt import EXIT_NO_START, forget_secrets, read_spec, run_attempt
+from .attempt import EXIT_NO_START, forget_secrets, hook_code, read_spec, run_attempt
 from .channel import Channel
 from .identity import pid_start
 from .result import write_atomically
@@ -81,6 +83,10 @@ class Template:
         if message["op"] == "close":
             self._channel.close()
             return
+        for hook in message.get("hooks") or ():
+            # A hook that is missing or broken is told by the child, in its task's log.
+            with contextlib.suppress(OSError, SyntaxError, ValueError):
+                hook_code(hook)
         try:
             pid = os.fork()
         except OSError as problem:

@@ -206,7 +206,8 @@ def fan_out(width: int, *, cache: bool = False, name: str = "fan-out") -> Builde
 
 def mixed(log: str) -> Builder:
     """Thirty tasks of all sorts: a chain, a loop, artifacts, a retry that succeeds, an exit task; each appends its name
-    to the file ``log`` when its body begins, so that running twice can be seen. Outputs: ``total`` and ``words``."""
+    to the file ``log`` when its body begins, so that running twice can be seen. Outputs: ``total``, ``words`` and
+    ``last``; ``count`` logs a metric."""
     builder = Builder("mixed")
     note = f"    with open({log!r}, 'a') as f:\n        f.write(%r + '\\n')\n"
     add = "def add_one(x: int, name: str) -> int:\n" + note.replace("%r", "name") + "    return x + 1\n"
@@ -236,11 +237,18 @@ def mixed(log: str) -> Builder:
     builder.component("write", write, inputs={"text": "STRING"}, artifacts_out={"out": "system.Dataset"})
     builder.task("write", constants={"text": "some words here"}, cache=True)
     count = (
-        "def count(data: Input[Dataset]) -> int:\n"
+        "def count(data: Input[Dataset], seen: Output[Metrics]) -> int:\n"
         + note.replace("%r", "'count'")
-        + "    with open(data.path) as f:\n        return len(f.read().split())\n"
+        + "    with open(data.path) as f:\n        words = len(f.read().split())\n"
+        + "    seen.log_metric('words', words)\n    return words\n"
     )
-    builder.component("count", count, artifacts_in={"data": "system.Dataset"}, outputs={"Output": "NUMBER_INTEGER"})
+    builder.component(
+        "count",
+        count,
+        artifacts_in={"data": "system.Dataset"},
+        artifacts_out={"seen": "system.Metrics"},
+        outputs={"Output": "NUMBER_INTEGER"},
+    )
     builder.task("count", artifacts={"data": ("write", "out")}, cache=True)
     flaky = (
         "def flaky(marker: str) -> int:\n"

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
@@ -46,7 +47,12 @@ class Key:
 
 def startup_environment(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The part of a task's environment its interpreter has to start with."""
-    return tuple(sorted((k, v) for k, v in env.items() if k in _CARRIED or k.startswith(_STARTUP)))
+    return tuple(sorted((name, value) for name, value in env.items() if _carried(name)))
+
+
+@lru_cache(maxsize=4096)
+def _carried(name: str) -> bool:
+    return name in _CARRIED or name.startswith(_STARTUP)
 
 
 @dataclass(slots=True)
@@ -142,8 +148,8 @@ class Template:
     def busy(self) -> bool:
         return bool(self._starting or self._running)
 
-    async def start(self, spec: str) -> Started:
-        """Fork for the attempt whose spec.json is at ``spec``. Raises EnvironmentFailed."""
+    async def start(self, spec: str, hooks: Sequence[str] = ()) -> Started:
+        """Fork for the attempt whose spec.json is at ``spec``; ``hooks``: those it names. Raises EnvironmentFailed."""
         loop = asyncio.get_running_loop()
         identifier = str(next(self._ids))
         future: asyncio.Future[tuple[int, str]] = loop.create_future()
@@ -151,7 +157,7 @@ class Template:
         self._starting[identifier] = future
         self._running[identifier] = exited
         self.used_at = time.monotonic()
-        await self._send({"op": "run", "id": identifier, "spec": spec})
+        await self._send({"op": "run", "id": identifier, "spec": spec, "hooks": list(hooks)})
         try:
             pid, start = await future
         except EnvironmentFailed:

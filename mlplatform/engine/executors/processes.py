@@ -72,7 +72,8 @@ class ProcessExecutor:
             await self._find_library()
         key = self._key(launch)
         spec = str(launch.directory / "spec.json")
-        started = await (self._fork(key, spec) if self.mode == "fork" else self._spawn(key, spec))
+        hooks = launch.spec.get("hooks") or ()
+        started = await (self._fork(key, spec, hooks) if self.mode == "fork" else self._spawn(key, spec))
         who = Who(
             started.pid,
             started.pid_start,
@@ -130,19 +131,19 @@ class ProcessExecutor:
     def _modules_for(self, key: Key) -> tuple[str, ...]:
         return () if key.light else self._modules
 
-    async def _fork(self, key: Key, spec: str) -> Started:
+    async def _fork(self, key: Key, spec: str, hooks: Sequence[str]) -> Started:
         template = self._templates.get(key)
         if template is None or template.dead:
             template = self._templates[key] = Template(key, self._modules_for(key), self._library)
             self._sweep()
         try:
-            return await template.start(spec)
+            return await template.start(spec, hooks)
         except EnvironmentFailed:
             if not template.dead or self._templates.get(key) is not template:
                 raise
             # It died between two attempts (killed from outside): a fresh one, once.
             template = self._templates[key] = Template(key, self._modules_for(key), self._library)
-            return await template.start(spec)
+            return await template.start(spec, hooks)
 
     async def _spawn(self, key: Key, spec: str) -> Started:
         spares = self._spares.setdefault(key, [])

@@ -40,6 +40,7 @@ def typed(folder: Path, command: str, env: dict[str, str]) -> subprocess.Complet
 def normal(text: str, folder: Path) -> str:
     """Without what differs from time to time: ids, seconds, places."""
     text = re.sub(r"^ *[~^]+\n", "", text, flags=re.MULTILINE)  # where Pythons point differs
+    text = re.sub(r"^.*waiting  \(its environment\)\n", "", text, flags=re.MULTILINE)  # told where it takes a while
     text = text.replace(str(folder), ".").replace(sys.executable, "PYTHON")
     text = re.sub(r"\b1[0-9a-hjkmnp-tv-z]{17}\b", "RUN", text)
     text = re.sub(r"\b(failing|wanting|chain)-[0-9a-hjkmnp-tv-z]{6}\b", r"\1-ABCDEF", text)

@@ -284,6 +284,16 @@ def test_hooks_run_first_and_never_fail_a_task(runner, bench):
     assert "tracking is down" in done.log
 
 
+def test_the_source_lies_where_the_engine_says_and_is_written_once(runner, bench):
+    folder = bench.project / "components" / "task-0123456789"
+    source = "def task() -> str:\n    import inspect\n    return __file__ + inspect.getsource(task)\n"
+    for _ in range(2):
+        spec = bench.component(source, returns="STRING")
+        spec["python"]["folder"] = str(folder)
+        assert runner.run(spec).value == str(folder / "user_code.py") + source
+    assert sorted(path.name for path in folder.iterdir()) == ["ephemeral_component.py", "user_code.py"]
+
+
 def test_a_missing_function_and_a_missing_runtime_are_told(runner, bench, tmp_path):
     done = runner.run(bench.component("x = 1\n"))
     assert "does not define 'task'" in done["error"]["message"]

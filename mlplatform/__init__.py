@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from mlplatform.core.states import RunState, TaskState
     from mlplatform.sdk.client import LocalClient
+    from mlplatform.sdk.notebook import notebook
     from mlplatform.sdk.run import Run
     from mlplatform.sdk.runs import run, runs
 
@@ -36,6 +37,7 @@ __all__ = [
     "TaskFailed",
     "TaskState",
     "__version__",
+    "notebook",
     "run",
     "runs",
 ]
@@ -52,6 +54,7 @@ _HOMES = {
     "ServiceError": "mlplatform.core.errors",
     "TaskFailed": "mlplatform.core.errors",
     "TaskState": "mlplatform.core.states",
+    "notebook": "mlplatform.sdk.notebook",
     "run": "mlplatform.sdk.runs",
     "runs": "mlplatform.sdk.runs",
 }

@@ -1,0 +1,144 @@
+"""A plain notebook in Python's hands: ``ml.notebook("train.ipynb").run(lr=0.1)``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mlplatform.core.errors import InvalidInput
+from mlplatform.core.values import JsonValue
+from mlplatform.engine.home import Home, open_home
+from mlplatform.notebook.model import NotebookPlan
+from mlplatform.sdk.client import LocalClient, require_engine
+from mlplatform.sdk.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    name: str = ""
+    experiment: str = ""
+    cache: bool = True
+    priority: int = 0
+    tags: Mapping[str, str] | None = None
+
+
+class NotebookPipeline:
+    """A notebook that can be run as a pipeline. It is read anew whenever it is run or looked at.
+
+    Args:
+        path: the ``.ipynb`` file, or a ``.py`` script in the percent format.
+        home: where its runs are kept (``MLPLATFORM_HOME`` or ``~/.mlplatform`` if not given).
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        home: str | os.PathLike[str] | Home | None = None,
+        options: _Options | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._home = home if isinstance(home, Home) else open_home(home)
+        self._options = options or _Options()
+
+    @property
+    def plan(self) -> NotebookPlan:
+        """How it becomes a pipeline now: its tasks, their cells, its parameters.
+
+        Raises:
+            InvalidPipeline, NotFound, Unsupported: it is no notebook that can be run; every finding is told.
+        """
+        return self._source().notebook
+
+    def options(
+        self,
+        *,
+        name: str | None = None,
+        experiment: str | None = None,
+        cache: bool | None = None,
+        priority: int | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> NotebookPipeline:
+        """The same notebook with these options; those not given stay.
+
+        Args:
+            name: a name for the run.
+            experiment: where the run is kept; by default the project and the notebook's name.
+            cache: False runs every task, whatever could be reused.
+            priority: tasks of runs with more go first.
+            tags: tags of the run.
+        """
+        given = {"name": name, "experiment": experiment, "cache": cache, "priority": priority, "tags": tags}
+        changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        return NotebookPipeline(self.path, self._home, replace(self._options, **changed))
+
+    def run(self, **parameters: JsonValue) -> Run:
+        """Run it and return at once; ``run.wait()`` waits for the end.
+
+        Args:
+            parameters: values for its parameters; they are set at the end of its parameters cell.
+
+        Raises:
+            InvalidParameters: there is no such parameter, or a value does not fit; every finding is told.
+            InvalidPipeline, NotFound, Unsupported: it is no notebook that can be run.
+        """
+        from mlplatform.sdk import submit
+
+        require_engine()
+        source = self._source()
+        chosen = self._options
+        options = submit.Options(
+            name=chosen.name, experiment=chosen.experiment, cache=chosen.cache, priority=chosen.priority
+        )
+        submission = submit.build(source, parameters, options, self._home)
+        submission["tags"] = {**submission["tags"], **(chosen.tags or {})}
+        client = LocalClient(self._home)
+        return Run(self._home, client.submit(submission), self)
+
+    def document(self) -> str:
+        """The pipeline it compiles to now, as a document that the service and ``mlplatform run`` take."""
+        return self._source().text
+
+    def _source(self) -> Any:
+        from mlplatform.sdk import submit
+
+        source = submit.read_source(str(self.path))
+        if source.notebook is None:
+            raise InvalidInput(
+                f"{str(self.path)!r} is not a notebook.",
+                hint="Name an .ipynb file, or a .py with # %% cells; `mlplatform run` runs pipelines of any kind.",
+            )
+        return source
+
+    def __repr__(self) -> str:
+        from mlplatform.core.errors import MlPlatformError
+        from mlplatform.notebook.show import rows
+
+        try:
+            plan = self.plan
+        except MlPlatformError as error:
+            return f"<notebook {str(self.path)!r}: {error.message}>"
+        count = len(plan.tasks)
+        lines = [f"notebook {str(self.path)!r}: {count} {'task' if count == 1 else 'tasks'} ({plan.split_by})"]
+        found = rows(plan)
+        widths = [max(len(row[column]) for row in found) for column in range(len(found[0]))]
+        lines += [
+            "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in found
+        ]
+        if plan.parameters:
+            lines.append("  parameters: " + ", ".join(f"{each.name} = {each.default!r}" for each in plan.parameters))
+        return "\n".join(lines)
+
+
+def notebook(path: str | os.PathLike[str], *, home: str | os.PathLike[str] | None = None) -> NotebookPipeline:
+    """A notebook as a pipeline.
+
+    >>> notebook("train.ipynb").run(lr=0.1)  # doctest: +SKIP
+
+    Args:
+        path: the ``.ipynb`` file, or a ``.py`` script in the percent format.
+        home: where its runs are kept.
+    """
+    return NotebookPipeline(path, home)

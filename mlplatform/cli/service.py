@@ -36,6 +36,7 @@ def _words(data: dict[str, Any]) -> list[str]:
     facts = [("unfinished runs", str(data.get("active", 0)))]
     capacity: Any = data.get("capacity") or {}
     if isinstance(capacity, dict):
+        capacity.pop("holders", None)  # pyright: ignore[reportUnknownMemberType] - for the pages
         for name, value in capacity.items():  # pyright: ignore[reportUnknownVariableType]
             words = size(value) if name == "memory" and isinstance(value, (int, float)) else json.dumps(value)
             facts.append((str(name), words))  # pyright: ignore[reportUnknownArgumentType]

@@ -6,6 +6,7 @@ The choice itself is pure (``planning.admission``); this keeps who waits and who
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mlplatform.core.model import TaskKey
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from mlplatform.engine.run import RunDriver
 
 _Id = tuple[str, TaskKey]
+#: So many running tasks are told by name.
+_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,17 @@ class Admission:
             "gpus": list(self._capacity.gpu_ids),
             "running": len(self._running),
             "waiting": len(self._waiting),
+            "holders": [
+                {
+                    "run_id": run_id,
+                    "task": key.name,
+                    "iteration": list(key.iteration),
+                    "cores": request.cores,
+                    "memory": request.memory,
+                    "gpus": request.gpus,
+                }
+                for (run_id, key), request in islice(self._running.items(), _SHOWN)
+            ],
         }
 
     def _to_request(self, prepared: Prepared) -> Request:

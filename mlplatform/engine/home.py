@@ -11,6 +11,7 @@
       artifacts/<run_id>/...    artifact bytes (default pipeline root)
       private/<run_id>.json     0600, environment of a run's submitter while the run lives
       mlflow/                   tracking: database, queue, artifacts
+      server/                   the web server: its token (0600), the port it is reached at, its lock
 """
 
 from __future__ import annotations
@@ -54,6 +55,10 @@ class Home:
     @property
     def mlflow(self) -> Path:
         return self.root / "mlflow"
+
+    @property
+    def server(self) -> Path:
+        return self.root / "server"
 
     def run(self, run_id: str) -> Path:
         return self.root / "runs" / run_id

@@ -12,7 +12,9 @@ from mlplatform.engine.core import Core
 from mlplatform.engine.gc import collect_garbage
 from mlplatform.engine.manager import Manager
 from mlplatform.engine.protocol import Handler, StreamHandler
+from mlplatform.engine.schedules import Schedules
 from mlplatform.engine.submission import Submission
+from mlplatform.engine.webdoor import stop_server
 from mlplatform.engine.why import explain_task
 
 
@@ -23,10 +25,13 @@ def _nothing() -> None:
 class Operations:
     """Maps the protocol's operations to the manager."""
 
-    def __init__(self, core: Core, manager: Manager, version: str) -> None:
+    def __init__(self, core: Core, manager: Manager, version: str, schedules: Schedules | None = None) -> None:
         self._core = core
         self._manager = manager
         self._version = version
+        self._schedules = schedules
+        #: True once somebody asked this service to stay however idle it is.
+        self.stays = False
         self.on_stop: Callable[[], None] = _nothing
         #: True until somebody interactive used this service.
         self.only_scripts = True
@@ -45,6 +50,8 @@ class Operations:
             "status": self.status,
             "stop": self.stop,
             "flush_tracking": self.flush_tracking,
+            "stay": self.stay,
+            "schedules_changed": self.schedules_changed,
         }
         return handlers, {"watch": self.watch}
 
@@ -99,7 +106,19 @@ class Operations:
             **await self.hello(args),
             "trouble": self._core.trouble,
             "capacity": self._core.admission.describe(),
+            "stays": self.stays,
+            "recurring_runs": self._schedules.enabled if self._schedules is not None else 0,
         }
+
+    async def stay(self, args: Mapping[str, Any]) -> Any:
+        self.stays = bool(args.get("stay", True))
+        return {"stays": self.stays}
+
+    async def schedules_changed(self, args: Mapping[str, Any]) -> Any:
+        if self._schedules is not None:
+            await self._schedules.look()  # so that a service that was about to leave knows at once that it stays
+            self._schedules.changed()
+        return {}
 
     async def flush_tracking(self, args: Mapping[str, Any]) -> Any:
         flush = getattr(self._core.tracker, "flush", None)
@@ -107,6 +126,7 @@ class Operations:
         return {"done": bool(done)}
 
     async def stop(self, args: Mapping[str, Any]) -> Any:
+        stop_server(self._core.home)
         self.on_stop()
         return {"pid": os.getpid()}
 

@@ -28,6 +28,8 @@ from mlplatform.engine.home import Home, open_home
 from mlplatform.engine.manager import Manager
 from mlplatform.engine.ops import Operations
 from mlplatform.engine.protocol import LINE_LIMIT, Connection
+from mlplatform.engine.schedules import Schedules
+from mlplatform.engine.webdoor import WebDoor
 from mlplatform.planning.cel import check as check_expression
 
 _log = logging.getLogger(__name__)
@@ -77,10 +79,19 @@ def announce(home: Home) -> None:
 class Service:
     """The event loop's root object."""
 
-    def __init__(self, home: Home, manager: Manager, operations: Operations) -> None:
+    def __init__(
+        self,
+        home: Home,
+        manager: Manager,
+        operations: Operations,
+        schedules: Schedules | None = None,
+        door: WebDoor | None = None,
+    ) -> None:
         self._home = home
         self._manager = manager
         self._operations = operations
+        self._schedules = schedules
+        self._door = door
         self._clients = 0
         self._last_used = time.monotonic()
         self._stop = asyncio.Event()
@@ -98,10 +109,17 @@ class Service:
         finally:
             os.umask(old)
         async with server:
+            if self._door is not None:
+                self._door.open()
             announce(self._home)
-            idle = asyncio.ensure_future(self._leave_when_idle())
+            background = [asyncio.ensure_future(self._leave_when_idle())]
+            if self._schedules is not None:
+                background.append(asyncio.ensure_future(self._schedules.run()))
             await self._stop.wait()
-            idle.cancel()
+            for task in background:
+                task.cancel()
+            if self._door is not None:
+                self._door.close()
         path.unlink(missing_ok=True)
         self._home.service_file.unlink(missing_ok=True)
 
@@ -117,7 +135,8 @@ class Service:
     async def _leave_when_idle(self) -> None:
         while True:
             await asyncio.sleep(1.0)
-            if self._clients or self._manager.active:
+            scheduled = self._schedules is not None and self._schedules.enabled
+            if self._clients or self._manager.active or self._operations.stays or scheduled:
                 self._last_used = time.monotonic()
                 continue
             limit = IDLE_SECONDS_SCRIPT if self._operations.only_scripts else IDLE_SECONDS
@@ -135,8 +154,10 @@ async def run_service(home: Home, compose: Callable[[Home], Any]) -> None:
     """Compose the service of a home, take up what is unfinished, serve."""
     composition = compose(home)
     core, manager = composition.core, composition.manager
-    operations = Operations(core, manager, __version__)
-    service = Service(home, manager, operations)
+    schedules: Schedules | None = composition.schedules
+    operations = Operations(core, manager, __version__, schedules)
+    door = WebDoor(home, composition.web_server) if composition.web_server is not None else None
+    service = Service(home, manager, operations, schedules, door)
     operations.on_stop = service.stop
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

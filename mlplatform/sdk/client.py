@@ -206,6 +206,14 @@ class LocalClient:
         """Wait until MLflow has everything; False if it did not come that far."""
         return bool(self._call("flush_tracking", {"timeout": timeout}, timeout=timeout + 10.0)["done"])
 
+    def stay(self, on: bool = True) -> None:
+        """Have the service stay however idle it is, until it is stopped (or told otherwise)."""
+        self._call("stay", {"stay": on})
+
+    def schedules_changed(self) -> None:
+        """Tell the service that recurring runs are not what they were."""
+        self._call("schedules_changed", {})
+
     # ------------------------------------------------------------------ wire
     def _call(self, operation: str, args: Mapping[str, Any], timeout: float | None = ANSWER_LIMIT) -> Any:
         """Ask for something that may be done twice: again, if the service was lost before it answered."""

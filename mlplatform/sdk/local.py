@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,17 @@ if TYPE_CHECKING:
     from mlplatform.engine.core import Core
     from mlplatform.engine.home import Home
     from mlplatform.engine.manager import Manager
+    from mlplatform.engine.schedules import Schedules
 
 
 @dataclass(frozen=True, slots=True)
 class Composition:
+    """``web_server``: the command that serves the home's pages on a socket, given its descriptor."""
+
     core: Core
     manager: Manager
+    schedules: Schedules | None = None
+    web_server: Callable[[int], Sequence[str]] | None = None
 
 
 def store_target(home: Home) -> str:
@@ -49,6 +54,7 @@ def compose(home: Home) -> Composition:
     from mlplatform.engine.notebooks.runs import NotebookRuns
     from mlplatform.engine.platform import Platform
     from mlplatform.engine.prepare import Preparer
+    from mlplatform.engine.schedules import Schedules
     from mlplatform.engine.submission import read_private
     from mlplatform.notebook.executed import assemble
     from mlplatform.planning.admission import Capacity
@@ -63,8 +69,9 @@ def compose(home: Home) -> Composition:
         environment_of=lambda run_id: read_private(home.private(run_id)),
         network_disk=is_network_file_system(home.root),
     )
+    store = open_store(store_target(home))
     ports = Ports(
-        store=open_store(store_target(home)),
+        store=store,
         artifacts=Artifacts(),
         tracker=MlflowTracker(home.mlflow, tracking),
         environments=CachedEnvironments(cache_folder()),
@@ -80,7 +87,13 @@ def compose(home: Home) -> Composition:
     core.notebooks = NotebookRuns(home)
     core.assemble = assemble
     core.containers = containers
-    return Composition(core, Manager(core))
+    manager = Manager(core)
+    return Composition(core, manager, Schedules(core, manager, store.catalog), lambda fd: web_server(home, fd))
+
+
+def web_server(home: Home, descriptor: int) -> list[str]:
+    """A process by its name: the server is a room above this one."""
+    return [sys.executable, "-m", "mlplatform.server", "--home", str(home.root), "--listener", str(descriptor)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import IO, Any
 from mlplatform.core.errors import MlPlatformError, ServiceError
 from mlplatform.engine.home import Home, open_home
 from mlplatform.sdk.local import store_target
-from mlplatform.server.settings import IDLE_SECONDS, Settings, folder, load_token
+from mlplatform.server.settings import IDLE_SECONDS, Settings, load_token
 
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -35,15 +36,21 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def take_lock(home: Home) -> IO[bytes] | None:
     """The lock that the server on a home's port holds; None if there is one already."""
-    path = folder(home) / "server.lock"
+    path = home.server / "server.lock"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = path.open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+    for _ in range(20):  # somebody who only looks whether a server runs holds it for a moment
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+            continue
+        file.truncate(0)
+        file.write(str(os.getpid()).encode())
+        file.flush()
+        return file
+    file.close()
+    return None
 
 
 def settings_of(args: argparse.Namespace, home: Home) -> Settings:

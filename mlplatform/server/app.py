@@ -11,7 +11,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from mlplatform import __version__
 from mlplatform.server import faults, pages
 from mlplatform.server.access import Activity, Guard
-from mlplatform.server.api import events, logs, runs, tasks
+from mlplatform.server.api import events, experiments, logs, machine, pipelines, recurring, runs, tasks
 from mlplatform.server.context import Context
 from mlplatform.server.events import Hub
 from mlplatform.server.settings import Settings
@@ -40,7 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.context = Context(settings, Hub())
     app.state.activity = Activity()
-    for module in (runs, logs, tasks, events):
+    for module in (runs, logs, tasks, events, pipelines, experiments, recurring, machine):
         app.include_router(module.router)
     app.include_router(pages.router)
     faults.install(app)

@@ -61,6 +61,11 @@ class Context:
     def now(self) -> float:
         return float(self.clock())
 
+    def schedules_changed(self, enabled: bool) -> None:
+        """Tell the service that recurring runs are not what they were; it is started if one of them is on."""
+        if enabled or self.service.running():
+            self.service.schedules_changed()
+
     def close(self) -> None:
         with self._lock:
             if self._store is not None:

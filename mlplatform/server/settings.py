@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from dataclasses import dataclass
-from pathlib import Path
+from urllib.parse import urlsplit
 
 from mlplatform.engine.home import Home
 
@@ -29,10 +29,13 @@ class Settings:
     body_limit: int = BODY_LIMIT
     trust_user: bool = True
 
-
-def folder(home: Home) -> Path:
-    """Where the server keeps its things: 0700."""
-    return home.root / "server"
+    @property
+    def shown_store(self) -> str:
+        """The store without password and options."""
+        parts = urlsplit(self.store)
+        if not parts.netloc:
+            return self.store
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def load_token(home: Home) -> str:
@@ -41,7 +44,7 @@ def load_token(home: Home) -> str:
     Raises:
         OSError: the home cannot be written.
     """
-    path = folder(home) / "token"
+    path = home.server / "token"
     for _ in range(2):
         try:
             if token := path.read_text(encoding="ascii").strip():

@@ -6,8 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from mlplatform.core.catalog import Experiment, PipelineVersion, RecurringRun, RegisteredPipeline, Trigger
+from mlplatform.core.catalog import (
+    RECURRING_TAG,
+    Experiment,
+    PipelineVersion,
+    RecurringRun,
+    RegisteredPipeline,
+    Trigger,
+)
 from mlplatform.core.errors import InvalidInput, NotFound
+from mlplatform.core.states import RunState
 from mlplatform.store import codec, writes
 from mlplatform.store.codec import from_text, to_key, to_text
 from mlplatform.store.database import Database, Row, Transaction
@@ -240,6 +248,16 @@ class Catalog:
             (to_text(recurring_id),),
         )
         return _only([_recurring_from(row) for row in found], f"there is no recurring run {recurring_id!r}")
+
+    def unfinished_of(self, recurring_id: str) -> int:
+        """How many unfinished runs a recurring run has made."""
+        states = [str(state) for state in RunState if not state.finished]
+        found = self._database.rows(
+            "SELECT COUNT(*) FROM mlp_runs r WHERE r.state IN (?, ?, ?) AND EXISTS "
+            "(SELECT 1 FROM mlp_run_tags t WHERE t.tag = ? AND t.value = ? AND t.run_id = r.run_id)",
+            (*states, to_key(RECURRING_TAG), to_key(recurring_id)),
+        )
+        return int(found[0][0])
 
     def delete_recurring(self, recurring_id: str) -> None:
         """Its runs stay. Raises NotFound."""

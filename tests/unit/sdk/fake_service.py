@@ -46,6 +46,8 @@ class FakeService:
             "gc": lambda args: {"runs": [], "bytes": 0, "environments": 0, "problems": []},
             "status": lambda args: {**self._hello(), "trouble": "", "capacity": {}},
             "flush_tracking": lambda args: {"done": True},
+            "stay": lambda args: {"stays": True},
+            "schedules_changed": lambda args: {},
             "stop": lambda args: self._stop(),
         }
         self.streams: dict[str, Callable[[Mapping[str, Any]], Iterator[Mapping[str, Any]]]] = {

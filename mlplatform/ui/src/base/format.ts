@@ -1,8 +1,9 @@
 /** Times, sizes and numbers in words: the same as the command line's. */
 
-/** At most two units: 0.4s, 12s, 3m 12s, 2h 5m, 3d 4h. */
+/** At most two units: 40ms, 0.4s, 12s, 3m 12s, 2h 5m, 3d 4h. */
 export function duration(seconds: number | null | undefined): string {
   if (seconds === null || seconds === undefined || Number.isNaN(seconds)) return "";
+  if (seconds < 0.095) return `${Math.max(0, Math.round(seconds * 1000))}ms`;
   if (seconds < 9.95) return `${Math.max(0, seconds).toFixed(1)}s`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole}s`;
@@ -53,9 +54,9 @@ export function clock(at: number): string {
   return new Date(at * 1000).toLocaleTimeString("sv-SE");
 }
 
-/** Ids are shown short; the copy button gives the whole. */
+/** Ids are shown short, by their end, which differs (they begin with the time); the copy button gives the whole. */
 export function short(id: string): string {
-  return id.length > 12 ? id.slice(0, 8) : id;
+  return id.length > 12 ? id.slice(-6) : id;
 }
 
 /** A value on one line. Numbers keep their precision. */

@@ -75,6 +75,12 @@ export class Plan {
     return found;
   }
 
+  /** Names as people gave them, of the groups around it too. */
+  title(id: string): string {
+    const names = [id, ...this.ancestors(id)].map((one) => this.nodes.get(one)?.name ?? one.split("/").pop()!);
+    return names.reverse().join("/");
+  }
+
   ancestors(id: string): string[] {
     const found: string[] = [];
     for (let at = this.nodes.get(id)?.parent ?? ""; at; at = this.nodes.get(at)?.parent ?? "") found.push(at);

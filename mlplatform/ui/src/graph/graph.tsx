@@ -61,7 +61,10 @@ export function GraphView(props: {
     setSight({ ids: far ? [] : plan.within(...tiles), far });
   };
   const frame = useRef(0);
-  const put = (next: View) => {
+  /** Somebody looked elsewhere: from then on the picture stays where it was put. */
+  const whole = useRef(false);
+  const put = (next: View, fits = false) => {
+    whole.current = fits;
     view.current = next;
     if (frame.current) return;
     frame.current = requestAnimationFrame(() => {
@@ -112,15 +115,16 @@ export function GraphView(props: {
     sightKey.current = "";
     if (!begun.current) {
       begun.current = true;
-      const whole = fitted();
-      if (whole.k >= READABLE) put(whole);
+      const all = fitted();
+      if (all.k >= READABLE) put(all, true);
       else {
         const first = props.focus || plan.seen[0];
-        put({ ...whole, k: 0.8, x: 24, y: 24 });
+        put({ ...all, k: 0.8, x: 24, y: 24 });
         if (first) centre(first, 0.8);
         if (!props.focus) put({ ...view.current, y: 24 });
       }
-    } else put(view.current);
+    } else if (whole.current && fitted().k >= READABLE) put(fitted(), true);
+    else put(view.current);
   }, [plan]);
   useEffect(() => {
     if (props.selected && begun.current && !inSight(plan.visible(props.selected) ?? "")) centre(props.selected, view.current.k);
@@ -128,6 +132,7 @@ export function GraphView(props: {
   useEffect(() => {
     const watch = new ResizeObserver(() => {
       sightKey.current = "";
+      if (whole.current && fitted().k >= FAR) put(fitted(), true);
       look();
       moved.value++;
     });
@@ -202,7 +207,7 @@ export function GraphView(props: {
     { keys: "j", help: "Next task", run: () => step(1) },
     { keys: "k", help: "Task before", run: () => step(-1) },
     { keys: "o", help: "Open or close the group", run: () => plan.isGroup(props.selected) && props.toggle(props.selected) },
-    { keys: "f", help: "Fit the graph", run: () => put(fitted()) },
+    { keys: "f", help: "Fit the graph", run: () => put(fitted(), true) },
     { keys: "z", help: "Zoom to the selection", run: () => props.selected && centre(props.selected, 1) },
     { keys: "+", help: "Zoom in", run: () => zoom(1.25) },
     { keys: "-", help: "Zoom out", run: () => zoom(0.8) },
@@ -235,7 +240,7 @@ export function GraphView(props: {
         {props.corner}
         <button type="button" class="btn icon" title="Zoom in (+)" aria-label="Zoom in" onClick={() => zoom(1.25)}><Icon name="plus" /></button>
         <button type="button" class="btn icon" title="Zoom out (-)" aria-label="Zoom out" onClick={() => zoom(0.8)}><Icon name="minus" /></button>
-        <button type="button" class="btn icon" title="Fit (f)" aria-label="Fit" onClick={() => put(fitted())}><Icon name="fit" /></button>
+        <button type="button" class="btn icon" title="Fit (f)" aria-label="Fit" onClick={() => put(fitted(), true)}><Icon name="fit" /></button>
         <button type="button" class="btn icon" title="Zoom to the selection (z)" aria-label="Zoom to the selection" disabled={!props.selected}
           onClick={() => centre(props.selected, 1)}><Icon name="target" /></button>
       </div>
@@ -283,9 +288,9 @@ function Group({ id, place, plan, tell }: { id: string; place: Box; plan: Plan; 
   const node = plan.nodes.get(id)!;
   const { state, note } = tell(id);
   const [x, y, width, height] = place;
-  const room = Math.floor((width - 70) / 6.6);
-  const name = clip(node.name, Math.max(8, room));
-  const rest = room - name.length - 2;
+  const room = width - (state ? 74 : 56);
+  const name = clip(node.name, Math.max(8, Math.floor(room / 7)));
+  const rest = Math.floor((room - name.length * 7.2 - 8) / 5.8);
   return (
     <g class={`frame ${state ? `is-${state}` : ""}`} transform={`translate(${x} ${y})`} data-node={id} data-state={state ?? ""}>
       <title>{`${id}${node.detail ? `: ${node.detail}` : ""}`}</title>

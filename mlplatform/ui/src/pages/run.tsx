@@ -166,7 +166,7 @@ function Loaded({ model, run }: { model: RunModel; run: RunDetail }) {
               <SkeletonRows count={6} />
             )
           ) : (
-            <Listed model={model} view={view} find={find} states={states} selected={selectedId} select={selectRow} />
+            <Listed model={model} plan={plan} view={view} find={find} states={states} selected={selectedId} select={selectRow} />
           )}
         </div>
         {showRun ? (
@@ -183,18 +183,19 @@ function matches(text: string, find: string): boolean {
   return text.toLowerCase().includes(find.toLowerCase());
 }
 
-function Listed({ model, view, find, states, selected, select }: {
-  model: RunModel; view: string; find: string; states: string[]; selected: string; select: (row: TaskRow) => void;
+function Listed({ model, plan, view, find, states, selected, select }: {
+  model: RunModel; plan: Plan | null; view: string; find: string; states: string[]; selected: string; select: (row: TaskRow) => void;
 }) {
   const version = model.version.value;
   const rows = useMemo(
     () => model.leaves().filter((row) => (!find || matches(row.id, find)) && (!states.length || states.includes(shownState(row)))),
     [version, find, states.join()],
   );
+  const title = (row: TaskRow) => (plan ? plan.title(row.path) : row.path) + row.iteration.map((index) => `[${index}]`).join("");
   return view === "timeline" ? (
-    <Timeline model={model} rows={rows} selected={selected} select={select} />
+    <Timeline model={model} rows={rows} selected={selected} select={select} title={title} />
   ) : (
-    <Tasks rows={rows} selected={selected} select={select} />
+    <Tasks rows={rows} selected={selected} select={select} title={title} />
   );
 }
 

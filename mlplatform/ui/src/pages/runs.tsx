@@ -6,7 +6,7 @@ import { useShortcuts } from "../base/keys";
 import { useRunsChanged } from "../base/live";
 import { go, href, place, update } from "../base/router";
 import type { RunPage, RunSummary } from "../base/types";
-import { counted, duration } from "../base/format";
+import { counted, duration, short } from "../base/format";
 import { now } from "../base/clock";
 import { Ago, Copy, Dialog, Empty, ErrorNotice, failed, Menu, SkeletonRows, toast } from "../parts/basics";
 import { Icon } from "../parts/icon";
@@ -137,7 +137,7 @@ export function Runs({ path }: { path: string[] }) {
           <>
             <p><strong>{`${counted(wrong.length, "run")} could not be ${word}.`}</strong></p>
             {wrong.slice(0, 4).map(([id, why]) => (
-              <p key={id}><code>{id.slice(0, 8)}</code> {why}</p>
+              <p key={id}><code>{short(id)}</code> {why}</p>
             ))}
           </>,
           "bad",
@@ -173,7 +173,7 @@ export function Runs({ path }: { path: string[] }) {
     },
     { id: "pipeline", title: "Pipeline", width: "minmax(100px, 1fr)", quiet: true, cell: (run) => run.pipeline },
     { id: "experiment", title: "Experiment", width: "minmax(80px, 0.8fr)", quiet: true, cell: (run) => run.experiment },
-    {
+    ...(list.runs.some((run) => run.progress) ? [{
       id: "progress", title: "Tasks", width: "108px",
       cell: (run) =>
         run.progress && (
@@ -181,14 +181,14 @@ export function Runs({ path }: { path: string[] }) {
             <Bar done={run.progress.done} total={run.progress.total} /> {run.progress.done}/{run.progress.total}
           </>
         ),
-    },
+    } as Column<RunSummary>] : []),
     {
       id: "took", title: "Duration", width: "76px", right: true, sort: true,
       cell: (run) => run.started_at !== null && duration((run.finished_at ?? now.value) - run.started_at),
     },
     { id: "started", title: "Created", width: "84px", right: true, sort: true, quiet: true, cell: (run) => <Ago at={run.created_at} /> },
     { id: "id", title: "Id", width: "96px", quiet: true, cell: (run) => (
-      <span class="copy"><code>{run.run_id.slice(0, 8)}</code><Copy text={run.run_id} label="Copy run id" /></span>
+      <span class="copy"><code>{short(run.run_id)}</code><Copy text={run.run_id} label="Copy run id" /></span>
     ) },
   ];
 

@@ -56,7 +56,7 @@ export function iterationsOf(model: RunModel, plan: Plan, id: string, chosen: Ma
 export function tellOf(model: RunModel, plan: Plan, id: string, chosen: Map<string, number>): Told {
   model.changed(id);
   const rows = rowsOf(model, plan, id, chosen);
-  if (!rows.length) return { state: model.ready.value ? "PENDING" : null, note: "" };
+  if (!rows.length) return { state: model.ready.value ? unplanned(model, plan, id, chosen) : null, note: "" };
   const state = together(rows);
   const notes: string[] = [];
   let share: number | undefined;
@@ -90,12 +90,22 @@ export function tellOf(model: RunModel, plan: Plan, id: string, chosen: Map<stri
   return { state, note: notes.join(" · "), share };
 }
 
+/** Nothing is recorded of what is inside a skipped group, nor of what a run that ended never came to. */
+function unplanned(model: RunModel, plan: Plan, id: string, chosen: Map<string, number>): string {
+  for (const group of plan.ancestors(id)) {
+    model.changed(group);
+    const rows = rowsOf(model, plan, group, chosen);
+    if (rows.length) return rows.every((row) => row.state === "SKIPPED") ? "SKIPPED" : "PENDING";
+  }
+  return model.run.value?.finished_at ? "SKIPPED" : "PENDING";
+}
+
 export function statesOf(model: RunModel, plan: Plan, chosen: Map<string, number>): Map<string, string> {
   void model.version.value;
   const found = new Map<string, string>();
   for (const id of Object.keys(plan.graph.layout.nodes)) {
     const rows = rowsOf(model, plan, id, chosen);
-    found.set(id, rows.length ? together(rows) : "PENDING");
+    found.set(id, rows.length ? together(rows) : unplanned(model, plan, id, chosen));
   }
   return found;
 }

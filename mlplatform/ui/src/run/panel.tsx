@@ -73,7 +73,10 @@ export function TaskPanel({ model, plan, task, iteration, tab, chosen, act }: {
     <Panel label={`Task ${name}`}>
       <div class="title">
         <Mark state={row ? shownState(row) : together(rows)} label />
-        <h2 class="cut grow" title={name}>{name}</h2>
+        <h2 class="cut grow" title={name}>
+          {plan?.nodes.get(task)?.name ?? task.split("/").pop()}
+          {iteration.length > 0 && <span class="muted"> [{iteration.join("][")}]</span>}
+        </h2>
         <Copy text={name} label="Copy the task's name" />
         <button type="button" class="btn quiet small icon" aria-label="Close the panel" title="Close (Esc)" onClick={close}><Icon name="close" size={14} /></button>
       </div>
@@ -122,9 +125,11 @@ function Many({ model, plan, task, rows, chosen }: {
 }) {
   if (!rows.length) {
     const node = plan?.nodes.get(task);
+    if (plan && !node) return <p class="why">This run has no task <code>{task}</code>. The table lists all it has.</p>;
+    const over = model.run.value?.finished_at;
     return (
       <>
-        <p class="why">{model.ready.value ? "Not planned yet: what comes before it decides whether, and how often, it runs." : ""}</p>
+        <p class="why">{over ? "It was never reached: a group around it was skipped, or the run ended before." : "Not planned yet: what comes before it decides whether, and how often, it runs."}</p>
         {node?.detail && <p><code>{node.detail}</code></p>}
       </>
     );
@@ -172,11 +177,7 @@ function FailedOnes({ rows }: { rows: TaskRow[] }) {
       <ul>
         {bad.slice(0, 20).map((row) => (
           <li key={row.id} class="cut">
-            <a href={href(["runs", "details", location.hash.split("/")[3]?.split("?")[0] ?? ""], { task: row.path, i: row.iteration.join(",") })}
-              onClick={(event) => {
-                event.preventDefault();
-                chooseRow(row);
-              }}>{row.id}</a>{" "}
+            <button type="button" class="btn quiet small" onClick={() => chooseRow(row)}>{row.id}</button>{" "}
             <span class="muted">{row.error}</span>
           </li>
         ))}

@@ -27,9 +27,9 @@ function compare(a: number[], b: number[]): number {
   return 0;
 }
 
-const COLUMNS: Column<TaskRow>[] = [
+const columns = (title: (row: TaskRow) => string): Column<TaskRow>[] => [
   { id: "state", title: "State", width: "108px", sort: true, cell: (row) => <StateWord state={shownState(row)} /> },
-  { id: "task", title: "Task", width: "minmax(180px, 2fr)", sort: true, cell: (row) => <span title={row.id}>{row.id}</span> },
+  { id: "task", title: "Task", width: "minmax(180px, 2fr)", sort: true, cell: (row) => <span title={row.id}>{title(row)}</span> },
   { id: "component", title: "Component", width: "minmax(90px, 1fr)", quiet: true, cell: (row) => row.component },
   { id: "took", title: "Duration", width: "80px", right: true, sort: true, cell: (row) => row.started !== null && duration((row.finished ?? now.value) - row.started) },
   { id: "started", title: "Started", width: "84px", right: true, sort: true, quiet: true, cell: (row) => <Ago at={row.started} /> },
@@ -37,7 +37,12 @@ const COLUMNS: Column<TaskRow>[] = [
   { id: "note", title: "Why", width: "minmax(120px, 2fr)", quiet: true, cell: (row) => <span title={row.error || row.note}>{row.error || row.note}</span> },
 ];
 
-export function Tasks({ rows, selected, select }: { rows: TaskRow[]; selected: string; select: (row: TaskRow) => void }) {
+export function Tasks({ rows, selected, select, title }: {
+  rows: TaskRow[];
+  selected: string;
+  select: (row: TaskRow) => void;
+  title: (row: TaskRow) => string;
+}) {
   const sort = place.value.query.get("sort") ?? "";
   const by = sort.replace("-", "");
   const ordered = useMemo(() => {
@@ -57,7 +62,7 @@ export function Tasks({ rows, selected, select }: { rows: TaskRow[]; selected: s
   ]);
   if (!rows.length) return <Empty title="No task fits">None has this name and state. Or none was planned yet.</Empty>;
   return (
-    <Table label="Tasks" columns={COLUMNS} rows={ordered} id={(row) => row.id} cursor={selected} selected={(row) => row.id === selected}
+    <Table label="Tasks" columns={columns(title)} rows={ordered} id={(row) => row.id} cursor={selected} selected={(row) => row.id === selected}
       onOpen={select} sorting={{ by, descending: sort.startsWith("-") }}
       onSort={(id) => update({ sort: sort === id ? `-${id}` : sort === `-${id}` ? null : id })} />
   );

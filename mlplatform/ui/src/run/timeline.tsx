@@ -11,11 +11,12 @@ import { ended, shownState, type RunModel, type TaskRow } from "./model";
 const ROW = 24;
 const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 6 * 3600, 12 * 3600, 86400, 7 * 86400];
 
-export function Timeline({ model, rows, selected, select }: {
+export function Timeline({ model, rows, selected, select, title }: {
   model: RunModel;
   rows: TaskRow[];
   selected: string;
   select: (row: TaskRow) => void;
+  title: (row: TaskRow) => string;
 }) {
   const box = useRef<HTMLDivElement>(null);
   const [at, setAt] = useState({ first: 0, last: 60 });
@@ -70,13 +71,13 @@ export function Timeline({ model, rows, selected, select }: {
         {ordered.slice(at.first, at.last).map((row, offset) => {
           const state = shownState(row);
           const took = row.started !== null ? (row.finished ?? end) - row.started : null;
-          const label = `${row.id}, ${state.toLowerCase()}${took !== null ? `, ${duration(took)}` : ""}`;
+          const label = `${title(row)}, ${state.toLowerCase()}${took !== null ? `, ${duration(took)}` : ""}`;
           return (
             <div role="listitem" key={row.id}>
               <button type="button" class="lane" aria-current={row.id === selected ? "true" : undefined} aria-label={label}
                 title={row.started !== null ? `${label}\nfrom ${absolute(row.started)}` : label}
                 style={{ transform: `translateY(${(at.first + offset) * ROW}px)` }} onClick={() => select(row)}>
-                <span class="who"><Mark state={state} /><span class="cut">{row.id}</span></span>
+                <span class="who"><Mark state={state} /><span class="cut">{title(row)}</span></span>
                 <span class="track">
                   {row.created !== null && (row.started ?? end) > row.created && (
                     <span class="wait" style={{ left: share(row.created), width: `${(((row.started ?? end) - row.created) / span) * 100}%` }} />

@@ -55,8 +55,10 @@ _HOMES = {
     "TaskFailed": "mlplatform.core.errors",
     "TaskState": "mlplatform.core.states",
     "notebook": "mlplatform.sdk.notebook",
+    "load_ipython_extension": "mlplatform.jupyter.magics",
     "run": "mlplatform.sdk.runs",
     "runs": "mlplatform.sdk.runs",
+    "unload_ipython_extension": "mlplatform.jupyter.magics",
 }
 
 

@@ -63,4 +63,5 @@ def sentence(record: TaskRecord) -> str:
         case TaskState.CANCELLED:
             return "the run was cancelled"
         case _:
-            return f"ran because {note}" if note else "ran: caching is off for it"
+            runs = "runs" if record.state is TaskState.RUNNING else "ran"
+            return f"{runs} because {note}" if note else f"{runs}: caching is off for it"

@@ -19,7 +19,8 @@ _ROWS: Final = 40
 _BOX: Final = "font-family:system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;font-size:13px;line-height:1.5"
 _CELL: Final = "text-align:left;padding:1px 16px 1px 0;vertical-align:top"
 _PRE: Final = (
-    "margin:4px 0;padding:6px 10px;font-size:12px;line-height:1.4;overflow-x:auto;white-space:pre;"
+    "margin:4px 0;padding:6px 10px;font-family:ui-monospace,Menlo,Consolas,monospace;font-size:12px;line-height:1.4;"
+    "overflow-x:auto;white-space:pre;"
     "background-color:rgba(132,141,151,0.12);border-radius:4px"
 )
 _PLUS: Final = "#1f883d"

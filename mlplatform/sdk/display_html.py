@@ -28,7 +28,8 @@ _PICTURE_HEIGHT: Final = 420
 _BOX: Final = "font-family:system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;font-size:13px;line-height:1.5"
 _DIM: Final = "opacity:0.7"
 _PRE: Final = (
-    "margin:4px 0;padding:6px 10px;font-size:12px;line-height:1.4;overflow-x:auto;white-space:pre;"
+    "margin:4px 0;padding:6px 10px;font-family:ui-monospace,Menlo,Consolas,monospace;font-size:12px;line-height:1.4;"
+    "overflow-x:auto;white-space:pre;"
     "background-color:rgba(132,141,151,0.12);border-radius:4px"
 )
 _CELL: Final = "text-align:left;padding:1px 16px 1px 0;white-space:nowrap"
@@ -157,8 +158,8 @@ def _tasks(snapshot: Snapshot, limit: int) -> str:
     left = len(rows) - len(shown)
     more = f'<div style="{_SMALL}">and {counted(left, "more task")}</div>' if left else ""
     table = f'<table style="{_TABLE}">{body}</table>{more}'
-    if len(rows) > FOLDED:
-        return f"<details><summary>{counted(len(rows), 'task')}</summary>{table}</details>"
+    if len(words.leaves(snapshot.report)) > FOLDED:
+        return f"<details><summary>{escape(words.tally(snapshot))}</summary>{table}</details>"
     return f'<div style="margin:6px 0"><b>tasks</b>{table}</div>'
 
 

@@ -35,7 +35,7 @@ _SPACING: Final = Spacing(across=16, along=30, header=28, padding=12)
 _STYLE: Final = (
     "text{font:12px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fill:#1f2328}"
     "text.s{font-size:10.5px;fill:#59636e}"
-    ".n{fill:#fff;stroke:#c4cad1}.g{fill:#848d97;fill-opacity:.07;stroke:#848d97;stroke-opacity:.5}"
+    ".n{fill:#f8fafc;stroke:#c4cad1}.g{fill:#848d97;fill-opacity:.07;stroke:#848d97;stroke-opacity:.5}"
     ".e{fill:none;stroke:#848d97}text.h{fill:#848d97;font-size:11px}"
 )
 

@@ -116,10 +116,9 @@ class Replay:
 
 def replay(task: Task, *, into_namespace: bool = True) -> Replay:
     """See :meth:`mlplatform.sdk.run_task.Task.replay`."""
-    values = task.inputs  # waits for them
-    del values
+    task.wait_for_inputs()
     record = task.record
-    if record is None or record.is_group or not record.component:
+    if record is None or record.is_group or not record.component or not record.attempt:
         raise InvalidInput(f"task {task.name} never had inputs: there is nothing to replay")
     home, run = task.run.client.home, task.run.record
     pipeline = read_pipeline(home, run.spec_digest)

@@ -70,7 +70,8 @@ def told(code: Code, changes: Changes, reset: Reset) -> str:
     names = Counter("/".join(key.path) for key in reset.again)
     again = ", ".join(name if count == 1 else f"{name} × {count}" for name, count in list(names.items())[:_TOLD])
     more = ", ..." if len(names) > _TOLD else ""
-    kept = f"{counted(len(reset.kept), 'task')} {'stays' if len(reset.kept) == 1 else 'stay'} as they are"
+    one = len(reset.kept) == 1
+    kept = f"{counted(len(reset.kept), 'task')} {'stays as it is' if one else 'stay as they are'}"
     lines.append(f"runs again: {again or 'nothing that had begun'}{more}; {kept}")
     return "\n".join(lines)
 

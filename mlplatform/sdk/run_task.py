@@ -134,11 +134,15 @@ class Task:
         Raises:
             InvalidInput: it never came up.
         """
-        self.run.wait_for(self._begun, f"the inputs of task {self.name}", None)
+        self.wait_for_inputs()
         record = self.record
         if record is None:
             raise self._never()
         return ValueMap(record.inputs, f"The inputs of task {self.name}")
+
+    def wait_for_inputs(self) -> None:
+        """Wait until it has begun, or never will."""
+        self.run.wait_for(self._begun, f"the inputs of task {self.name}", None)
 
     def artifact(self, name: str) -> StoredArtifact:
         """One of its output artifacts (or, where no output has that name, of its input artifacts); waits for it.

@@ -92,7 +92,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "state": str(record.state),
         "experiment": record.experiment,
         "pipeline": record.pipeline,
-        "created": datetime.fromtimestamp(record.created_at, UTC),
+        "created": datetime.fromtimestamp(int(record.created_at), UTC),
         "seconds": round((record.finished_at or 0.0) - (record.started_at or 0.0), 3) if known else None,
         **{f"params.{name}": value for name, value in record.parameters.items()},
         **{f"outputs.{name}": value for name, value in record.outputs.parameters.items()},

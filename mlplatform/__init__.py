@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     )
     from mlplatform.core.states import RunState, TaskState
     from mlplatform.sdk.client import LocalClient
+    from mlplatform.sdk.define.components import component
+    from mlplatform.sdk.define.loading import load_component
+    from mlplatform.sdk.define.pipelines import pipeline
+    from mlplatform.sdk.define.secrets import secret
+    from mlplatform.sdk.define.tasks import task
     from mlplatform.sdk.notebook import notebook
     from mlplatform.sdk.run import Run
     from mlplatform.sdk.runs import run, runs
@@ -37,9 +42,14 @@ __all__ = [
     "TaskFailed",
     "TaskState",
     "__version__",
+    "component",
+    "load_component",
     "notebook",
+    "pipeline",
     "run",
     "runs",
+    "secret",
+    "task",
 ]
 
 _HOMES = {
@@ -56,9 +66,14 @@ _HOMES = {
     "TaskState": "mlplatform.core.states",
     "notebook": "mlplatform.sdk.notebook",
     "load_ipython_extension": "mlplatform.jupyter.magics",
+    "unload_ipython_extension": "mlplatform.jupyter.magics",
+    "component": "mlplatform.sdk.define.components",
+    "load_component": "mlplatform.sdk.define.loading",
+    "pipeline": "mlplatform.sdk.define.pipelines",
     "run": "mlplatform.sdk.runs",
     "runs": "mlplatform.sdk.runs",
-    "unload_ipython_extension": "mlplatform.jupyter.magics",
+    "secret": "mlplatform.sdk.define.secrets",
+    "task": "mlplatform.sdk.define.tasks",
 }
 
 

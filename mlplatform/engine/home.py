@@ -9,6 +9,8 @@
       logs/service.log          what the service says
       runs/<run_id>/<attempt>/  spec, result, log and trace of each attempt
       artifacts/<run_id>/...    artifact bytes (default pipeline root)
+      artifacts/values/...      Python objects that runs were given, by content
+      secrets.json              0600, optional: secrets of ``ml.secret`` by name, where the environment has none
       private/<run_id>.json     0600, environment of a run's submitter while the run lives
       mlflow/                   tracking: database, queue, artifacts
       server/                   the web server: its token (0600), the port it is reached at, its lock
@@ -51,6 +53,10 @@ class Home:
     @property
     def artifacts(self) -> Path:
         return self.root / "artifacts"
+
+    @property
+    def secrets(self) -> Path:
+        return self.root / "secrets.json"
 
     @property
     def mlflow(self) -> Path:

@@ -17,7 +17,7 @@ from mlplatform.core.ids import new_run_id
 from mlplatform.core.model import NO_VALUES, ArtifactValue, RunRecord, TaskError, TaskKey, TaskRecord
 from mlplatform.core.states import RunState, TaskState, transition_run
 from mlplatform.core.values import JsonValue
-from mlplatform.engine import faults, recovery
+from mlplatform.engine import dryrun, faults, recovery
 from mlplatform.engine.core import Core
 from mlplatform.engine.gc import remove_unreferenced
 from mlplatform.engine.ports import Batch
@@ -89,28 +89,8 @@ class Manager:
         core = self._core
         if submission.run_id and await self._exists(submission.run_id):
             return submission.run_id
-        pipeline = await core.on_files(read_pipeline, submission.document)
-        setup = read_setup(submission.setup_path)
-        types = {name: spec.type.schema_title for name, spec in pipeline.root.inputs.artifacts.items()}
-        artifacts = root_artifacts(setup, types)
-        parameters = read_arguments(pipeline, submission.parameters, artifacts)
-        now = core.clock.now()
-        run_id = submission.run_id or new_run_id(now, os.urandom(6))
-        document = submission.document.encode("utf-8", "surrogatepass")
-        run = RunRecord(
-            run_id=run_id,
-            name=submission.name or f"{pipeline.name}-{run_id[-6:]}",
-            pipeline=pipeline.name,
-            state=RunState.PENDING,
-            spec_digest="sha256:" + hashlib.sha256(document).hexdigest(),
-            experiment=submission.experiment or "Default",
-            parameters=parameters,
-            artifacts=await core.on_files(core.contents.digested, artifacts),
-            context=submission.context(),
-            priority=submission.priority,
-            created_at=now,
-            tags=submission.tags,
-        )
+        run, pipeline = await self._read(submission)
+        run_id, now, document = run.run_id, run.created_at, submission.document.encode("utf-8", "surrogatepass")
         keep_private(core.home.private(run_id), submission.env)
         faults.point("private-kept")
         await core.in_thread(core.store.create_run, run, document)
@@ -121,6 +101,37 @@ class Manager:
         core.stored_run[run_id] = run
         self._start(RunDriver(core, run, pipeline, (), submission.env))
         return run_id
+
+    async def _read(self, submission: Submission) -> tuple[RunRecord, Pipeline]:
+        """The run that a submission asks for. Raises InvalidPipeline, InvalidParameters."""
+        core = self._core
+        pipeline = await core.on_files(read_pipeline, submission.document)
+        setup = read_setup(submission.setup_path)
+        types = {name: spec.type.schema_title for name, spec in pipeline.root.inputs.artifacts.items()}
+        artifacts = root_artifacts(setup, types, submission.artifacts)
+        parameters = read_arguments(pipeline, submission.parameters, artifacts)
+        now = core.clock.now()
+        run_id = submission.run_id or new_run_id(now, os.urandom(6))
+        run = RunRecord(
+            run_id=run_id,
+            name=submission.name or f"{pipeline.name}-{run_id[-6:]}",
+            pipeline=pipeline.name,
+            state=RunState.PENDING,
+            spec_digest="sha256:" + hashlib.sha256(submission.document.encode("utf-8", "surrogatepass")).hexdigest(),
+            experiment=submission.experiment or "Default",
+            parameters=parameters,
+            artifacts=await core.on_files(core.contents.digested, artifacts),
+            context=submission.context(),
+            priority=submission.priority,
+            created_at=now,
+            tags=submission.tags,
+        )
+        return run, pipeline
+
+    async def plan(self, submission: Submission) -> list[dict[str, Any]]:
+        """What a run of this submission would do (see ``engine.dryrun``). Raises InvalidPipeline, InvalidParameters."""
+        run, pipeline = await self._read(submission)
+        return await dryrun.plan(self._core, run, pipeline, submission.env)
 
     async def _exists(self, run_id: str) -> bool:
         try:

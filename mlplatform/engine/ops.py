@@ -40,6 +40,7 @@ class Operations:
         handlers: dict[str, Handler] = {
             "hello": self.hello,
             "submit": self.submit,
+            "plan": self.plan,
             "cancel": self.cancel,
             "resume": self.resume,
             "delete": self.delete,
@@ -67,6 +68,9 @@ class Operations:
         submission = Submission.from_args(args)
         self.only_scripts = self.only_scripts and submission.script
         return {"run_id": await self._manager.submit(submission)}
+
+    async def plan(self, args: Mapping[str, Any]) -> Any:
+        return {"tasks": await self._manager.plan(Submission.from_args(args))}
 
     async def watch(self, args: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
         async for event in self._manager.watch(_text(args, "run_id"), int(args.get("after") or 0)):

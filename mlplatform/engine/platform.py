@@ -21,7 +21,7 @@ from mlplatform.engine.platform_plan import ContainerOptions, PlatformPlan
 from mlplatform.engine.platform_pod import VOLATILE, Pod
 from mlplatform.engine.platform_values import Driver, SourceValues
 from mlplatform.engine.platform_volumes import CREATE, Volumes, volume_action
-from mlplatform.engine.submission import Setup
+from mlplatform.engine.submission import OWN_SECRETS, Setup
 from mlplatform.ir.kubernetes import KeyToEnv, KubernetesConfig
 from mlplatform.ir.model import ContainerExecutor, Pipeline
 from mlplatform.ir.platform import kubernetes_config, pipeline_config
@@ -237,6 +237,8 @@ class _Resolver:
         what = "secret" if section == "secrets" else "config map"
         message = f"{what} {name!r} has no key {key!r}" if key else f"there is no {what} {name!r}"
         hint = f'Put it into the setup file (--setup): {{"{section}": {{"{name}": {{"{key or "KEY"}": "..."}}}}}}'
+        if section == "secrets" and name == OWN_SECRETS and key:
+            hint = f"Set the environment variable {key}, or put it into secrets.json of the home, and start again."
         self.findings.append(Finding(f"{section}.{name}" + (f".{key}" if key else ""), message, "missing", hint))
 
     def _files(self, what: str, target: str, files: Mapping[str, str]) -> None:

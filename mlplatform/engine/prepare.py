@@ -23,7 +23,7 @@ from mlplatform.engine.platform import is_volume_task
 from mlplatform.engine.platform_plan import PlatformPlan
 from mlplatform.engine.ports import Interpreter, Launch
 from mlplatform.engine.prepared import Prepared
-from mlplatform.engine.submission import Setup, read_setup
+from mlplatform.engine.submission import Setup, read_setup, with_own_secrets
 from mlplatform.ir.model import Component, ContainerExecutor, ImporterExecutor
 from mlplatform.planning.cachekey import Parts, Uncacheable, make_parts, normalised_source
 from mlplatform.planning.model import StartTask
@@ -36,6 +36,7 @@ from mlplatform.planning.render import (
     render_container,
     render_importer,
 )
+from mlplatform.planning.sdk_component import describe
 from mlplatform.planning.templates import RunContext
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Preparer:
         """CreatePVC and DeletePVC: folders of this machine."""
 
         def work() -> Values:
-            setup = read_setup(job.driver.run.context.get("setup_path") or "")
+            setup = self._setup(job.driver)
             return self._core.platform.volume_task(job.driver, job.start, setup) or NO_VALUES
 
         return replace(self._without_process(job), work=work)
@@ -156,9 +157,14 @@ class Preparer:
             created_at=self._core.clock.now(),
         )
 
+    def _setup(self, driver: RunDriver) -> Setup:
+        """The run's setup, and with it the secrets that the SDK names. Raises InvalidParameters."""
+        setup = read_setup(driver.run.context.get("setup_path") or "")
+        return with_own_secrets(setup, driver.env, self._core.home.secrets)
+
     async def _container(self, job: _Task, executor: ContainerExecutor) -> Prepared:
         core, run, start = self._core, job.driver.run, job.start
-        setup = read_setup(run.context.get("setup_path") or "")
+        setup = self._setup(job.driver)
         locations, spec_outputs = self._locations(job)
         context = self._context(job, job.directory)
         inputs, downloads = self._core.contents.for_task(job.start.inputs)
@@ -223,9 +229,12 @@ class Preparer:
         environments = core.ports.environments
         options = {"pip_options": pip_words(python.pip_options), "env": job.driver.env}
         interpreter = await environments.interpreter(base, python.packages, options)
-        kfp = runtime_version(python.kfp_version)
-        kfp_path = await environments.kfp_runtime(interpreter, kfp)
-        name = slug(python.function, 40)
+        sdk = describe(python.source)
+        kfp, kfp_path = "", ""
+        if sdk is None or sdk.needs_kfp:
+            kfp = runtime_version(python.kfp_version)
+            kfp_path = await environments.kfp_runtime(interpreter, kfp)
+        name = slug(python.function if sdk is None else sdk.name, 40)
         digest = hashlib.sha256(python.source.encode("utf-8", "surrogatepass")).hexdigest()[:10]
         spec["kind"] = "python"
         spec["python"] = {
@@ -235,8 +244,15 @@ class Preparer:
             "filename": f"{name}.py",
             "folder": str(core.home.run(job.driver.run.run_id) / "components" / f"{name}-{digest}"),
         }
-        source = normalised_source(python.source)
-        code = {"function": python.function, "source": source, "kfp": kfp, "env": dict(template.env)}
+        code: dict[str, Any] = {"function": python.function, "kfp": kfp, "env": dict(template.env)}
+        if sdk is None:
+            code["source"] = normalised_source(python.source)
+        else:
+            code |= {"parts": dict(sdk.parts), "adapter": sdk.adapter, "spec": sdk.spec, "reads": list(sdk.reads)}
+            # What the SDK made is somebody's own code: it runs where they stand, so that relative paths hold.
+            folder = str(job.driver.run.context.get("cwd") or "")
+            if os.path.isdir(folder):
+                spec["cwd"] = folder
         launch = self._launch(job, "python", spec, interpreter=interpreter)
         return launch, code, {"python": interpreter.version, "packages": interpreter.digest}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from mlplatform.engine.ports import Interpreter
 
 #: Variables of a submitter's shell that mean nothing to a task, or would point it back at the submitter.
 _DROPPED_ENV = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "LD_PRELOAD", "MLPLATFORM_ATTEMPT", "PYTHONINSPECT"})
+
+#: The Kubernetes secret whose keys the SDK's ``ml.secret`` names.
+OWN_SECRETS = "mlplatform"
 
 _SETUP_KEYS = frozenset({"allow", "secrets", "config_maps", "pvcs", "artifacts"})
 
@@ -38,8 +41,10 @@ class Setup:
 class Submission:
     """One request to run a document. ``env`` is the submitter's environment; it is kept only while the run lives.
 
-    ``run_id``: chosen by the client, so that a submission whose answer was lost can be sent again; "" to be given one.
     ``origin``: the file the document was made from, for a resume with the code as it is then.
+    ``artifacts``: root artifacts, besides those of the setup file: ``uri``, ``type``, ``metadata``, and ``digest`` and
+    ``size`` where they are known. ``run_id``: chosen by the client, so that a submission whose answer was lost can be
+    sent again; "" to be given one.
     """
 
     document: str
@@ -57,6 +62,7 @@ class Submission:
     script: bool = False
     run_id: str = ""
     origin: str = ""
+    artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
     @staticmethod
     def from_args(args: Mapping[str, Any]) -> Submission:
@@ -87,6 +93,7 @@ class Submission:
                 script=bool(args.get("script")),
                 run_id=_run_id(args.get("run_id") or ""),
                 origin=str(args.get("origin") or ""),
+                artifacts={str(name): dict(entry) for name, entry in child(args, "artifacts").items()},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"the submission is not complete: {error!r}") from None
@@ -161,17 +168,70 @@ def _check_texts(section: str, value: Any) -> list[Finding]:
     return findings
 
 
-def root_artifacts(setup: Setup, types: Mapping[str, str]) -> dict[str, ArtifactValue]:
-    """Root input artifacts named in the setup, with the types the pipeline declares (default system.Artifact)."""
+def root_artifacts(
+    setup: Setup, types: Mapping[str, str], given: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, ArtifactValue]:
+    """Root input artifacts named in the setup and ``given`` with the submission (which wins), with the types the
+    pipeline declares (default system.Artifact)."""
     found: dict[str, ArtifactValue] = {}
-    for name, entry in setup.artifacts.items():
+    for name, entry in {**setup.artifacts, **(given or {})}.items():
+        declared = types.get(name) or "system.Artifact"
         found[name] = Artifact(
             name=name,
             uri=str(entry.get("uri", "")),
-            type=types.get(name, "system.Artifact"),
+            type=str(entry.get("type") or declared) if declared == "system.Artifact" else declared,
             metadata=dict(entry.get("metadata") or {}),
+            digest=str(entry.get("digest") or ""),
+            size=entry.get("size"),
         )
     return found
+
+
+def with_own_secrets(setup: Setup, env: Mapping[str, str], file: Path) -> Setup:
+    """The setup with the secrets of ``ml.secret``: what the setup file says of them, else the home's secrets file,
+    else variables of the submitter's environment.
+
+    Raises:
+        InvalidParameters: that file is not a JSON object of texts, or others may read it.
+    """
+    own = _OwnSecrets({**_secrets_file(file), **(setup.secrets.get(OWN_SECRETS) or {})}, env)
+    return replace(setup, secrets={**setup.secrets, OWN_SECRETS: own})
+
+
+class _OwnSecrets(Mapping[str, str]):
+    """Secrets by name. Variables of the environment are found by name only: nobody gets all of them."""
+
+    def __init__(self, kept: Mapping[str, str], env: Mapping[str, str]) -> None:
+        self._kept = kept
+        self._env = env
+
+    def __getitem__(self, name: str) -> str:
+        return self._kept[name] if name in self._kept else self._env[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __repr__(self) -> str:
+        return f"<{len(self._kept)} secrets>"
+
+
+def _secrets_file(file: Path) -> dict[str, str]:
+    try:
+        status = file.stat()
+        data: Any = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        raise InvalidParameters(f"the secrets file {file} cannot be read, or is not JSON") from None
+    if status.st_mode & 0o077:
+        raise InvalidParameters(f"the secrets file {file} can be read by others", hint=f"Run: chmod 600 {file}")
+    table: dict[Any, Any] = data if isinstance(data, dict) else {0: 0}  # pyright: ignore[reportUnknownVariableType]
+    if not all(isinstance(key, str) and isinstance(value, str) for key, value in table.items()):
+        raise InvalidParameters(f"the secrets file {file} must be one JSON object of texts")
+    return table
 
 
 def keep_private(path: Path, env: Mapping[str, str]) -> None:

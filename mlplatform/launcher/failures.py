@@ -68,7 +68,7 @@ def user_traceback(failure: BaseException, ours: Sequence[str] = (), user_file: 
     """The traceback beginning at the first frame that is neither the launcher's nor kfp's; causes likewise."""
     if user_file and not _passes(failure.__traceback__, user_file):
         failure.__traceback__ = None
-    folders = (_HERE, "<frozen importlib", *(os.path.join(folder, "") for folder in ours))
+    folders = (_HERE, "<frozen importlib", "<mlplatform ", *(os.path.join(folder, "") for folder in ours))
     seen: set[int] = set()
     current: Optional[BaseException] = failure
     pending: list[BaseException] = []

@@ -15,7 +15,8 @@ from functools import lru_cache
 from typing import Final
 
 from mlplatform.core.model import Artifact, ArtifactValue, Values
-from mlplatform.core.values import JsonValue, digest_json, preview
+from mlplatform.core.values import JsonValue, child, digest_json, preview
+from mlplatform.planning.sdk_component import explain_parts
 
 PART_ORDER: Final = (
     "code",
@@ -151,7 +152,7 @@ def explain(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue]) -> str:
 def _explain_part(name: str, before: JsonValue, after: JsonValue) -> str:
     match name:
         case "code":
-            return "the component's code changed"
+            return _explain_code(before, after)
         case "python":
             return f"the Python version changed: {before} -> {after}"
         case "packages":
@@ -181,3 +182,12 @@ def _explain_part(name: str, before: JsonValue, after: JsonValue) -> str:
                 return f"the content of artifact {key!r} changed"
             return f"{singular} {key!r} changed: {preview(old[key])} -> {preview(new[key])}"
     return f"{name} changed"
+
+
+def _explain_code(before: JsonValue, after: JsonValue) -> str:
+    """Components of the SDK know their parts; of others only that something changed."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        told = explain_parts(child(before, "parts"), child(after, "parts"))
+        if told:
+            return told
+    return "the component's code changed"

@@ -138,6 +138,10 @@ class LocalClient:
         request = {"run_id": new_run_id(time.time(), os.urandom(6)), **submission}
         return str(self._call("submit", request, timeout=None)["run_id"])
 
+    def plan(self, submission: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What a run of this submission would do: ``task, action, why, cached_from`` of each task. Starts nothing."""
+        return list(self._call("plan", submission, timeout=None)["tasks"])
+
     def watch(self, run_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
         """Events of a run (``seq, at, kind, body``) until it is finished, whatever happens to the service meanwhile."""
         restarts = 0

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from mlplatform.core.errors import Finding, InvalidPipeline, NotFound, Unsupported
+from mlplatform.core.errors import Finding, InvalidInput, InvalidPipeline, NotFound, Unsupported
 from mlplatform.ir.findings import did_you_mean
 from mlplatform.sdk.kfp_traps import find_traps
 
@@ -202,3 +202,20 @@ def _is_foreign(filename: str) -> bool:
 
 if __name__ == "__main__":
     main(*sys.argv[1:4])
+
+
+def document_of(component: Any) -> str:
+    """The document that kfp's compiler makes of a component or pipeline object of kfp's own.
+
+    Raises:
+        InvalidInput: it cannot be compiled; kfp's own words.
+    """
+    compiler: Any = importlib.import_module("kfp.compiler")  # its maker has imported kfp already
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        try:
+            compiler.Compiler().compile(component, str(path))
+        except (ValueError, TypeError, AttributeError, KeyError, RuntimeError) as error:
+            raise InvalidInput(f"kfp cannot compile {component!r}: {error}") from error
+        return path.read_text(encoding="utf-8")

@@ -1,0 +1,96 @@
+"""From a pipeline object to a run: what it was given is stored, the service gets it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlplatform.core.errors import Finding, InvalidParameters, Unsupported
+from mlplatform.core.model import Artifact, ArtifactValue
+from mlplatform.engine.home import Home, open_home
+from mlplatform.ir.arguments import check_arguments
+from mlplatform.sdk import values
+from mlplatform.sdk.client import LocalClient, require_engine
+from mlplatform.sdk.secretstore import has_secret
+from mlplatform.sdk.submit import interpreter
+
+if TYPE_CHECKING:
+    from mlplatform.sdk.define.pipelines import RunOptions, Submission
+    from mlplatform.sdk.run import Run
+
+
+def submit(submission: Submission, pipeline: object) -> Run:
+    """Start a run; returns once it is durable.
+
+    Raises:
+        InvalidParameters: with every finding; nothing was started.
+        Unsupported: a backend that is not there.
+        ServiceError: the local service cannot be started.
+    """
+    from mlplatform.sdk.run import Run
+
+    check_backend(submission.options)
+    require_engine()
+    home = open_home(submission.options.home)
+    client = LocalClient(home)
+    client.start_early()
+    run_id = client.submit(request(submission, home))
+    return Run(home, run_id, pipeline)
+
+
+def check_backend(options: RunOptions) -> None:
+    """Raises Unsupported."""
+    if options.backend != "local":
+        raise Unsupported(
+            f"The backend {options.backend!r} is not here yet: runs go to this machine's service (backend='local').",
+            hint="p.compile('pipeline.yaml') writes KFP IR that any Kubeflow Pipelines cluster runs.",
+        )
+    if options.namespace:
+        raise Unsupported("A namespace is a cluster's: runs on this machine have none.", hint="Leave namespace out.")
+
+
+def request(submission: Submission, home: Home) -> dict[str, Any]:
+    """The arguments of the service's ``submit``; objects are stored in the home.
+
+    Raises:
+        InvalidParameters: with every finding.
+        ArtifactError: an object cannot be stored.
+    """
+    options = submission.options
+    pending: dict[str, ArtifactValue] = {name: Artifact(name, "") for name in submission.objects}
+    _, findings = check_arguments(submission.pipeline, submission.parameters, pending)
+    missing = [name for name in submission.secrets if not has_secret(name, home)]
+    findings = [*findings, *map(_no_secret, missing)]
+    if findings:
+        raise InvalidParameters(
+            f"Pipeline {submission.pipeline.name!r} cannot be run with these arguments.", findings=findings
+        )
+    home.prepare()
+    artifacts = {name: values.keep(home, name, value).to_json() for name, value in submission.objects.items()}
+    return {
+        "document": submission.text(),
+        "parameters": dict(submission.parameters),
+        "artifacts": artifacts,
+        "setup_path": os.path.abspath(options.setup) if options.setup else None,
+        "name": options.name,
+        "experiment": options.experiment,
+        "tags": dict(options.tags),
+        "cache": options.cache,
+        "containers": options.containers or None,
+        "priority": options.priority,
+        "interpreter": interpreter(),
+        "cwd": os.getcwd(),
+        "env": dict(os.environ),
+        "script": False,
+    }
+
+
+def _no_secret(name: str) -> Finding:
+    hint = f"set the environment variable {name}, or put it into secrets.json of the home"
+    return Finding(f"secrets.{name}", "there is no secret of this name", "missing", hint)
+
+
+def resume_document(submission: Submission) -> tuple[str, Mapping[str, Any]]:
+    """The text that continues a run with the code as it is now, and the objects it would need."""
+    return submission.text(), submission.objects

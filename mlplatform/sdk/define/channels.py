@@ -10,6 +10,7 @@ user's line and what to write instead.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -40,17 +41,17 @@ def misuse(what: str, did: str, hint: str) -> PlaceholderMisuse:
     )
 
 
-class Placeholder:
+class Placeholder(ABC):
     """What must not be done with a placeholder; :meth:`_what` says in words what it stands for."""
 
     __hash__ = object.__hash__
 
-    def _what(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _what(self) -> str: ...
 
+    @abstractmethod
     def _channel(self) -> Channel:
         """The one value that it stands for."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"<{self._what()}>"

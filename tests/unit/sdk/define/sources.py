@@ -78,7 +78,9 @@ def always() -> None:
 PIPELINES: Final = {
     "parameters": """
 @dsl.pipeline(name="All kinds", description="Every type.", display_name="Kinds", pipeline_root="s3://bucket/root")
-def p(a: int, b: float = 0.5, c: str = "x", d: bool = True, e: list = [1, "2"], f: dict = {"k": 1}, g: Optional[str] = None):
+def p(
+    a: int, b: float = 0.5, c: str = "x", d: bool = True, e: list = [1, "2"], f: dict = {"k": 1}, g: Optional[str] = None
+):
     one = add(a=a)
     add(a=one.output, b=7)
     half(x=b)
@@ -251,7 +253,8 @@ def p():
     "importer": """
 @dsl.pipeline
 def p(uri: str = "s3://bucket/data"):
-    first = dsl.importer(artifact_uri="s3://bucket/x", artifact_class=Dataset, reimport=True, metadata={"k": [1, "two"]})
+    told = {"k": [1, "two"]}
+    first = dsl.importer(artifact_uri="s3://bucket/x", artifact_class=Dataset, reimport=True, metadata=told)
     second = dsl.importer(artifact_uri=uri, artifact_class=Dataset, metadata={"from": uri})
     train(data=first.output)
     train(data=second.output)

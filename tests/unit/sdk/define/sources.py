@@ -79,7 +79,13 @@ PIPELINES: Final = {
     "parameters": """
 @dsl.pipeline(name="All kinds", description="Every type.", display_name="Kinds", pipeline_root="s3://bucket/root")
 def p(
-    a: int, b: float = 0.5, c: str = "x", d: bool = True, e: list = [1, "2"], f: dict = {"k": 1}, g: Optional[str] = None
+    a: int,
+    b: float = 0.5,
+    c: str = "x",
+    d: bool = True,
+    e: list = [1, "2"],
+    f: dict = {"k": 1},
+    g: Optional[str] = None,
 ):
     one = add(a=a)
     add(a=one.output, b=7)

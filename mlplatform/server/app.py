@@ -9,11 +9,13 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from mlplatform import __version__
-from mlplatform.server import faults, pages
+from mlplatform.server import contents, faults, pages
 from mlplatform.server.access import Activity, Guard
-from mlplatform.server.api import events, experiments, logs, machine, pipelines, recurring, runs, tasks
+from mlplatform.server.api import artifacts, events, experiments, logs, machine, pipelines, recurring, runs, tasks
 from mlplatform.server.context import Context
 from mlplatform.server.events import Hub
+from mlplatform.server.kfp import api as kfp_api
+from mlplatform.server.kfp import runs as kfp_runs
 from mlplatform.server.settings import Settings
 
 _ABOUT = """Everything the pages do, for programs. Send the home's token (`mlplatform token`) as a bearer; programs of
@@ -25,6 +27,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        contents.forget_fetched(app.state.context)
         yield
         app.state.context.hub.close()
         app.state.context.close()
@@ -40,8 +43,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.context = Context(settings, Hub())
     app.state.activity = Activity()
-    for module in (runs, logs, tasks, events, pipelines, experiments, recurring, machine):
+    for module in (runs, logs, tasks, events, pipelines, experiments, recurring, artifacts, machine):
         app.include_router(module.router)
+    for router in (kfp_api.router, kfp_runs.router):
+        app.include_router(router)
     app.include_router(pages.router)
     faults.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)

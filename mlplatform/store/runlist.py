@@ -97,7 +97,7 @@ def _terms(query: RunQuery) -> tuple[list[str], list[Any]]:
         values.append(int(query.archived))
     for word in query.text.lower().split()[:_WORDS]:
         terms.append("r.search LIKE ? ESCAPE '!'")
-        values.append(_containing(to_text(word)))
+        values.append(containing(to_text(word)))
     for condition in query.where:
         term, more = _condition(condition)
         terms.append(term)
@@ -112,7 +112,7 @@ def _condition(condition: Condition) -> tuple[str, list[Any]]:
         items = [as_stored(value) for value in condition.value]
         return (f"{column} IN ({', '.join('?' * len(items))})", items) if items else ("1 = 0", [])
     if condition.operator is Operator.CONTAINS:
-        return f"{column} LIKE ? ESCAPE '!'", [_containing(to_text(str(condition.value)))]
+        return f"{column} LIKE ? ESCAPE '!'", [containing(to_text(str(condition.value)))]
     return f"{column} {condition.operator} ?", [as_stored(condition.value)]
 
 
@@ -120,7 +120,8 @@ def _number(value: Any) -> float | int:
     return value if isinstance(value, int) else float(value)
 
 
-def _containing(text: str) -> str:
+def containing(text: str) -> str:
+    """A pattern for ``LIKE ? ESCAPE '!'``."""
     for special in "!%_":
         text = text.replace(special, "!" + special)
     return f"%{text}%"

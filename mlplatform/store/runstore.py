@@ -10,7 +10,7 @@ from mlplatform.core.model import AttemptRecord, CacheEntry, RunRecord, TaskKey,
 from mlplatform.core.queries import ListedRun, RunQuery
 from mlplatform.core.records import ArtifactLink, Batch, Event
 from mlplatform.core.states import RunState
-from mlplatform.store import codec, rows, runlist, writes
+from mlplatform.store import codec, lineage, rows, runlist, writes
 from mlplatform.store.catalog import Catalog
 from mlplatform.store.codec import to_key, to_text
 from mlplatform.store.database import Database, Row
@@ -301,6 +301,19 @@ class SqlRunStore:
             [to_key(value) for value in terms.values()],
         )
         return [rows.link_from(row) for row in found]
+
+    def artifact_page(
+        self,
+        *,
+        words: Sequence[str] = (),
+        type: str = "",
+        run_id: str = "",
+        after: tuple[str, str, str, str, int] | None = None,
+        limit: int = 50,
+    ) -> list[tuple[ArtifactLink, tuple[str, str, str, str, int]]]:
+        """Artifacts that tasks made, newest runs first, each with its place for ``after``. ``words`` must all appear in
+        an artifact's name or address."""
+        return lineage.artifact_page(self._database, words, type, run_id, after, limit)
 
     def unreferenced_uris(self, run_ids: Iterable[str]) -> list[str]:
         """URIs that tasks of these runs made and no other run refers to: what may be removed with them. Ask before

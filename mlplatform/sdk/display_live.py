@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: Seconds between two updates at least; and at most, while tasks run (their clocks and logs move).
 _LEAST = 0.5
 _MOST = 2.0
+#: After each update the thread rests so many times as long as the update took.
+_REST = 8.0
 
 _views: dict[tuple[str, str], _View] = {}
 _turn = threading.Lock()
@@ -138,8 +140,10 @@ class _View:
         version = 0
         while not feed.ended:
             version = feed.wait(version, _MOST)
+            begun = time.monotonic()
             self.refresh()
-            time.sleep(_LEAST)
+            # A large run takes longer to draw; the kernel has other work to do.
+            time.sleep(max(_LEAST, _REST * (time.monotonic() - begun)))
         self.refresh()
 
     def _take(self) -> Snapshot | None:

@@ -7,10 +7,14 @@ and ends with the run.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from mlplatform.core.errors import MlPlatformError
 from mlplatform.sdk.client import LocalClient
+
+#: Between two questions at least so many times as long as the first one took.
+_REST = 3.0
 
 _feeds: dict[tuple[str, str], Feed] = {}
 _turn = threading.Lock()
@@ -93,8 +97,10 @@ def wait_until(
             return False
         # A version seen before what was asked of the store: nothing that comes in between is missed.
         version = feed.wait(version, left)
+        begun = clock()
         if done():
             return True
+        time.sleep(min(1.0, _REST * (clock() - begun)))  # asking a large run costs something
     if feed.error is not None and not done():
         raise feed.error
     return done()

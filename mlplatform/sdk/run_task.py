@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlplatform.core.errors import InvalidInput, NotFound, RunCancelled, TaskFailed
 from mlplatform.core.model import AttemptRecord, TaskRecord
-from mlplatform.core.states import TaskState
+from mlplatform.core.states import RunState, TaskState
 from mlplatform.engine.why import sentence
 from mlplatform.sdk.records import log_file
 from mlplatform.sdk.run_failures import task_failure
@@ -257,6 +257,8 @@ class Task:
             raise task_failure(records, record)
         if record.state is TaskState.CANCELLED:
             raise RunCancelled(f"task {self.name} was cancelled", hint="run.resume() goes on with it.")
+        if record.state is TaskState.SKIPPED and records.run.state is RunState.CANCELLED:
+            raise self._never()
         if record.state is TaskState.SKIPPED:
             raise InvalidInput(f"task {self.name} was skipped: it has no outputs", hint=sentence(record))
         return record

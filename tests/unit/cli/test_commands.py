@@ -73,6 +73,22 @@ def test_resume_with_changed_code(home: TestHome) -> None:
     assert "failed" not in done.stderr, "what happened before the resume is told again"
 
 
+def test_how_two_runs_differ(home: TestHome) -> None:
+    failed = home.json("run", "failing.json")
+    text = (home.folder / "failing.json").read_text().replace("raise ValueError", "print")
+    (home.folder / "mended.json").write_text(text)
+    mended = home.json("run", "mended.json")
+    found = home.json("runs", "diff", failed["run_id"], "latest")
+    assert (found["a"]["run_id"], found["b"]["run_id"]) == (failed["run_id"], mended["run_id"])
+    assert list(found["code"]) == ["fail"]
+    assert found["states"]["fail"] == {"a": "FAILED", "b": "SUCCEEDED"}
+    told = home.command("runs", "diff", failed["run_id"], mended["run_id"])
+    assert told.returncode == 0
+    assert "differ in 1 task's code" in told.stdout
+    assert "+    print(" in told.stdout
+    assert home.command("runs", "diff", failed["run_id"], "no-such-run").returncode == 2
+
+
 def test_detach_follow_and_cancel(home: TestHome) -> None:
     started = home.json("run", "slow.json", "--detach")
     run_id = started["run_id"]

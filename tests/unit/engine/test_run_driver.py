@@ -34,7 +34,7 @@ from tests.support.fakes import (
     fail,
     succeed,
 )
-from tests.support.pipelines import Builder, chain, fan_out
+from tests.support.pipelines import ADD_ONE, Builder, chain, fan_out
 
 
 @dataclass(frozen=True)
@@ -266,6 +266,43 @@ def test_resume_runs_only_what_has_not_succeeded(bench: Callable[..., Bench]) ->
     again = asyncio.run(go())
     assert (again.run_id, again.state, again.outputs.parameters) == (run.run_id, RunState.SUCCEEDED, {"last": 3})
     assert [launch.key.name for launch in b.executor.started] == ["t1", "t2"]
+
+
+def test_resume_with_changed_code_survives_a_crash(bench: Callable[..., Bench]) -> None:
+    """The service dies right after it took the changed document; a task that is gone does not come back."""
+    b = bench(lambda launch: fail() if launch.key.name == "t3" else add_one(launch))
+    builder = chain(4)
+    builder.task("extra", "add-one", constants={"x": 7})
+    run = b.run(builder)
+    assert run.state is RunState.FAILED
+    changed = chain(4)
+    changed.component(
+        "add-ten",
+        ADD_ONE.replace("+ 1", "+ 10"),
+        inputs={"x": "NUMBER_INTEGER"},
+        outputs={"Output": "NUMBER_INTEGER"},
+        function="add_one",
+    )
+    changed.tasks["t1"]["componentRef"]["name"] = "comp-add-ten"
+
+    async def die() -> None:
+        await b.manager.resume(run.run_id, changed.text(), {}, {})
+        await b.manager.close()
+
+    asyncio.run(die())
+    found = {str(task.key): task.state for task in b.store.tasks(run.run_id)}
+    assert (found["t0"], found["extra"]) == (TaskState.SUCCEEDED, TaskState.SKIPPED)
+    after = bench(add_one, store=b.store)
+
+    async def recover() -> RunRecord:
+        assert await after.manager.recover() == 1
+        return await asyncio.wait_for(after.finish(run.run_id), 10)
+
+    again = asyncio.run(recover())
+    assert again.state is RunState.SUCCEEDED
+    assert [launch.key.name for launch in after.executor.started] == ["t1", "t2", "t3"]
+    kinds = [event.body for event in b.store.events(run_id=run.run_id, limit=1000) if event.kind == "note"]
+    assert kinds[1:] == [{"message": "resumed; t1: its code changed; extra is gone"}]
 
 
 def test_a_crash_repeats_nothing_that_finished(bench: Callable[..., Bench], tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class Commands(click.Group):
         if name and not name.startswith("-") and name not in COMMANDS:
             from mlplatform.ir.findings import did_you_mean
 
-            looks_like_file = name.endswith((".py", ".yaml", ".yml", ".json", ".zip", ".gz"))
+            looks_like_file = name.endswith((".ipynb", ".py", ".yaml", ".yml", ".json", ".zip", ".gz"))
             hint = f"run {name!r} with: mlplatform run {name}" if looks_like_file else did_you_mean(name, COMMANDS)
             raise click.UsageError(f"There is no command {name!r}{f' ({hint})' if hint else ''}.", ctx)
         return super().resolve_command(ctx, args)
@@ -59,7 +59,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, "--version", prog_name="mlplatform", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Run KFP pipelines on this machine: fast, tracked, cached, resumable."""
+    """Run notebooks and KFP pipelines on this machine: fast, tracked, cached, resumable."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

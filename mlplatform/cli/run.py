@@ -1,4 +1,4 @@
-"""``mlplatform run``: a pipeline from a file, watched until it has ended."""
+"""``mlplatform run``: a pipeline or a notebook from a file, watched until it has ended."""
 
 from __future__ import annotations
 
@@ -46,10 +46,13 @@ def run(
     home: str | None,
     output: str,
 ) -> None:
-    """Run a pipeline.
+    """Run a notebook or a pipeline.
 
-    FILE is what the KFP compiler wrote (YAML or JSON), a package (.zip, .tar.gz) that holds it, or a .py with a
-    dsl.pipeline; one of several is named FILE.py:NAME.
+    FILE is a notebook (.ipynb, or a .py with # %% cells), what the KFP compiler wrote (YAML or JSON), a package (.zip,
+    .tar.gz) that holds it, or a .py with a dsl.pipeline; one of several is named FILE.py:NAME.
+
+    A notebook runs in its own folder, in the notebook's order; what did not change is not run again. Its file is never
+    changed: the executed notebook is kept with the run.
 
     The run belongs to the service of the home folder and outlives this command: Ctrl-C cancels it, closing the
     terminal does not. Exit status: 0 it succeeded, 1 it failed or was cancelled, 2 the request was wrong.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplatform.core.errors import InvalidInput, MlPlatformError
@@ -189,6 +190,30 @@ class Run:
             names = ", ".join(map(repr, found)) or "none"
             raise InvalidInput(f"the pipeline has {len(found)} outputs, not one", hint=f"run.outputs has: {names}.")
         return next(iter(found.values()))
+
+    @property
+    def notebook(self) -> Path:
+        """The executed notebook, with all outputs, of the run of a notebook; waits for its end, however that is.
+
+        Raises:
+            InvalidInput: it is the run of another pipeline.
+        """
+        from mlplatform.sdk.notebook_values import notebook_path
+
+        self.wait(check=False)
+        return notebook_path(self.record)
+
+    def value(self, name: str) -> Any:
+        """What the variable ``name`` held when the run of a notebook ended; waits for that.
+
+        Raises:
+            NotFound: it ended without such a variable.
+            ArtifactError: the value cannot be loaded in this environment.
+        """
+        from mlplatform.sdk.notebook_values import load_value
+
+        self.wait(check=False)
+        return load_value(self.client.home, self.run_id, name)
 
     def wait_for(self, done: Callable[[], bool], what: str, timeout: float | None) -> None:
         """Wait with progress until ``done()`` or the end of the run. Used by tasks as well.

@@ -15,6 +15,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+HONEST = ROOT / "mlplatform" / "notebook" / "honest.py"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -22,7 +23,7 @@ def nbval(folder: Path, tmp_path: Path, *options: str) -> subprocess.CompletedPr
     """Run nbval over the notebooks of a folder, in kernels that hide nothing."""
     startup = tmp_path / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True, exist_ok=True)
-    shutil.copy(HERE / "honest.py", startup / "00-honest.py")
+    shutil.copy(HONEST, startup / "00-honest.py")
     env = {**os.environ, "IPYTHONDIR": str(tmp_path / "ipython"), "MLPLATFORM_HOME": str(tmp_path / "home")}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     env["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"

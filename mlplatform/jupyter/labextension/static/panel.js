@@ -146,13 +146,21 @@ export class Panel {
     content.scrollToItem(index, "center");
   }
 
-  /** A cell that puts a failed task's inputs and code into the kernel, for the user to run. */
+  /** A cell that puts a failed task's inputs and code into the kernel, for the user to run. No run executes it. */
   replay(task) {
     const content = this.notebook.content;
-    if (task.cells.length) content.activeCellIndex = task.cells[task.cells.length - 1];
-    this.actions.insertBelow(content);
     const words = `import mlplatform as ml\nml.run("${this.run_.run_id}").task("${task.name}").replay()`;
-    content.activeCell.model.sharedModel.setSource(words);
+    const there = content.widgets.findIndex((cell) => cell.model.sharedModel.getSource() === words);
+    if (there >= 0) {
+      this.goTo(there);
+    } else {
+      if (task.cells.length) content.activeCellIndex = task.cells[task.cells.length - 1];
+      this.actions.insertBelow(content);
+      content.activeCell.model.sharedModel.setSource(words);
+      content.activeCell.model.setMetadata("tags", ["skip"]);
+    }
+    this.notebook.activate();
+    content.mode = "edit";
   }
 
   given() {

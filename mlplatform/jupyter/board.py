@@ -16,6 +16,7 @@ from mlplatform.planning.layout import Edge, Node, layout
 from mlplatform.sdk.notebook_submit import TAG
 from mlplatform.sdk.records import open_records, read_report
 from mlplatform.sdk.report import run_summary
+from mlplatform.sdk.submitting import FROM
 
 #: A node of the graph, in pixels; the panel is narrow.
 _WIDTH, _HEIGHT = 150.0, 34.0
@@ -47,12 +48,14 @@ def _drawn(made: NotebookPlan) -> dict[str, Any]:
 
 
 def runs_of(home: Home, path: str) -> list[dict[str, Any]]:
-    """The runs of a notebook, the newest first; none where nothing has run in this home."""
+    """The runs of a notebook and those that its kernels started, the newest first."""
     try:
         with open_records(home) as store:
-            return [run_summary(run) for run in store.list_runs(tags={TAG: path}, limit=_RUNS)]
-    except NotFound:
+            found = [run for tag in (TAG, FROM) for run in store.list_runs(tags={tag: path}, limit=_RUNS)]
+    except NotFound:  # nothing has run in this home yet
         return []
+    found.sort(key=lambda run: run.run_id, reverse=True)
+    return [run_summary(run) for run in found[:_RUNS]]
 
 
 def run_of(home: Home, run_id: str) -> dict[str, Any]:

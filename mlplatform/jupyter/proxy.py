@@ -19,6 +19,7 @@ from tornado.iostream import StreamClosedError
 
 from mlplatform.core.errors import MlPlatformError
 from mlplatform.engine.home import Home, open_home
+from mlplatform.engine.webdoor import read_port
 
 #: Between two hops only, or told anew here.
 _HOP: Final = frozenset(
@@ -34,14 +35,12 @@ _OPENING: Final = 15.0
 _READING: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
-def address(home: Home) -> tuple[int, str]:
-    """Port and token of a home's server; port 0 while it has none."""
-    folder = home.root / "server"
+def token_of(home: Home) -> str:
+    """The token of a home's server; empty before that has started for the first time."""
     try:
-        port = int((folder / "port").read_text(encoding="ascii"))
-        return port, (folder / "token").read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return 0, ""
+        return (home.root / "server" / "token").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 class Pages(JupyterHandler):
@@ -54,15 +53,14 @@ class Pages(JupyterHandler):
 
     def check_xsrf_cookie(self) -> None:
         """The pages know nothing of Jupyter's XSRF cookie; the browser says where a request comes from."""
-        if self.request.method in _READING or self._has_token():
+        if not hasattr(self, "_jupyter_current_user"):
+            return  # too early: asked again once it is known who asks
+        if self.request.method in _READING or self.token_authenticated:
             return
         origin = self.request.headers.get("Origin", "")
         same = urlsplit(origin).netloc == self.request.host if origin else False
         if not same and self.request.headers.get("Sec-Fetch-Site") != "same-origin":
             raise web.HTTPError(403, "a page of another site may not change anything here")
-
-    def _has_token(self) -> bool:
-        return bool(getattr(self, "token_authenticated", False))
 
     def set_default_headers(self) -> None:
         """What Jupyter's own pages have is not ours; the server's answers bring theirs."""
@@ -93,8 +91,6 @@ class Pages(JupyterHandler):
 
     async def _pass(self, path: str) -> None:
         port, token = await self._opened()
-        if not port:
-            raise web.HTTPError(503, "the service of this home has no pages; `mlplatform doctor` says why")
         query = f"?{self.request.query}" if self.request.query else ""
         headers = HTTPHeaders({name: self.request.headers[name] for name in _SENT if name in self.request.headers})
         headers["Authorization"] = f"Bearer {token}"
@@ -123,20 +119,24 @@ class Pages(JupyterHandler):
             self.finish()  # pyright: ignore[reportUnknownMemberType]
 
     async def _opened(self) -> tuple[int, str]:
+        """Port and token of the home's server. Knocking at the port starts it; without a port, the service is started.
+
+        Raises:
+            HTTPError: there is none to be had.
+        """
         home = open_home(None)
-        port, token = address(home)
-        if port and await _answers(port):
-            return port, token
-        try:
-            await asyncio.to_thread(_start, home)
-        except MlPlatformError as error:
-            raise web.HTTPError(503, str(error)) from None
-        for _ in range(int(_OPENING / 0.2)):
-            port, token = address(home)
-            if port and token and await _answers(port):
+        port = read_port(home)
+        if not port or not await _answers(port):
+            try:
+                await asyncio.to_thread(_start, home)
+            except MlPlatformError as error:
+                raise web.HTTPError(503, str(error)) from None
+        for _ in range(int(_OPENING / 0.1)):
+            port, token = read_port(home), token_of(home)
+            if port and await _answers(port) and token:
                 return port, token
-            await asyncio.sleep(0.2)
-        return 0, ""
+            await asyncio.sleep(0.1)
+        raise web.HTTPError(503, "the pages' server did not start; see logs/server.log in the home folder")
 
     def _header(self, line: str) -> None:
         line = line.strip()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mlplatform.core.errors import Finding, InvalidParameters, Unsupported
 from mlplatform.core.model import Artifact, ArtifactValue
 from mlplatform.engine.home import Home, open_home
 from mlplatform.ir.arguments import check_arguments
-from mlplatform.sdk import values
+from mlplatform.sdk import display_live, values
 from mlplatform.sdk.client import LocalClient, require_engine
 from mlplatform.sdk.secretstore import has_secret
 from mlplatform.sdk.submit import interpreter
@@ -18,6 +19,10 @@ from mlplatform.sdk.submit import interpreter
 if TYPE_CHECKING:
     from mlplatform.sdk.define.pipelines import RunOptions, Submission
     from mlplatform.sdk.run import Run
+
+
+#: Tag of runs that a notebook's kernel started: the notebook's file.
+FROM: Final = "mlplatform.from"
 
 
 def submit(submission: Submission, pipeline: object) -> Run:
@@ -75,7 +80,7 @@ def request(submission: Submission, home: Home) -> dict[str, Any]:
         "setup_path": os.path.abspath(options.setup) if options.setup else None,
         "name": options.name,
         "experiment": options.experiment,
-        "tags": dict(options.tags),
+        "tags": {**started_from(), **options.tags},
         "cache": options.cache,
         "containers": options.containers or None,
         "priority": options.priority,
@@ -84,6 +89,14 @@ def request(submission: Submission, home: Home) -> dict[str, Any]:
         "env": dict(os.environ),
         "script": False,
     }
+
+
+def started_from(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The tag by which JupyterLab's panel finds the runs that were started in a notebook; empty elsewhere."""
+    path: Any = getattr(sys.modules.get("__main__"), "__vsc_ipynb_file__", None) or environ.get("JPY_SESSION_NAME")
+    if not display_live.in_notebook() or not isinstance(path, str) or not path.endswith(".ipynb"):
+        return {}
+    return {FROM: os.path.realpath(path)} if os.path.isfile(path) else {}
 
 
 def _no_secret(name: str) -> Finding:

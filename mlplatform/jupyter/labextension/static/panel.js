@@ -154,7 +154,6 @@ export class Panel {
     if (there >= 0) {
       this.goTo(there);
     } else {
-      if (task.cells.length) content.activeCellIndex = task.cells[task.cells.length - 1];
       this.actions.insertBelow(content);
       content.activeCell.model.sharedModel.setSource(words);
       content.activeCell.model.setMetadata("tags", ["skip"]);
@@ -297,7 +296,8 @@ export class Panel {
         "div",
         { class: "mlp-buttons" },
         task.cells.length ? h("button", { onclick: () => this.goTo(task.cells[0]) }, "Go to cell") : null,
-        h("button", { onclick: () => this.replay(task) }, "Replay in a cell"),
+        // A notebook's own task is replayed by running its cells; a component's is put into the kernel.
+        task.cells.length ? null : h("button", { onclick: () => this.replay(task) }, "Replay in a cell"),
       ),
     );
   }

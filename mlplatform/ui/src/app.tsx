@@ -34,9 +34,10 @@ function pageOf(path: string[]): { name: string; rest: string[] } {
       return inside.length ? { name: "pipeline", rest: inside } : { name: "pipelines", rest: [] };
     case "recurringruns":
     case "recurringrun":
+    case "recurring":
       return { name: "recurringruns", rest: inside };
     case "experiments":
-      return { name: "runs", rest: inside };
+      return { name: "runs", rest: [] };
     case "artifacts":
     case "compare":
       return { name: first, rest: inside };

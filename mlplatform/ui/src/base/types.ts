@@ -221,3 +221,74 @@ export interface LiveEvent {
   kind: string;
   body: any;
 }
+
+export interface InputField {
+  name: string;
+  type: "NUMBER_INTEGER" | "NUMBER_DOUBLE" | "STRING" | "BOOLEAN" | "LIST" | "STRUCT" | "TASK_FINAL_STATUS" | "TASK_CONFIG";
+  required: boolean;
+  has_default: boolean;
+  default: Json;
+  description: string;
+  literals: Json[];
+}
+
+export interface Pipeline {
+  pipeline_id: string;
+  name: string;
+  display_name: string;
+  description: string;
+  created_at: number;
+  versions: number;
+}
+
+export interface Version {
+  version_id: string;
+  pipeline_id: string;
+  name: string;
+  display_name: string;
+  description: string;
+  created_at: number;
+  document: string;
+  code_source_url: string;
+}
+
+export interface VersionDetail extends Version {
+  pipeline_name: string;
+  inputs: InputField[];
+  artifacts: string[];
+  text: string;
+}
+
+export interface PipelineDetail extends Pipeline {
+  newest: VersionDetail | null;
+}
+
+export interface Trigger {
+  cron: string;
+  interval: number;
+  timezone: string;
+  start: number | null;
+  end: number | null;
+}
+
+export interface Recurring {
+  recurring_id: string;
+  name: string;
+  description: string;
+  experiment: string;
+  enabled: boolean;
+  trigger: Trigger;
+  catchup: boolean;
+  max_concurrency: number;
+  pipeline_id: string;
+  version_id: string;
+  parameters: Record<string, Json>;
+  cache: boolean;
+  priority: number;
+  created_at: number;
+  updated_at: number;
+  ticked_at: number;
+  next: number[];
+  active: number;
+  trouble: string;
+}

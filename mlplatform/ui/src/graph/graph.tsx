@@ -84,7 +84,8 @@ export function GraphView(props: {
     put({ x: centre.x - ((centre.x - x) * next) / k, y: centre.y - ((centre.y - y) * next) / k, k: next });
   };
   const fitted = (): View => {
-    const element = box.current!;
+    const element = box.current;
+    if (!element) return view.current;
     const pad = 24;
     const k = Math.min(1, (element.clientWidth - 2 * pad) / Math.max(width, 1), (element.clientHeight - 2 * pad) / Math.max(height, 1));
     return { k, x: (element.clientWidth - width * k) / 2, y: Math.max(pad, (element.clientHeight - height * k) / 2) };
@@ -137,7 +138,11 @@ export function GraphView(props: {
       moved.value++;
     });
     watch.observe(box.current!);
-    return () => watch.disconnect();
+    return () => {
+      watch.disconnect();
+      cancelAnimationFrame(frame.current);
+      frame.current = 0;
+    };
   }, [plan]);
 
   // Wheel: move, or zoom with Ctrl (which is what a pinch sends). Not passive, so by hand.

@@ -1,7 +1,7 @@
 /** Shortcuts: a page says what it has while it is shown; "?" lists what is there. */
 
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { go } from "./router";
 
 export interface Shortcut {
@@ -26,10 +26,13 @@ const EVERYWHERE: Shortcut[] = [
 active.add(EVERYWHERE);
 
 export function useShortcuts(list: Shortcut[]): void {
+  const held = useRef(list);
+  // As of this rendering, not of the next effect: keys may come faster than that.
+  held.current.splice(0, held.current.length, ...list);
   useEffect(() => {
-    active.add(list);
-    return () => void active.delete(list);
-  });
+    active.add(held.current);
+    return () => void active.delete(held.current);
+  }, []);
 }
 
 export function shortcuts(): Shortcut[] {

@@ -233,7 +233,7 @@ export function GraphView(props: {
           <path class="edges" d={plan.edges} />
           {sight.far ? <Far plan={plan} states={props.states} /> : (
             <g>
-              {sight.ids.map((id) => (
+              {sight.ids.filter((id) => id in plan.graph.layout.nodes).map((id) => (
                 <NodeMark key={id} id={id} place={plan.graph.layout.nodes[id]!} plan={plan} tell={props.tell} />
               ))}
             </g>

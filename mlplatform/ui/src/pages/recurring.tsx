@@ -86,7 +86,7 @@ export default function RecurringPage({ path }: { path: string[] }) {
 function Shown({ one, changed }: { one: Recurring; changed: () => void }) {
   const [asking, setAsking] = useState(false);
   const address = url(`recurring-runs/${part(one.recurring_id)}`);
-  const runs = useResource<RunPage>(url("runs", { tag: `recurring-run-id=${one.recurring_id}`, limit: 10 }));
+  const runs = useResource<RunPage>(url("runs", { tag: `mlplatform/recurring-run-id=${one.recurring_id}`, limit: 10 }));
   const made = (runs.data?.runs ?? []).filter((run) => run.origin.recurring_id === one.recurring_id);
   const change = async (what: object) => {
     try {

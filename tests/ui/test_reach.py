@@ -1,0 +1,117 @@
+"""Everybody can use it: axe finds nothing in either theme, and the keyboard reaches everything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.pages import Watched, broken_rules
+from tests.ui.conftest import Site
+
+PAGES: dict[str, Callable[[Site], str]] = {
+    "runs": lambda site: "#/runs",
+    "nothing found": lambda site: "#/runs?q=no+such+run",
+    "graph": lambda site: site.run("experiment", "task=training/train"),
+    "failure": lambda site: site.run("failed"),
+    "iterations": lambda site: site.run("loop", "task=for-loop-1"),
+    "log": lambda site: site.run("experiment", "task=training/train&tab=logs"),
+    "values": lambda site: site.run("experiment", "task=report&tab=io"),
+    "code": lambda site: site.run("experiment", "task=training/train&tab=code"),
+    "about": lambda site: site.run("experiment", "panel=run"),
+    "timeline": lambda site: site.run("loop", "view=timeline"),
+    "table": lambda site: site.run("loop", "view=table"),
+    "pipelines": lambda site: "#/pipelines",
+    "recurring runs": lambda site: "#/recurringruns",
+    "artifacts": lambda site: "#/artifacts",
+    "compare": lambda site: f"#/compare?run={site.runs['experiment']}&run={site.runs['second']}",
+}
+
+
+def settled(page: Page) -> None:
+    expect(page.locator("h1, .empty h2").first).to_be_visible()
+    expect(page.locator(".skeletons")).to_have_count(0)
+    page.wait_for_load_state("load")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(site: Site, tab: Watched, theme: str) -> None:
+    found: list[str] = []
+    tab.page.emulate_media(color_scheme=theme)  # pyright: ignore[reportArgumentType]
+    for name, address in PAGES.items():
+        page = tab.open(address(site))
+        settled(page)
+        found += [f"{name}, {theme}: {one}" for one in broken_rules(page)]
+    assert not found, "\n".join(found)
+
+
+def test_the_theme_can_be_switched_and_is_kept(site: Site, tab: Watched) -> None:
+    page = tab.open("#/runs")
+    ground = "() => getComputedStyle(document.body).backgroundColor"
+    page.emulate_media(color_scheme="light")
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate(ground) != "rgb(255, 255, 255)"
+    page.get_by_role("button", name="Theme: as the system").click()
+    expect(page.get_by_role("button", name="Theme: light")).to_be_visible()
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    page.reload()
+    expect(page.get_by_role("button", name="Theme: light")).to_be_visible()
+    page.evaluate("() => localStorage.clear()")
+
+
+def test_the_keyboard_is_enough(site: Site, tab: Watched) -> None:
+    page = tab.open("#/pipelines")
+    expect(page.get_by_role("heading", name="Pipelines", exact=True)).to_be_visible()
+    page.keyboard.press("g")
+    page.keyboard.press("r")
+    expect(page.locator("[role=table] [data-row]").first).to_be_visible()
+    page.keyboard.press("/")
+    page.keyboard.type("sweep")
+    expect(page.locator("[role=table] [data-row]")).to_have_count(1)
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(site.runs["loop"]))
+    expect(page.locator("[data-node]").first).to_be_visible()
+    page.keyboard.press("j")
+    expect(page.get_by_role("complementary", name="Task for-loop-1")).to_be_visible()
+    page.keyboard.press("j")
+    expect(page).to_have_url(re.compile("task=for-loop-1%2Fadd-one"))
+    page.keyboard.press("k")
+    page.keyboard.press("o")
+    expect(page.locator("[data-node='for-loop-1/add-one']")).to_have_count(0)
+    page.keyboard.press("o")
+    expect(page.locator("[data-node='for-loop-1/add-one']")).to_be_visible()
+    page.keyboard.press("3")
+    expect(page.get_by_role("table", name="Tasks")).to_be_visible()
+    page.keyboard.press("j")
+    page.keyboard.press("l")
+    expect(page.get_by_role("tab", name="Logs")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("complementary")).to_have_count(0)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Shortcuts")).to_contain_text("Logs of the task")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_every_control_is_reached_by_tab(site: Site, tab: Watched) -> None:
+    page = tab.open(site.run("failed"))
+    expect(page.locator(".trace")).to_be_visible()
+    wanted = page.evaluate(
+        "() => [...document.querySelectorAll('a[href], button:not(:disabled), input, [role=tab][tabindex=\"0\"]')]"
+        ".filter(e => e.tabIndex >= 0 && e.getClientRects().length).length"
+    )
+    reached: set[str] = set()
+    for _ in range(wanted + 20):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate(
+                "() => { const e = document.activeElement; return e.matches('a, button, input') ?"
+                " [...document.querySelectorAll('a, button, input')].indexOf(e) + '' : 'other' }"
+            )
+        )
+    assert len(reached - {"other"}) >= wanted

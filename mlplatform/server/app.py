@@ -11,7 +11,18 @@ from starlette.middleware.gzip import GZipMiddleware
 from mlplatform import __version__
 from mlplatform.server import contents, faults, pages
 from mlplatform.server.access import Activity, Guard
-from mlplatform.server.api import artifacts, events, experiments, logs, machine, pipelines, recurring, runs, tasks
+from mlplatform.server.api import (
+    artifacts,
+    compare,
+    events,
+    experiments,
+    logs,
+    machine,
+    pipelines,
+    recurring,
+    runs,
+    tasks,
+)
 from mlplatform.server.context import Context
 from mlplatform.server.events import Hub
 from mlplatform.server.kfp import api as kfp_api
@@ -43,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.context = Context(settings, Hub())
     app.state.activity = Activity()
-    for module in (runs, logs, tasks, events, pipelines, experiments, recurring, artifacts, machine):
+    for module in (compare, runs, logs, tasks, events, pipelines, experiments, recurring, artifacts, machine):
         app.include_router(module.router)
     for router in (kfp_api.router, kfp_runs.router):
         app.include_router(router)

@@ -86,7 +86,7 @@ const THEMES: Record<Theme, { next: Theme; icon: string; word: string }> = {
 
 function Nav({ current }: { current: string }) {
   const now = THEMES[theme.value];
-  const link = { live: ["", "Live"], lost: ["lost", "Reconnecting"], off: ["off", "Not live"] }[connection.value];
+  const link = { live: ["", "Live"], lost: ["lost", "Reconnecting"], off: ["off", ""] }[connection.value];
   return (
     <nav class="nav" aria-label="Pages">
       <a class="brand" href="#/runs">
@@ -107,7 +107,7 @@ function Nav({ current }: { current: string }) {
       <div class="space" />
       <div class="foot">
         <span class="live" role="status">
-          <span class={`dot ${link[0]}`} />
+          {link[1] && <span class={`dot ${link[0]}`} />}
           <span>{link[1]}</span>
         </span>
         <button type="button" class="btn quiet icon" title={`Theme: ${now.word}`} aria-label={`Theme: ${now.word}`}

@@ -45,6 +45,11 @@ const ABSOLUTE = new Intl.DateTimeFormat("sv-SE", {
   timeZoneName: "shortOffset",
 });
 
+/** A span somebody chose: nothing that is zero. */
+export function period(seconds: number): string {
+  return duration(seconds).replace(/ 0[a-z]+$/, "");
+}
+
 /** Local time with its offset: 2026-05-04 12:30:01 GMT+2. */
 export function absolute(at: number): string {
   return ABSOLUTE.format(at * 1000);

@@ -8,7 +8,7 @@ import { counted } from "../base/format";
 import { useShortcuts } from "../base/keys";
 import { refresh, useResource } from "../base/resource";
 import { go, href, place, update } from "../base/router";
-import type { Graph, PipelineDetail, Version, VersionDetail } from "../base/types";
+import type { Graph, NodeKind, PipelineDetail, Version, VersionDetail } from "../base/types";
 import { Plan } from "../graph/geometry";
 import { GraphView } from "../graph/graph";
 import { Ago, Dialog, ErrorNotice, failed, Id, Menu, SkeletonRows } from "../parts/basics";
@@ -18,6 +18,7 @@ import { Source } from "../parts/source";
 import { Upload } from "./pipelines";
 import { NewRecurring } from "../parts/recurringform";
 
+const KINDS: Record<NodeKind, string> = { task: "", importer: "importer", notebook: "notebook", dag: "pipeline", condition: "condition", loop: "loop", exit: "exit handler" };
 const VIEWS = [
   { id: "graph", title: "Graph" },
   { id: "versions", title: "Versions" },
@@ -120,7 +121,7 @@ function Drawn({ id, version }: { id: string; version: VersionDetail }) {
         <GraphView plan={plan} label={`Graph of ${version.pipeline_name}: ${counted(plan.nodes.size, "task")}`} selected={selected}
           select={(task) => update({ task: task || null })}
           toggle={(group) => update({ fold: closed.includes(group) ? closed.filter((one) => one !== group) : [...closed, group] })}
-          tell={(task) => ({ state: null, note: plan.nodes.get(task)?.kind === "task" ? "" : plan.nodes.get(task)?.kind ?? "" })} states={() => null} />
+          tell={(task) => ({ state: null, note: KINDS[plan.nodes.get(task)?.kind ?? "task"] })} states={() => null} />
       </div>
       {node && (
         <aside class="panel fixed" aria-label={`Task ${node.name}`}>
@@ -128,7 +129,7 @@ function Drawn({ id, version }: { id: string; version: VersionDetail }) {
             <button type="button" class="btn quiet small icon" aria-label="Close the panel" onClick={() => update({ task: null })}><Icon name="close" size={14} /></button></div>
           <div class="tabbody" tabIndex={0} role="region" aria-label="About the task"><div class="inside">
             <dl class="kv">
-              <dt>Kind</dt><dd>{node.kind}</dd>
+              <dt>Kind</dt><dd>{KINDS[node.kind] || "task"}</dd>
               <dt>Path</dt><dd><code>{node.id}</code></dd>
               <dt>Component</dt><dd><code>{node.component}</code></dd>
               {node.detail && <><dt>{node.kind === "condition" ? "If" : "About"}</dt><dd><code>{node.detail}</code></dd></>}

@@ -3,7 +3,7 @@
 import "../styles/run.css";
 import { useState } from "preact/hooks";
 import { part, patch, remove, url } from "../base/api";
-import { absolute, duration } from "../base/format";
+import { absolute, period } from "../base/format";
 import { useShortcuts } from "../base/keys";
 import { useRunsChanged } from "../base/live";
 import { refresh, useResource } from "../base/resource";
@@ -18,7 +18,7 @@ import { Values } from "../parts/values";
 const recurringHref = (id: string) => href(["recurringruns", "details", id]);
 
 export function when(one: Recurring): string {
-  return one.trigger.cron ? `${one.trigger.cron} (${one.trigger.timezone})` : `every ${duration(one.trigger.interval)}`;
+  return one.trigger.cron ? `${one.trigger.cron} (${one.trigger.timezone})` : `every ${period(one.trigger.interval)}`;
 }
 
 const COLUMNS: Column<Recurring>[] = [

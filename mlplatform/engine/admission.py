@@ -5,13 +5,14 @@ The choice itself is pure (``planning.admission``); this keeps who waits and who
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mlplatform.core.model import TaskKey
 from mlplatform.engine.prepared import Prepared
-from mlplatform.planning.admission import Capacity, Request, admit
+from mlplatform.planning.admission import Capacity, Request, admit, shortages
 
 if TYPE_CHECKING:
     from mlplatform.engine.run import RunDriver
@@ -56,7 +57,8 @@ class Admission:
             waiting = self._waiting.pop(key)
             self._running[key] = replace(grant.request, gpu_ids=grant.gpu_ids)
             gpus = grant.gpu_ids if self._capacity.gpu_ids else None
-            waiting.driver.admit(replace(waiting.prepared, gpu_ids=gpus))
+            notes = (*waiting.prepared.notes, *grant.notes)
+            waiting.driver.admit(replace(waiting.prepared, gpu_ids=gpus, notes=notes))
 
     def release(self, run_id: str, key: TaskKey) -> None:
         """A task is done with its resources."""
@@ -69,6 +71,12 @@ class Admission:
 
     def waiting(self, run_id: str) -> list[TaskKey]:
         return [key for owner, key in self._waiting if owner == run_id]
+
+    def reasons(self, run_id: str, keys: Iterable[TaskKey]) -> dict[TaskKey, str]:
+        """What those of these tasks that wait are waiting for, in words."""
+        waiting = {key: self._waiting[run_id, key].request for key in keys if (run_id, key) in self._waiting}
+        words = shortages(list(waiting.values()), self._running.values(), self._capacity)
+        return dict(zip(waiting, words, strict=True))
 
     def forget(self, run_id: str) -> None:
         """A run is over or gave up: nothing of it waits or holds anything."""

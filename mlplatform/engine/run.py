@@ -77,6 +77,7 @@ class RunDriver:
         self._inbox: list[Ended] = []
         self._prepared: list[tuple[Prepared, Hit | Miss]] = []
         self._admitted: list[Prepared] = []
+        self._queued: list[TaskKey] = []
         self._attempts: list[AttemptRecord] = []
         self._entries: list[CacheEntry] = []
         self._background: set[asyncio.Task[None]] = set()
@@ -226,6 +227,9 @@ class RunDriver:
             decision = self._planner.advance(facts, now)
         self.core.admission.pump()
         launches = self._mark_running(now)
+        for key, reason in self.core.admission.reasons(self.run.run_id, self._queued).items():
+            self.ledger.put(replace(self.ledger[key], waiting_for=reason))
+        self._queued.clear()
         await self._commit(now)
         for prepared in launches:
             self._spawn(self.core.attempts.execute(self, prepared))
@@ -258,10 +262,9 @@ class RunDriver:
                 self.ledger.put(replace(self.ledger[key], cache_key=prepared.cache_key, **note))
                 facts.append(fact)
                 continue
-            self.ledger.put(
-                replace(record, cache_key=prepared.cache_key, cache_note=answer.note, waiting_for="resources")
-            )
+            self.ledger.put(replace(record, cache_key=prepared.cache_key, cache_note=answer.note, waiting_for=""))
             self.core.admission.request(self, prepared)
+            self._queued.append(key)
         inbox, self._inbox = self._inbox, []
         for ended in inbox:
             self._absorb(ended, now)
@@ -277,19 +280,9 @@ class RunDriver:
             reason = TaskError(error.code, error.message, hint=error.hint)
             if error.findings:
                 reason = replace(reason, message="\n".join([error.message, *map(str, error.findings)]))
-            self.report(
-                Ended(
-                    TaskFact(
-                        start.key,
-                        TaskState.FAILED,
-                        start.attempt,
-                        failures + 1,
-                        error=reason,
-                        finished_at=self.core.clock.now(),
-                        retryable=error.retryable,
-                    )
-                )
-            )
+            ended_at = self.core.clock.now()
+            fact = TaskFact(start.key, TaskState.FAILED, start.attempt, failures + 1, error=reason)
+            self.report(Ended(replace(fact, finished_at=ended_at, retryable=error.retryable)))
             return
         self._prepared.append(answer)
         self._wake.set()

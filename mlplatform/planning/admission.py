@@ -100,6 +100,28 @@ def admit(ready: Sequence[Request], running: Iterable[Request], capacity: Capaci
     return tuple(grants)
 
 
+def shortages(waiting: Sequence[Request], running: Iterable[Request], capacity: Capacity) -> list[str]:
+    """For each request that may not start now: of what there is too little, how much it needs, how much is free."""
+    free = _free(running, capacity)
+    return [_shortage(request, free, capacity) for request in waiting]
+
+
+def _shortage(request: Request, free: _Free, capacity: Capacity) -> str:
+    cores, memory, gpus = _clamped(request, capacity)
+    words: list[str] = []
+    if cores > free.cores + _TOLERANCE:
+        words.append(f"cores (needs {cores:g}, {free.cores:g} of {capacity.cores:g} free)")
+    if memory > free.memory + _TOLERANCE:
+        words.append(f"memory (needs {_gib(memory)}, {_gib(free.memory)} of {_gib(capacity.memory)} GiB free)")
+    if gpus > len(free.gpus):
+        words.append(f"GPUs (needs {gpus}, {len(free.gpus)} of {len(capacity.gpu_ids)} free)")
+    return ", ".join(words) or "its turn: what is free is kept for tasks in front of it"
+
+
+def _gib(value: float) -> str:
+    return f"{value / 2**30:.3g}"
+
+
 def _foremost(ready: Sequence[Request], newest: int, free: _Free, capacity: Capacity) -> list[Request]:
     """The requests in order, as many as can matter: each one looked at takes (or sets aside) some of the free cores,
     so thousands that wait are not sorted each time one starts."""

@@ -161,6 +161,22 @@ def test_the_machine_is_never_overfilled(bench: Callable[..., Bench]) -> None:
     assert most == 3  # half a core each
 
 
+def test_what_a_task_waits_for_is_told(bench: Callable[..., Bench]) -> None:
+    told: dict[str, str] = {}
+
+    def behaviour(launch: Launch) -> Mapping[str, Any]:
+        for record in b.store.tasks(launch.run_id):
+            if record.waiting_for:
+                told.setdefault(str(record.key), record.waiting_for)
+        return add_one(launch)
+
+    b = bench(behaviour, capacity=Capacity(1.0, 2**34))
+    run = b.run(fan_out(3))
+    assert run.state is RunState.SUCCEEDED
+    assert told == {"for-loop-1/add-one[2]": "cores (needs 0.5, 0 of 1 free)"}
+    assert {record.waiting_for for record in b.store.tasks(run.run_id)} == {""}
+
+
 def test_a_failure_stops_only_what_depends_on_it(bench: Callable[..., Bench]) -> None:
     builder = chain(3)
     builder.task("other", "add-one", constants={"x": 7})

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlplatform.core.model import TaskKey
-from mlplatform.planning.admission import AGEING, Capacity, Request, admit
+from mlplatform.planning.admission import AGEING, Capacity, Request, admit, shortages
 
 GIB = 2.0**30
 MACHINE = Capacity(4.0, 8 * GIB, (0, 1))
@@ -51,6 +51,24 @@ def test_gpus_are_given_by_index() -> None:
     assert [grant.gpu_ids for grant in grants] == [(0,), (1,), ()]
     held = request("r", 1.0, gpus=1, gpu_ids=(0,))
     assert [grant.gpu_ids for grant in admit(ready[:1], [held], MACHINE)] == [(1,)]
+
+
+def test_what_a_task_waits_for_is_told_with_figures() -> None:
+    running = [request("r", 3.0, memory=6 * GIB, gpus=1, gpu_ids=(1,))]
+    waiting = [
+        request("c", 2.0),
+        request("m", 1.0, memory=3.5 * GIB),
+        request("g", 2.0, gpus=2),
+        request("huge", 64.0),
+        request("next", 0.5),
+    ]
+    assert shortages(waiting, running, MACHINE) == [
+        "cores (needs 2, 1 of 4 free)",
+        "memory (needs 3.5, 2 of 8 GiB free)",
+        "cores (needs 2, 1 of 4 free), GPUs (needs 2, 1 of 2 free)",
+        "cores (needs 4, 1 of 4 free)",
+        "its turn: what is free is kept for tasks in front of it",
+    ]
 
 
 def test_requests_beyond_the_machine_run_alone_with_a_note() -> None:

@@ -1,6 +1,6 @@
 """Source that was put together from several files and cells, executed so that tracebacks name these.
 
-A line ``# line 12 "/home/me/train.py"`` says where the statements after it were written; ``# line 0`` that nobody wrote
+A line ``# line 12 "/srv/me/train.py"`` says where the statements after it were written; ``# line 0`` that nobody wrote
 them.
 """
 

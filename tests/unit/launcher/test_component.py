@@ -330,7 +330,7 @@ def test_tracebacks_name_the_file_and_line_that_code_was_written_in(runner, benc
 
     # line 0
     K = -1
-    # line 40 "/home/me/train.py"
+    # line 40 "/srv/me/train.py"
     if True:
         def task() -> float:
             return helper(K)
@@ -338,6 +338,6 @@ def test_tracebacks_name_the_file_and_line_that_code_was_written_in(runner, benc
     done = runner.run(bench.component(source, returns="NUMBER_DOUBLE"))
     assert done["state"] == "FAILED"
     lines = [line.strip() for line in done["error"]["traceback"].splitlines()]
-    assert 'File "/home/me/train.py", line 42, in task' in lines
+    assert 'File "/srv/me/train.py", line 42, in task' in lines
     assert lines[lines.index('File "Cell In[3]", line 9, in helper') + 1] == "return math.sqrt(x)"
     assert "return helper(K)" in lines

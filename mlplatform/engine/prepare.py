@@ -109,7 +109,26 @@ class Preparer:
             digested = await self._core.on_files(self._core.contents.digested, start.inputs.artifacts)
             start = replace(start, inputs=Values(start.inputs.parameters, digested))
         prepared = await self._container(replace(job, start=start), executor)
+        notebook = recognise_notebook(executor)
+        if notebook is not None:
+            return await self._ask_notebook(driver, prepared, start, notebook)
         return await self._ask_cache(driver, prepared, start)
+
+    async def _ask_notebook(
+        self, driver: RunDriver, prepared: Prepared, start: StartTask, task: NotebookTask
+    ) -> tuple[Prepared, Hit | Miss]:
+        """Tasks of notebooks have records of their own, and begin where the tasks before them ended."""
+        core, run_id = self._core, driver.run.run_id
+        answer: Hit | Miss = Miss("caching is off for it")
+        if start.cache_enabled:
+            answer = await core.on_files(core.notebooks.ask, run_id, task)
+        if isinstance(answer, Miss) and prepared.launch is not None:
+            told, fresh = await core.on_files(core.notebooks.start, run_id, task)
+            if fresh:
+                core.notebooks.release(run_id)
+            spec = {**prepared.launch.spec, "notebook": {**prepared.launch.spec["notebook"], **told}}
+            prepared = replace(prepared, launch=replace(prepared.launch, spec=spec))
+        return replace(prepared, why=answer.note, cache_enabled=False), answer
 
     async def _ask_cache(self, driver: RunDriver, prepared: Prepared, start: StartTask) -> tuple[Prepared, Hit | Miss]:
         core = self._core
@@ -263,7 +282,11 @@ class Preparer:
         interpreter = await core.ports.environments.interpreter(base, (), {})
         spec["kind"] = "notebook"
         spec["cwd"] = run.context.get("cwd") or spec["cwd"]
-        spec["notebook"] = core.notebooks.section(run.run_id, job.driver.pipeline, task, job.start.inputs)
+        folder = {"python": interpreter.version, "packages": interpreter.digest, "folder": spec["cwd"]}
+        cache = bool(run.context.get("cache", True))
+        book = (run.run_id, job.driver.pipeline, run.parameters, folder, job.driver.env)
+        await core.on_files(core.notebooks.open, *book, cache=cache)
+        spec["notebook"] = core.notebooks.section(run.run_id, task, job.start.attempt)
         launch = self._launch(job, "notebook", spec, interpreter=interpreter)
         return launch, {}, {"python": interpreter.version, "packages": interpreter.digest}
 

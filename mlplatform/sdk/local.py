@@ -64,6 +64,7 @@ def compose(home: Home) -> Composition:
     machine = Machine.read()
     processes = ProcessExecutor()
     containers = ContainerExecutor(processes)
+    notebooks = NotebookExecutor()
     tracking = TrackingOptions(
         python=sys.executable,
         environment_of=lambda run_id: read_private(home.private(run_id)),
@@ -75,7 +76,7 @@ def compose(home: Home) -> Composition:
         artifacts=Artifacts(),
         tracker=MlflowTracker(home.mlflow, tracking),
         environments=CachedEnvironments(cache_folder()),
-        executors={"python": processes, "command": processes, "container": containers, "notebook": NotebookExecutor()},
+        executors={"python": processes, "command": processes, "container": containers, "notebook": notebooks},
     )
     core = Core(home, ports, SystemClock())
     core.contents = Contents(ports.artifacts, home.artifacts, os.environ.get("MLPLATFORM_ARTIFACTS", "").rstrip("/"))
@@ -84,7 +85,7 @@ def compose(home: Home) -> Composition:
     core.prepare = Preparer(core)
     core.attempts = Attempts(core)
     core.platform = Platform(home)
-    core.notebooks = NotebookRuns(home)
+    core.notebooks = NotebookRuns(home, notebooks)
     core.assemble = assemble
     core.containers = containers
     manager = Manager(core)

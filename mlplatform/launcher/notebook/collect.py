@@ -19,6 +19,8 @@ class Outputs:
         self._lock = threading.RLock()
         self._cell: list[dict[str, Any]] = []
         self._clear_next = False
+        #: What is written meanwhile is nobody's output.
+        self.muted = False
         #: Displays of the cells of this task, by their id.
         self._displays: dict[str, list[dict[str, Any]]] = {}
         #: Updates of displays, in order, for those that earlier tasks made.
@@ -42,7 +44,7 @@ class Outputs:
 
     # ------------------------------------------------------------------ what may come
     def stream(self, name: str, text: str) -> None:
-        if not text:
+        if not text or self.muted:
             return
         with self._lock:
             self._clear_if_asked()
@@ -86,6 +88,8 @@ class Outputs:
     # ------------------------------------------------------------------ helpers
     def _add(self, output: dict[str, Any], display_id: Optional[str]) -> None:
         with self._lock:
+            if self.muted:
+                return
             self._clear_if_asked()
             if display_id:
                 output["transient"] = {"display_id": display_id}

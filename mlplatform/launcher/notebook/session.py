@@ -9,10 +9,8 @@ socket closes, the task that runs is finished and the process ends: another serv
 from __future__ import annotations
 
 import faulthandler
-import json
 import os
 import select
-import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -22,9 +20,8 @@ from .. import surroundings, tree
 from ..attempt import claim, forget_secrets, read_spec
 from ..channel import Channel
 from ..result import write_result
-from .collect import Outputs
-from .shell import Failed, Runner, kernel_environment, make_shell
-from .streams import Log, Streams
+from .streams import Log
+from .tasks import LostState, Tasks, failure
 
 
 class Session:
@@ -33,9 +30,7 @@ class Session:
     def __init__(self, channel: Channel, log: Log) -> None:
         self._channel = channel
         self._log = log
-        self._outputs = Outputs()
-        self._streams = Streams(self._outputs, log)
-        self._runner: Optional[Runner] = None
+        self._tasks: Optional[Tasks] = None
 
     def serve(self) -> None:
         """Until the engine says so or is gone."""
@@ -59,67 +54,22 @@ class Session:
         started = time.time()
         self._log.open(surroundings.open_log(spec["log"]))
         try:
-            if self._runner is None:
-                self._runner = self._begin(spec)
-            result = self._task(spec, self._runner)
+            if self._tasks is None:
+                self._tasks = Tasks(spec, self._log)
+            result = self._tasks.run(spec)
+        except LostState:
+            # Without a result this attempt counts as lost; the next one goes on from an earlier state.
+            self._log.write(traceback.format_exc().encode("utf-8", "backslashreplace"))
+            os._exit(75)
         except Exception as problem:  # noqa: BLE001 - ours or the environment's: the task must end with a reason
             self._log.write(traceback.format_exc().encode("utf-8", "backslashreplace"))
-            result = _failure("SYSTEM", "the notebook's session could not run this task: %r" % (problem,))
+            result = failure("SYSTEM", "the notebook's session could not run this task: %r" % (problem,))
+            if isinstance(problem, ImportError):
+                result["error"]["hint"] = "Install ipython and cloudpickle in the environment that runs the notebook."
         finally:
             self._log.close()
         result.update(version=1, started_at=started, finished_at=time.time(), parameters={}, artifacts={})
         write_result(spec["result"], result, spec.get("secrets") or ())
-
-    def _begin(self, spec: Mapping[str, Any]) -> Runner:
-        """The first task of this process: everything that a kernel does when it starts."""
-        surroundings.set_environment(surroundings.environment(spec))
-        kernel_environment()
-        os.chdir(spec["cwd"])
-        surroundings.set_import_path([])
-        sys.argv[:] = [""]
-        shell = make_shell(self._outputs)
-        self._streams.install()
-        return Runner(shell, self._outputs, self._streams)
-
-    def _task(self, spec: Mapping[str, Any], runner: Runner) -> dict[str, Any]:
-        task = spec["notebook"]
-        cells: list[dict[str, Any]] = []
-        told: dict[str, Any] = {"task": task["name"], "position": task["position"], "cells": cells, "updates": []}
-        self._outputs.begin_task()
-        failure: Optional[dict[str, Any]] = None
-        runner.shell.execution_count = int(task["execution_count"])
-        for cell in task["cells"]:
-            if not cell["source"].strip():
-                continue
-            count = runner.shell.execution_count
-            outputs, failed = runner.run(cell["source"])
-            cells.append({"index": cell["index"], "execution_count": count, "outputs": outputs})
-            if failed is not None and not cell.get("may_fail"):
-                failure = _cell_failure(failed, cell["index"], task.get("notebook") or "")
-                break
-        if failure is None:
-            runner.shell.user_ns.update(task.get("values") or {})
-        told["updates"] = self._outputs.updates
-        _write_json(task["outputs"], told)
-        return failure or {"state": "SUCCEEDED", "error": None}
-
-
-def _cell_failure(failed: Failed, index: int, notebook: str) -> dict[str, Any]:
-    message = "%s: %s" % (failed.ename, failed.evalue) if failed.evalue else failed.ename
-    where = "cell %d%s" % (index, " of %s" % notebook if notebook else "")
-    return _failure("TASK_FAILED", message, "%s\n%s" % (where, failed.text), failed.ename)
-
-
-def _failure(code: str, message: str, text: str = "", kind: str = "") -> dict[str, Any]:
-    told = {"code": code, "message": message, "type": kind, "traceback": text, "hint": ""}
-    return {"state": "FAILED", "error": told}
-
-
-def _write_json(path: str, value: Any) -> None:
-    temporary = "%s.%d" % (path, os.getpid())
-    with open(temporary, "w", encoding="utf-8", errors="surrogatepass") as file:
-        json.dump(value, file, ensure_ascii=True, separators=(",", ":"))
-    os.replace(temporary, path)
 
 
 def main(descriptor: int) -> None:

@@ -15,7 +15,7 @@ import re
 import sys
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -39,8 +39,9 @@ def plain(text: str) -> str:
     return _ANSI.sub("", text)
 
 
-def make_shell(outputs: Outputs) -> Any:
-    """The one shell of this process. Raises ImportError where IPython is missing."""
+def make_shell(outputs: Outputs, place: int) -> Any:
+    """The one shell of this process. ``place`` stands in the names of cells where a kernel has its process's number.
+    Raises ImportError where IPython is missing."""
     from IPython.core.compilerop import CachingCompiler
     from IPython.core.displayhook import DisplayHook
     from IPython.core.displaypub import DisplayPublisher
@@ -54,7 +55,7 @@ def make_shell(outputs: Outputs) -> Any:
 
         def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
             name = "%d.py" % zlib.crc32(raw_code.encode("utf-8", "surrogatepass"))
-            return os.path.join(tempfile.gettempdir(), "ipykernel_%d" % os.getpid(), name)
+            return os.path.join(tempfile.gettempdir(), "ipykernel_%d" % place, name)
 
     class Publisher(DisplayPublisher):
         def publish(self, data: Any, metadata: Any = None, **kwargs: Any) -> None:
@@ -145,7 +146,8 @@ def jsonable(value: Any) -> Any:
 
 
 class Runner:
-    """Runs cells one after the other on one event loop."""
+    """Runs cells one after the other on one event loop, in one context (decimal's, numpy's and others' settings live
+    in context variables, which would be lost with a task of its own for each cell)."""
 
     def __init__(self, shell: Any, outputs: Outputs, streams: Streams) -> None:
         self.shell = shell
@@ -153,12 +155,30 @@ class Runner:
         self._streams = streams
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
+        self._queue: asyncio.Queue[tuple[Callable[[], Any], asyncio.Future[Any]]] = asyncio.Queue()
+        worker: Any = self.loop.create_task(self._work())
+        worker._mlplatform = True
+
+    async def _work(self) -> None:
+        while True:
+            job, answer = await self._queue.get()
+            try:
+                found = job()
+                answer.set_result(await found if asyncio.iscoroutine(found) else found)
+            except BaseException as problem:  # noqa: BLE001 - handed to whoever waits for the answer
+                answer.set_exception(problem if isinstance(problem, Exception) else RuntimeError(repr(problem)))
+
+    def call(self, job: Callable[[], Any]) -> Any:
+        """Run something where cells run, with their context."""
+        answer = self.loop.create_future()
+        self._queue.put_nowait((job, answer))
+        return self.loop.run_until_complete(answer)
 
     def run(self, source: str) -> tuple[list[dict[str, Any]], Optional[Failed]]:
         """One cell: its outputs, and how it failed if it did."""
         self._outputs.begin_cell()
         self.shell._last_stb = []
-        result = self.loop.run_until_complete(self._run(source))
+        result = self.call(lambda: self._run(source))
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
@@ -172,7 +192,7 @@ class Runner:
         return self._outputs.end_cell(), Failed(type(failure).__name__, _text_of(failure), text)
 
     async def _run(self, source: str) -> Any:
-        """As ipykernel does it: what awaits runs on the loop, everything else inside it."""
+        """As ipykernel does it: what awaits runs in a task of its own, everything else right here."""
         shell = self.shell
         transformed, problem = source, None
         try:
@@ -183,9 +203,10 @@ class Runner:
             return shell.run_cell(source, store_history=True)
         result = None
         try:
-            result = await shell.run_cell_async(
+            coroutine = shell.run_cell_async(
                 source, store_history=True, transformed_cell=transformed, preprocessing_exc_tuple=problem
             )
+            result = await asyncio.ensure_future(coroutine)
         finally:
             shell.events.trigger("post_execute")
             shell.events.trigger("post_run_cell", result)

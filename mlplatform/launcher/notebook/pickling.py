@@ -1,0 +1,452 @@
+# pyright: basic
+"""Objects of a notebook as bytes: to compare them, and to have them again in another process.
+
+One pickle holds everything that one name (or several that share objects) reaches. Functions and classes of the notebook
+go by their definitions, with their globals bound to the live namespace; arrays over one memory stay over one memory; what
+cannot come back as it was is refused with a reason.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import hashlib
+import io
+import pickle
+import struct
+import sys
+import types
+import weakref
+from collections.abc import Iterable, Mapping
+from typing import Any, BinaryIO, Optional
+
+from cloudpickle import cloudpickle
+
+from . import rebuild
+from .analysis import REACHES_ALL_INSIDE, evaluated_names, names_of_code
+
+_MAGIC = b"MLPNB1\0\0"
+_LRU = type(functools.lru_cache(maxsize=None)(lambda: None))
+_VIEWS = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
+
+
+class Refused(Exception):
+    """This cannot be kept as it is. The text says what it is."""
+
+
+class ObjectPickler(cloudpickle.Pickler):
+    """``exact``: for keeping (file names and line numbers too, everything must be able to come back); otherwise only for
+    comparing: whatever has a state is told by that state.
+
+    After ``dump``: ``names`` are the global names that functions inside look up, ``whole`` says that one of them can
+    reach any, ``arrays`` are the memories of arrays (id of the owner -> arrays over it).
+    """
+
+    def __init__(self, file: Any, namespace: dict[str, Any], exact: bool, buffer_callback: Any) -> None:
+        super().__init__(file, protocol=5, buffer_callback=buffer_callback)
+        self._namespace = namespace
+        self._exact = exact
+        self.names: set[str] = set()
+        self.whole = False
+        self.by_reference: set[int] = set()
+        self.arrays: dict[int, list[Any]] = {}
+        self.foreign_memory: list[Any] = []
+        self.shared_roots: frozenset[int] = frozenset()
+        self._singletons: dict[str, dict[int, str]] = {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        special = _SPECIAL.get(kind)
+        if special is not None:
+            return special(self, obj)
+        if issubclass(kind, type):
+            return self._class(obj)
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and isinstance(obj, numpy.ndarray):
+            return self._array(obj, numpy)
+        if isinstance(obj, BaseException) and obj.__traceback__ is not None:
+            raise Refused("an exception with its traceback")
+        if isinstance(obj, io.IOBase):
+            return self._stream(obj)
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(obj, getattr(torch, "Tensor", ())):
+            self._tensor(obj)
+        return self._singleton(obj, kind)
+
+    # ------------------------------------------------------------------ functions and classes
+    def _function(self, obj: types.FunctionType) -> Any:
+        if obj.__module__ != "__main__" and _importable(obj):
+            self.by_reference.add(id(obj))
+            return NotImplemented
+        found = names_of_code(obj.__code__)
+        place: Any = ""
+        if obj.__globals__ is self._namespace:
+            self.names |= found.loads | found.stores | set(evaluated_names(found))
+            self.whole = self.whole or bool(found.loads & REACHES_ALL_INSIDE)
+        else:
+            module = sys.modules.get(str(obj.__globals__.get("__name__")))
+            if module is not None and vars(module) is obj.__globals__:
+                place = module.__name__
+            else:
+                place = obj.__globals__
+        state = (
+            obj.__kwdefaults__,
+            obj.__annotations__,
+            obj.__qualname__,
+            obj.__doc__,
+            obj.__module__,
+            obj.__dict__,
+        )
+        made = (obj.__code__, place, obj.__name__, obj.__defaults__, obj.__closure__)
+        return (rebuild.function, made, state, None, None, rebuild.set_function)
+
+    def _code(self, obj: types.CodeType) -> Any:
+        if self._exact:
+            return cloudpickle._code_reduce(obj)
+        told = (obj.co_name, obj.co_argcount, obj.co_posonlyargcount, obj.co_kwonlyargcount, obj.co_flags, obj.co_code)
+        names = (obj.co_consts, obj.co_names, obj.co_varnames, obj.co_freevars, obj.co_cellvars)
+        return (rebuild.module, (*told, *names, getattr(obj, "co_exceptiontable", b"")))
+
+    def _cell(self, obj: types.CellType) -> Any:
+        try:
+            state: tuple[Any, ...] = (obj.cell_contents,)
+        except ValueError:
+            state = ()
+        return (rebuild.cell, (), state, None, None, rebuild.set_cell)
+
+    def _cached(self, obj: Any) -> Any:
+        if obj.__module__ != "__main__" and _importable(obj):
+            self.by_reference.add(id(obj))
+            return (rebuild.attribute, (obj.__module__, obj.__qualname__))
+        info = obj.cache_info()
+        if info.hits or info.misses or info.currsize:
+            if self._exact:
+                raise Refused("a function with a filled lru_cache")
+            return (rebuild.cached_function, (obj.__wrapped__, tuple(info)), vars(obj))
+        parameters = obj.cache_parameters()
+        made = (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
+        return (rebuild.cached_function, made, dict(vars(obj)), None, None, rebuild.set_attributes)
+
+    def _cached_property(self, obj: Any) -> Any:
+        return (rebuild.cached_property, (obj.func, obj.attrname))
+
+    def _class(self, obj: type) -> Any:
+        if obj.__module__ != "__main__" and _importable(obj):
+            self.by_reference.add(id(obj))
+            return NotImplemented
+        if obj.__module__ in ("builtins", None):
+            return super().reducer_override(obj)
+        reduced = cloudpickle._class_reduce(obj)
+        if reduced is NotImplemented or len(reduced) != 6:
+            self.by_reference.add(id(obj))
+            return reduced
+        make, made, state, _, _, setter = reduced
+        # Its own identity inside this pickle is enough; the library's table would make one class out of two versions.
+        made = (*made[:-2], None, made[-1])
+        if not self._exact and "__firstlineno__" in state[0]:
+            state = ({k: v for k, v in state[0].items() if k != "__firstlineno__"}, state[1])
+        return (make, made, state, None, None, setter)
+
+    def _module(self, obj: types.ModuleType) -> Any:
+        if sys.modules.get(obj.__name__) is not obj:
+            raise Refused("a module that cannot be imported (%s)" % obj.__name__)
+        self.by_reference.add(id(obj))
+        return (rebuild.module, (obj.__name__,))
+
+    # ------------------------------------------------------------------ arrays
+    def _array(self, obj: Any, numpy: Any) -> Any:
+        if isinstance(obj, numpy.memmap):
+            raise Refused("an array that is a file (memmap)")
+        root = obj
+        while root.base is not None:
+            root = root.base
+            if not isinstance(root, numpy.ndarray):
+                break
+        if not obj.dtype.hasobject and (obj.flags.writeable or isinstance(root, numpy.ndarray)):
+            self.arrays.setdefault(id(root), []).append(obj)
+        self.foreign_memory.append(root)  # keeps it alive while ids are compared
+        if id(root) in self.shared_roots and root is not obj:
+            return self._view(obj, root, numpy)
+        if type(obj) is not numpy.ndarray or obj.dtype.hasobject:
+            return NotImplemented
+        order = "F" if obj.flags.f_contiguous and not obj.flags.c_contiguous else "C"
+        data = obj if obj.flags.c_contiguous or obj.flags.f_contiguous else numpy.ascontiguousarray(obj)
+        flat = data.ravel(order="K").view(numpy.uint8) if data.size else b""
+        buffer = pickle.PickleBuffer(flat)
+        return (rebuild.array, (buffer, obj.dtype, obj.shape, order, bool(obj.flags.writeable)))
+
+    def _view(self, obj: Any, root: Any, numpy: Any) -> Any:
+        owner = isinstance(root, numpy.ndarray) and type(root) is numpy.ndarray and not root.dtype.hasobject
+        contiguous = owner and (root.flags.c_contiguous or root.flags.f_contiguous)
+        if not contiguous or type(obj) is not numpy.ndarray or obj.dtype.hasobject:
+            if self._exact:
+                raise Refused("arrays that share memory in a way that cannot be rebuilt")
+            return NotImplemented
+        offset = obj.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+        made = (root, numpy.ndarray, offset, obj.dtype, obj.shape, obj.strides, bool(obj.flags.writeable))
+        return (rebuild.view, made)
+
+    def _tensor(self, obj: Any) -> None:
+        try:
+            storage = obj.untyped_storage()
+            self.arrays.setdefault(storage.data_ptr() or id(obj), []).append(obj)
+        except Exception:  # noqa: BLE001 - tensors without a plain storage (sparse, meta, subclasses) share none
+            return
+
+    # ------------------------------------------------------------------ the rest
+    def _stream(self, obj: Any) -> Any:
+        for name in ("stdout", "stderr", "stdin", "__stdout__", "__stderr__", "__stdin__"):
+            if getattr(sys, name) is obj:
+                self.by_reference.add(id(obj))
+                return (rebuild.the_stream, (name,))
+        if type(obj) in (io.StringIO, io.BytesIO):
+            return NotImplemented
+        if self._exact:
+            raise Refused("an open file" if not obj.closed else "a file that was open")
+        return (rebuild.the_stream, (type(obj).__qualname__, _position(obj), bool(obj.closed)))
+
+    def _dict_view(self, obj: Any) -> Any:
+        return (rebuild.dict_view, (_behind(obj.mapping), _VIEWS[type(obj)]))
+
+    def _proxy(self, obj: Any) -> Any:
+        behind = _behind(obj)
+        if not isinstance(behind, dict):
+            raise Refused("a read-only view of %s" % type(behind).__name__)
+        return (rebuild.proxy, (behind,))
+
+    def _refused(self, obj: Any) -> Any:
+        raise Refused("an object of type %s" % type(obj).__name__)
+
+    def _singleton(self, obj: Any, kind: type) -> Any:
+        """Objects that the module of their class holds under a name are that very object everywhere."""
+        module = kind.__module__
+        if module in ("__main__", "builtins"):
+            return super().reducer_override(obj)
+        known = self._singletons.get(module)
+        if known is None:
+            known = self._singletons[module] = _held(module)
+        name = known.get(id(obj))
+        if name is not None and not isinstance(obj, type):
+            self.by_reference.add(id(obj))
+            return (rebuild.attribute, (module, name))
+        shell = rebuild.the_shell()
+        if shell is not None and obj is shell:
+            self.by_reference.add(id(obj))
+            return (rebuild.the_shell, ())
+        return super().reducer_override(obj)
+
+
+_SPECIAL: Mapping[type, Any] = {
+    types.FunctionType: ObjectPickler._function,
+    types.CodeType: ObjectPickler._code,
+    types.CellType: ObjectPickler._cell,
+    types.ModuleType: ObjectPickler._module,
+    types.MappingProxyType: ObjectPickler._proxy,
+    _LRU: ObjectPickler._cached,
+    functools.cached_property: ObjectPickler._cached_property,
+    weakref.finalize: ObjectPickler._refused,
+    memoryview: ObjectPickler._refused,
+    **{kind: ObjectPickler._dict_view for kind in _VIEWS},
+}
+
+
+# ------------------------------------------------------------------ helpers
+def _importable(obj: Any) -> bool:
+    """Whether its module holds exactly this object under its name."""
+    found: Any = sys.modules.get(obj.__module__ or "")
+    if found is None:
+        return False
+    for word in obj.__qualname__.split("."):
+        if word == "<locals>":
+            return False
+        found = getattr(found, word, None)
+    return found is obj
+
+
+def _held(module: str) -> dict[int, str]:
+    found = sys.modules.get(module)
+    if found is None:
+        return {}
+    held: dict[int, str] = {}
+    for name, value in list(vars(found).items()):
+        if isinstance(value, (str, bytes, int, float, complex, tuple, types.FunctionType, types.ModuleType, type)):
+            continue
+        if type(value).__module__ == module:
+            held[id(value)] = name
+    return held
+
+
+def _behind(proxy: Any) -> Any:
+    (found,) = gc.get_referents(proxy)
+    return found
+
+
+def _position(obj: Any) -> Any:
+    try:
+        return None if obj.closed else obj.tell()
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+# ------------------------------------------------------------------ comparing
+class Seen:
+    """What one pickling for comparison came to. ``shared``: ids of objects that can be changed, to find out who shares
+    them. ``why``: it could not be told (then ``digest`` is empty)."""
+
+    __slots__ = ("alive", "arrays", "digest", "names", "shared", "size", "whole", "why")
+
+    def __init__(self) -> None:
+        self.digest = ""
+        self.size = 0
+        self.names: set[str] = set()
+        self.whole = False
+        self.shared: set[int] = set()
+        self.arrays: dict[int, frozenset[int]] = {}
+        self.alive: Any = None
+        self.why = ""
+
+
+class _Hashing:
+    """A file that only hashes."""
+
+    def __init__(self) -> None:
+        self.hasher = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        self.hasher.update(data)
+        size = memoryview(data).nbytes
+        self.size += size
+        return size
+
+
+def look(value: Any, namespace: dict[str, Any], shared_roots: frozenset[int] = frozenset()) -> Seen:
+    """Digest of everything that ``value`` reaches, and what of it can be shared."""
+    seen = Seen()
+    out = _Hashing()
+
+    def take(buffer: pickle.PickleBuffer) -> bool:
+        with buffer.raw() as raw:
+            out.hasher.update(raw)
+            out.size += raw.nbytes
+        return False
+
+    pickler = ObjectPickler(out, namespace, False, take)
+    pickler.shared_roots = shared_roots
+    try:
+        pickler.dump(value)
+        seen.digest = out.hasher.hexdigest()
+    except Exception as problem:  # noqa: BLE001 - objects may refuse in any way they like
+        seen.why = reason_of(problem, value)
+    seen.size = out.size
+    seen.names, seen.whole = pickler.names, pickler.whole
+    memo = pickler.memo.copy()
+    seen.alive = (memo, pickler.foreign_memory, pickler.arrays)
+    seen.arrays = {root: frozenset(map(id, arrays)) for root, arrays in pickler.arrays.items()}
+    by_reference = pickler.by_reference
+    seen.shared = {
+        key for key, (_, obj) in memo.items() if key not in by_reference and not _unchangeable(type(obj), obj)
+    }
+    seen.shared.update(pickler.arrays)
+    return seen
+
+
+def reason_of(problem: BaseException, value: Any) -> str:
+    """Why something cannot be kept, in words."""
+    if isinstance(problem, Refused):
+        return str(problem)
+    if isinstance(problem, RecursionError):
+        return "a structure that is nested too deeply"
+    words = str(problem).strip().splitlines()
+    return "%s (%s)" % (type(value).__name__, words[0] if words else type(problem).__name__)
+
+
+_UNCHANGEABLE_TYPES = frozenset(
+    (str, bytes, int, float, complex, bool, type(None), type(...), tuple, frozenset, range, slice, types.CodeType,
+     types.BuiltinFunctionType, types.ModuleType, types.MethodType)
+)  # fmt: skip
+_UNCHANGEABLE_NAMES = frozenset(
+    (
+        "datetime",
+        "decimal",
+        "fractions",
+        "pathlib",
+        "re",
+        "uuid",
+        "zoneinfo",
+        "ipaddress",
+        "_decimal",
+        "pytz",
+        "dateutil",
+    )
+)
+_UNCHANGEABLE_CLASSES = frozenset(
+    ("Timestamp", "Timedelta", "Period", "Interval", "DataType", "ArrowDtype", "CategoricalDtype", "StringDtype", "Schema",
+     "Field", "Buffer", "NAType", "device", "Size", "dtype")
+)  # fmt: skip
+_known: dict[type, bool] = {}
+
+
+def _unchangeable(kind: type, obj: Any) -> bool:
+    if kind in _UNCHANGEABLE_TYPES:
+        return True
+    answer = _known.get(kind)
+    if answer is None:
+        answer = _known[kind] = _never_changes(kind)
+    return answer
+
+
+def _never_changes(kind: type) -> bool:
+    module = kind.__module__ or ""
+    root = module.partition(".")[0]
+    if root in _UNCHANGEABLE_NAMES or kind.__name__ in _UNCHANGEABLE_CLASSES:
+        return root != "__main__"
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and issubclass(kind, (numpy.generic, numpy.dtype)):
+        return True
+    import enum
+
+    return issubclass(kind, enum.Enum) and root != "__main__"
+
+
+# ------------------------------------------------------------------ keeping
+def keep(values: Mapping[str, Any], namespace: dict[str, Any], file: BinaryIO, shared_roots: frozenset[int]) -> int:
+    """Write values that belong together; returns the bytes. Raises Refused and whatever the objects raise."""
+    buffers: list[pickle.PickleBuffer] = []
+    body = io.BytesIO()
+    pickler = ObjectPickler(body, namespace, True, buffers.append)
+    pickler.shared_roots = shared_roots
+    pickler.dump(dict(values))
+    for found in pickler.arrays.values():
+        if len({id(one) for one in found}) > 1 and not _one_memory(found, shared_roots):
+            raise Refused("tensors that share memory")
+    raws = [buffer.raw() for buffer in buffers]
+    data = body.getbuffer()
+    header = struct.pack("<8sQQ", _MAGIC, data.nbytes, len(raws)) + b"".join(struct.pack("<Q", r.nbytes) for r in raws)
+    total = 0
+    for piece in (header, data, *raws):
+        file.write(piece)
+        total += memoryview(piece).nbytes
+    return total
+
+
+def _one_memory(arrays: list[Any], shared_roots: frozenset[int]) -> bool:
+    """Whether sharing between these is kept by the pickle: numpy's is, torch's is not."""
+    return all(type(one).__module__.startswith("numpy") for one in arrays)
+
+
+def load(path: str) -> dict[str, Any]:
+    """Values kept by :func:`keep`. Raises OSError, ValueError and whatever the objects raise."""
+    with open(path, "rb") as file:
+        magic, size, count = struct.unpack("<8sQQ", file.read(24))
+        if magic != _MAGIC:
+            raise ValueError("%s holds no snapshot" % path)
+        sizes = struct.unpack("<%dQ" % count, file.read(8 * count))
+        body = file.read(size)
+        buffers: Iterable[Any] = [file.read(length) for length in sizes]
+    return pickle.loads(body, buffers=buffers)  # noqa: S301 - written by a session of this very notebook
+
+
+def digest_of(values: Mapping[str, Any], namespace: dict[str, Any], shared_roots: frozenset[int]) -> Optional[str]:
+    """Joint digest of values that belong together; None if it cannot be told."""
+    return look(dict(values), namespace, shared_roots).digest or None

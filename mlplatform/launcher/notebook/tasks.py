@@ -1,0 +1,216 @@
+# pyright: basic
+"""Tasks in the session's shell: the state they start from, their cells, and the record of what they did."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+from .. import surroundings
+from .analysis import Flow, read_task
+from .checkpoint import Checkpoints, group_path
+from .collect import Outputs
+from .shell import Failed, Runner, kernel_environment, make_shell
+from .streams import Log, Streams
+from .tracing import TaskTracer
+
+#: Raised when the meaning of records changes.
+FORMAT = 1
+
+
+class LostState(Exception):
+    """The state to go on from cannot be loaded."""
+
+
+class Tasks:
+    """The shell and the state of its namespace."""
+
+    def __init__(self, spec: Mapping[str, Any], log: Log) -> None:
+        """Everything that a kernel does when it starts."""
+        self._log = log
+        self._outputs = Outputs()
+        streams = Streams(self._outputs, log)
+        environment = surroundings.environment({**spec, "scratch": "", "cookie": spec["notebook"]["cookie"]})
+        surroundings.set_environment({**environment, "PYTHONHASHSEED": ""})
+        os.environ.pop("PYTHONHASHSEED", None)
+        kernel_environment()
+        os.chdir(spec["cwd"])
+        surroundings.set_import_path([])
+        sys.path.insert(0, "")
+        sys.argv[:] = [""]
+        shell = make_shell(self._outputs, zlib.crc32(os.fsencode(spec["cwd"])))
+        streams.install()
+        self._runner = Runner(shell, self._outputs, streams)
+        from . import rebuild
+        from .hidden import Hidden
+
+        rebuild.bind(shell.user_ns, shell)
+        task = spec["notebook"]
+        hidden = self._runner.call(lambda: Hidden(shell.user_ns, os.getcwd()))
+        self._checkpoints = Checkpoints(shell.user_ns, hidden, task["library"], task["token"])
+        self._checkpoints.history = bool(task.get("history"))
+
+    def run(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """One task. Raises LostState."""
+        task = spec["notebook"]
+        self._begin(task)
+        cells: list[dict[str, Any]] = []
+        told = {"task": task["name"], "position": task["position"], "cells": cells, "updates": []}
+        self._outputs.begin_task()
+        flow = self._flow(task)
+        tracer = TaskTracer(spec) if spec.get("trace") else None
+        self._runner.shell.execution_count = int(task["execution_count"])
+        if tracer is not None:
+            tracer.start()
+        failed = self._cells(task["cells"], cells)
+        if tracer is not None:
+            tracer.stop()
+        told["updates"] = list(self._outputs.updates)
+        write_json(task["outputs"], told)
+        if failed is not None:
+            return _cell_failure(*failed, task.get("notebook") or "")
+        self._runner.shell.user_ns.update(task.get("values") or {})
+        flow.sets.update(task.get("values") or {})
+        self._record(spec, flow, tracer)
+        return {"state": "SUCCEEDED", "error": None}
+
+    # ------------------------------------------------------------------ before
+    def _begin(self, task: Mapping[str, Any]) -> None:
+        """Make this process's state the one that the task starts from."""
+        start = task["start"]
+        try:
+            self._runner.call(lambda: self._checkpoints.move_to(start["names"], start["groups"]))
+        except Exception as problem:  # noqa: BLE001 - objects that do not load may raise anything
+            self._forget(start, task["library"])
+            raise LostState("the state before this task cannot be loaded") from problem
+        for number, source in task.get("earlier") or ():
+            self._remember(number, source)
+        for earlier in task.get("replay") or ():
+            self._log.write(b"mlplatform: running the cells of %s again\n" % earlier["name"].encode("utf-8"))
+            self._outputs.begin_task()
+            self._runner.shell.execution_count = int(earlier["execution_count"])
+            failed = self._cells(earlier["cells"], [])
+            if failed is not None:
+                raise LostState("task %s, run again, failed in cell %d" % (earlier["name"], failed[1]))
+            self._runner.shell.user_ns.update(earlier.get("values") or {})
+            flow = self._flow(earlier)
+            self._quietly(lambda flow=flow: self._checkpoints.after(flow, self._runner.loop))
+
+    def _remember(self, number: int, source: str) -> None:
+        """Tracebacks through functions of earlier cells show their source."""
+        shell = self._runner.shell
+        try:
+            shell.compile.cache(shell.transform_cell(source), number, raw_code=source)
+        except Exception:  # noqa: BLE001 - only the source lines of a traceback are at stake
+            return
+
+    def _forget(self, start: Mapping[str, Any], library: str) -> None:
+        """Find out which snapshot cannot be loaded, and see that nobody tries it again."""
+        from .pickling import load
+
+        for group in {told[1] for told in start["names"].values()}:
+            path = group_path(library, group)
+            try:
+                load(path)
+            except Exception as problem:  # noqa: BLE001 - see above
+                words = "cannot be loaded: %r" % (problem,)
+                with open(path + ".bad", "w", encoding="utf-8", errors="replace") as file:
+                    file.write(words)
+
+    # ------------------------------------------------------------------ the cells
+    def _cells(self, cells: Sequence[Mapping[str, Any]], told: list[dict[str, Any]]) -> Optional[tuple[Failed, int]]:
+        for cell in cells:
+            if not cell["source"].strip():
+                continue
+            count = self._runner.shell.execution_count
+            outputs, failed = self._runner.run(cell["source"])
+            told.append({"index": cell["index"], "execution_count": count, "outputs": outputs})
+            if failed is not None and not cell.get("may_fail"):
+                return failed, cell["index"]
+        return None
+
+    def _flow(self, task: Mapping[str, Any]) -> Flow:
+        cells = [(cell["source"], bool(cell.get("may_fail"))) for cell in task["cells"]]
+        flow = read_task(cells, self._runner.shell.transform_cell)
+        flow.whole = flow.whole or bool(task.get("whole_namespace"))
+        return flow
+
+    # ------------------------------------------------------------------ after
+    def _record(self, spec: Mapping[str, Any], flow: Flow, tracer: Optional[TaskTracer]) -> None:
+        task = spec["notebook"]
+        record: dict[str, Any] = {
+            "format": FORMAT,
+            "key": task["key"],
+            "token": task["token"],
+            "task": task["name"],
+            "position": task["position"],
+        }
+        for module in flow.stars:
+            flow.sets.update(_exported(module))
+        try:
+            record.update(self._quietly(lambda: self._checkpoints.after(flow, self._runner.loop)))
+        except Exception as problem:  # noqa: BLE001 - then there is no state to go on from, and that is told
+            self._log.write(traceback.format_exc().encode("utf-8", "backslashreplace"))
+            words = "its variables could not be compared: %r" % (problem,)
+            empty: dict[str, Any] = {"reads": {}, "whole": None, "settings": {}, "writes": {}, "deleted": []}
+            record.update(empty, groups={}, blocks=[words], values={}, doubt=words)
+        store = os.path.join(task["library"], "files")
+        before = task["start"].get("files") or {}
+        found = tracer.of_notebook(before, store) if tracer is not None else {"doubt": "it was not watched"}
+        record["files"] = found
+        words = record.get("doubt") or found.get("doubt") or ""
+        if not words and found.get("sockets"):
+            words = "it talked to the network (%s)" % found["sockets"][0]
+        record["doubt"] = words
+        path = os.path.join(task["library"], "records", task["key"], task["token"] + ".json")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(task["outputs"], "rb") as file:
+            _write(path[: -len(".json")] + ".outputs", file.read())
+        write_json(path, record)
+        write_json(task["pointer"], {"key": task["key"], "token": task["token"]})
+
+    def _quietly(self, job: Any) -> Any:
+        """Objects may print while they are looked at: that is no output of a cell."""
+        self._outputs.muted = True
+        try:
+            return self._runner.call(job)
+        finally:
+            self._outputs.muted = False
+
+
+def _exported(module: str) -> list[str]:
+    """What ``from module import *`` binds."""
+    found = sys.modules.get(module)
+    if found is None:
+        return []
+    names = getattr(found, "__all__", None)
+    return list(names) if names is not None else [name for name in vars(found) if not name.startswith("_")]
+
+
+def failure(code: str, message: str, text: str = "", kind: str = "") -> dict[str, Any]:
+    """A result that says why."""
+    told = {"code": code, "message": message, "type": kind, "traceback": text, "hint": ""}
+    return {"state": "FAILED", "error": told}
+
+
+def _cell_failure(failed: Failed, index: int, notebook: str) -> dict[str, Any]:
+    message = "%s: %s" % (failed.ename, failed.evalue) if failed.evalue else failed.ename
+    where = "cell %d%s" % (index, " of %s" % notebook if notebook else "")
+    return failure("TASK_FAILED", message, "%s\n%s" % (where, failed.text), failed.ename)
+
+
+def write_json(path: str, value: Any) -> None:
+    """Whole or not at all."""
+    _write(path, json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii"))
+
+
+def _write(path: str, data: bytes) -> None:
+    temporary = "%s.%d" % (path, os.getpid())
+    with open(temporary, "wb") as file:
+        file.write(data)
+    os.replace(temporary, path)

@@ -1,0 +1,42 @@
+# pyright: basic
+"""Watching what each task of a session looks at outside the notebook's variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from .. import variables
+from ..trace import Tracer
+from . import files
+
+
+class TaskTracer(Tracer):
+    """As for any attempt, but many times in one process."""
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        super().__init__(spec)
+        variables._read.clear()
+        variables._bulk = False  # type: ignore[attr-defined]
+
+    def of_notebook(self, before: Mapping[str, Optional[str]], store: str) -> dict[str, Any]:
+        """Members of a task's record: see :func:`files.findings`. Nothing of the trace is left."""
+        if self._floor is not None:
+            return {"reads": [], "own_reads": {}, "writes": {}, "sockets": [], "env_read": {}, "doubt": NO_TRACE}
+        try:
+            found = files.findings(self._path, self._spec, before, store)
+        except (OSError, ValueError) as problem:
+            doubt = "what it read could not be evaluated: %s" % problem
+            return {"reads": [], "own_reads": {}, "writes": {}, "sockets": [], "env_read": {}, "doubt": doubt}
+        finally:
+            if os.path.exists(self._path):
+                os.unlink(self._path)
+        if found.pop("executed"):
+            variables.everything()
+        found["sockets"] = self._foreign(found.pop("peers"))
+        found["env_read"] = variables.env_read(self._spec)
+        return found
+
+
+NO_TRACE = "what it read cannot be watched on this machine"

@@ -11,6 +11,7 @@ import click
 from mlplatform.cli.logs import logs
 from mlplatform.cli.options import command_for, common, give, run_argument, write
 from mlplatform.cli.style import clean, duration, style_of_output, table
+from mlplatform.cli.values import values
 from mlplatform.core.errors import InvalidInput, NotFound
 from mlplatform.core.states import RunState
 from mlplatform.engine.home import open_home
@@ -26,6 +27,7 @@ def runs() -> None:
 
 
 runs.add_command(logs)
+runs.add_command(values)
 
 
 @runs.command("list")

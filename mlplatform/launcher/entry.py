@@ -20,6 +20,11 @@ def main(arguments: Sequence[str]) -> None:
         from .notebook import session
 
         session.main(int(arguments[1]))
+    if len(arguments) == 2 and arguments[0] == "--notebook-values":
+        from .notebook import values
+
+        values.main(arguments[1])
+        os._exit(0)
     if len(arguments) != 1:
         raise SystemExit("usage: launcher SPEC.json")
     from .attempt import forget_secrets, read_spec, run_attempt

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlplatform.launcher.notebook.analysis import is_history
+from mlplatform.launcher.notebook.flow import is_history
 from mlplatform.planning.notebook_component import CellSource, NotebookTask
 
 #: Words by which a notebook can look at its own text: then comments and docstrings count.

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from mlplatform.core.values import child
 from mlplatform.engine.notebooks.state import Record, State
 from mlplatform.launcher.notebook.files import put_back
 from mlplatform.launcher.verify import check_read, digest_of, listing_digest
@@ -103,11 +104,11 @@ class Library:
         """The first file or variable of the environment that a task looked at and that is not as it was.
 
         Args:
-            written: paths that tasks of this notebook are known to write; where one is there only because a *later* task
-                wrote it in an earlier run, it is as if it were not.
+            written: paths that tasks of this notebook are known to write; where one is there only because a *later*
+                task wrote it in an earlier run, it is as if it were not.
         """
-        files = record["files"]
-        for name, digest in (files.get("env_read") or {}).items():
+        files: Mapping[str, Any] = record["files"]
+        for name, digest in child(files, "env_read").items():
             now = env.get(name)
             if (None if now is None else _env_digest(now)) != digest:
                 return f"environment variable {name} changed"
@@ -115,7 +116,7 @@ class Library:
             problem = self._read_changed(read, state, written)
             if problem:
                 return problem
-        for path, digest in (files.get("writes") or {}).items():
+        for path, digest in child(files, "writes").items():
             problem = self._write_gone(path, digest)
             if problem:
                 return problem

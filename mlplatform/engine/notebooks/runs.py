@@ -1,8 +1,8 @@
 """Notebooks in runs: which tasks stand as they are, and what a session is told about one that runs.
 
 The tasks of a notebook form a chain, and the engine asks about them in that order. What a run did so far is in its
-folder: one pointer to a record for each task, written by the session that ran it or by us for one that was reused; so it
-is known again after a crash.
+folder: one pointer to a record for each task, written by the session that ran it or by us for one that was reused; so
+it is known again after a crash.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from mlplatform.core.model import NO_VALUES, Values
+from mlplatform.core.model import NO_VALUES
 from mlplatform.engine.caching import Hit, Miss
 from mlplatform.engine.home import Home
 from mlplatform.engine.notebooks import keys
@@ -40,7 +40,7 @@ class Sessions(Protocol):
 
 @dataclass
 class _Book:
-    """One run's notebook. ``keys`` by index in ``tasks``; ``ran``: index of the last task that a session of ours ran."""
+    """One run's notebook. ``keys`` by index in ``tasks``; ``ran``: index of the last task that a session ran."""
 
     run_id: str
     tasks: list[NotebookTask]
@@ -101,7 +101,9 @@ class NotebookRuns:
         defaults = pipeline.root.inputs.parameters
         parameters = {**{n: spec.default for n, spec in defaults.items() if spec.has_default}, **parameters}
         exact, history = keys.looks_at_text(tasks), keys.uses_history(tasks)
-        values = [{name: parameters[name] for name in task.parameters if name in parameters} for task in tasks]
+        values: list[Mapping[str, Any]] = [
+            {name: parameters[name] for name in task.parameters if name in parameters} for task in tasks
+        ]
         found = [
             keys.task_key(task, own, exact=exact, history=history, surroundings=surroundings)
             for task, own in zip(tasks, values, strict=True)

@@ -14,9 +14,10 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """``names``: variable or hidden item -> (content, group). ``groups``: what is known of each group: ``why`` it cannot
-    be restored, if it cannot. ``files``: what tasks have left: path -> digest, "" for a folder, None for removed.
-    ``blocks``: why no process can go on from here. ``unknown``: a record is missing; nothing is known."""
+    """``names``: variable or hidden item -> (content, group). ``groups``: what is known of each group: ``why`` it
+    cannot be restored, if it cannot. ``files``: what tasks have left: path -> digest, "" for a folder, None if removed.
+    ``blocks``: why no process can go on from here. ``unknown``: a record is missing; nothing is known.
+    """
 
     names: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
     groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])

@@ -1,81 +1,36 @@
 # pyright: basic
 """What the text of a task may read of the namespace that it finds, and what it surely sets itself.
 
-Reading text only proposes, and errs on the side of reading: a name counts as read unless it is certain that the task has
-set it before. Code that can reach any name (``exec``, ``globals()``, unknown magics) reads the whole namespace.
+Reading text only proposes, and errs on the side of reading: a name counts as read unless it is certain that the task
+has set it before. Code that can reach any name (``exec``, ``globals()``, unknown magics) reads the whole namespace.
 """
 
 from __future__ import annotations
 
 import ast
-import dis
-import keyword
-import re
-import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Optional
+
+from .codenames import EVALUATING, REACHES_ALL_INSIDE, identifiers, names_of_node
+from .flow import Flow, is_history
+from .magics import MagicReader
 
 #: Names whose mention at a cell's top level means any name may be read or set.
 _REACHES_ALL = frozenset(("globals", "locals", "vars", "dir", "exec", "eval", "get_ipython", "__main__", "breakpoint"))
-#: The same inside functions, where ``locals``, ``vars`` and ``dir`` are about the function.
-REACHES_ALL_INSIDE = frozenset(("globals", "exec", "eval", "get_ipython", "__main__"))
 #: Attributes that lead from a frame or a shell to any name.
 _REACHING_ATTRIBUTES = frozenset(
     ("f_globals", "f_locals", "f_back", "_getframe", "currentframe", "user_ns", "__globals__")
 )
-#: Calls that evaluate names in texts: pandas, numexpr, SQL over data frames, formulas, timing.
-_EVALUATING = frozenset(
-    ("query", "eval", "sql", "execute", "read_sql", "read_sql_query", "dmatrix", "dmatrices", "timeit", "repeat", "where",
-     "Formula", "model_matrix", "format_map", "evaluate", "from_formula", "runctx", "run")
-)  # fmt: skip
 #: Context managers that let every exception pass: what is set inside them is set.
 _PASSING = frozenset(
-    ("open", "context", "rc_context", "errstate", "catch_warnings", "option_context", "localcontext", "no_grad", "enable_grad",
-     "inference_mode", "axes_style", "plotting_context", "color_palette", "printoptions", "config_context", "xkcd", "StringIO",
-     "ThreadPoolExecutor", "ProcessPoolExecutor", "Pool", "TemporaryDirectory", "NamedTemporaryFile", "ZipFile", "Lock",
-     "Parallel", "parallel_backend", "threadpool_limits", "redirect_stdout", "redirect_stderr", "BytesIO", "closing")
-)  # fmt: skip
-_IDENTIFIER = re.compile(r"[^\W\d]\w*")
-
-#: Line magics that touch no name of the namespace.
-_PLAIN_MAGICS = frozenset(
-    ("matplotlib", "config", "precision", "load_ext", "reload_ext", "unload_ext", "autoreload", "pip", "conda", "mamba", "uv",
-     "cd", "pwd", "ls", "ll", "mkdir", "cat", "lsmagic", "magic", "env", "set_env", "gui", "colors", "xmode", "doctest_mode",
-     "pinfo", "pinfo2", "pdoc", "psource", "pfile", "pycat", "alias_magic", "load_nothing", "autosave", "connect_info",
-     "cp", "mv", "rm", "rmdir", "man", "less", "more", "mlplatform", "watermark", "time_nothing", "dirs", "pushd", "popd")
-)  # fmt: skip
-#: Magics whose text is Python that runs in the namespace.
-_CODE_MAGICS = frozenset(("time", "timeit", "prun", "capture", "memit", "mprun", "lprun", "debug_nothing"))
-#: Cell magics whose body is not Python.
-_FOREIGN_BODIES = frozenset(
-    ("html", "HTML", "javascript", "js", "latex", "markdown", "svg", "SVG", "writefile", "file", "bash", "sh", "script",
-     "perl", "ruby", "system", "sx", "!", "cmd", "python", "python2", "python3", "pypy", "mermaid")
-)  # fmt: skip
-
-
-@dataclass
-class Flow:
-    """``reads``: names that may be read as the task finds them. ``sets``: names that may be set or deleted. ``surely``:
-    names that are certainly set (or deleted) at the end. ``whole``: any name may be read and set. ``patches``: dotted
-    places (``numpy.foo``) that it assigns to. ``words``: attributes and names it mentions. ``history``: it looks at
-    earlier outputs or inputs. ``stars``: modules of which it imports everything."""
-
-    reads: set[str] = field(default_factory=set)
-    sets: set[str] = field(default_factory=set)
-    surely: set[str] = field(default_factory=set)
-    whole: bool = False
-    patches: set[str] = field(default_factory=set)
-    words: set[str] = field(default_factory=set)
-    history: bool = False
-    stars: set[str] = field(default_factory=set)
-
-
-def is_history(name: str) -> bool:
-    """``_``, ``Out``, ``In``, ``_3``, ``_i2`` and their like."""
-    return name in ("_", "__", "___", "Out", "In", "_oh", "_ih", "_dh", "_i", "_ii", "_iii") or bool(
-        re.fullmatch(r"_i?\d+", name)
+    (
+        "open", "context", "rc_context", "errstate", "catch_warnings", "option_context", "localcontext", "no_grad",
+        "enable_grad", "inference_mode", "axes_style", "plotting_context", "color_palette", "printoptions",
+        "config_context", "xkcd", "StringIO", "ThreadPoolExecutor", "ProcessPoolExecutor", "Pool", "TemporaryDirectory",
+        "NamedTemporaryFile", "ZipFile", "Lock", "Parallel", "parallel_backend", "threadpool_limits", "redirect_stdout",
+        "redirect_stderr", "BytesIO", "closing",
     )
+)  # fmt: skip
 
 
 def read_task(cells: Iterable[tuple[str, bool]], transform: Callable[[str], str]) -> Flow:
@@ -98,7 +53,7 @@ def read_task(cells: Iterable[tuple[str, bool]], transform: Callable[[str], str]
     return flow
 
 
-class _Reader(ast.NodeVisitor):
+class _Reader(MagicReader, ast.NodeVisitor):
     """Walks statements in the order in which they run."""
 
     def __init__(self, flow: Flow, transform: Callable[[str], str]) -> None:
@@ -325,7 +280,7 @@ class _Reader(ast.NodeVisitor):
 
     # ------------------------------------------------------------------ calls
     def visit_Call(self, node: ast.Call) -> None:
-        if self._magic(node):
+        if self.magic(node):
             return
         if isinstance(node.func, ast.Name) and node.func.id in ("vars", "dir") and node.args:
             for part in (*node.args, *node.keywords):
@@ -343,147 +298,16 @@ class _Reader(ast.NodeVisitor):
 
     def _texts(self, node: ast.Call) -> None:
         """Names in texts that the call evaluates."""
-        evaluating = _called(node) in _EVALUATING
+        evaluating = _called(node) in EVALUATING
         for part in (*node.args, *(word.value for word in node.keywords)):
             for inner in ast.walk(part):
-                if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
-                    if evaluating or "~" in inner.value:
-                        for name in identifiers(inner.value):
-                            self._read(name)
-
-    def _magic(self, node: ast.Call) -> bool:
-        """``get_ipython().run_line_magic(...)`` and its like, as the shell writes magics."""
-        function = node.func
-        if not (
-            isinstance(function, ast.Attribute)
-            and isinstance(function.value, ast.Call)
-            and isinstance(function.value.func, ast.Name)
-            and function.value.func.id == "get_ipython"
-        ):
-            return False
-        texts = [part.value for part in node.args if isinstance(part, ast.Constant) and isinstance(part.value, str)]
-        if len(texts) != len(node.args) or node.keywords:
-            return False
-        if function.attr in ("system", "getoutput") and len(texts) == 1:
-            self._shell_text(texts[0])
-            self._flow.sets.add("_exit_code")
-            return True
-        if function.attr == "run_line_magic" and len(texts) == 2:
-            return self._line_magic(texts[0], texts[1])
-        if function.attr == "run_cell_magic" and len(texts) == 3:
-            return self._cell_magic(*texts)
-        return False
-
-    def _line_magic(self, name: str, rest: str) -> bool:
-        if name == "cd" or name in _PLAIN_MAGICS:
-            self._shell_text(rest)
-            self._flow.words.add("%" + name)
-            return True
-        if name in _CODE_MAGICS:
-            return self._code(_without_options(rest))
-        return name == "run" and self._run(rest)
-
-    def _run(self, rest: str) -> bool:
-        """``%run file.py``: its names are set, and it sees none of the notebook's unless asked to."""
-        words = rest.split()
-        if not words or any(word.startswith("-") for word in words) or words[0].endswith(".ipynb"):
-            return False
-        self._shell_text(rest)
-        return True
-
-    def _cell_magic(self, name: str, line: str, body: str) -> bool:
-        self._shell_text(line)
-        if name in _FOREIGN_BODIES:
-            if name in ("!", "sx", "system"):
-                self._shell_text(body)
-            self._flow.words.add("%" + name)
-            for word in re.findall(r"--(?:out|err|proc|bg)\s+(\S+)", line):
-                self._flow.sets.add(word)
-            return True
-        if name in _CODE_MAGICS:
-            if name == "capture":
-                for word in line.split():
-                    if not word.startswith("-"):
-                        self._flow.sets.add(word)
-                return self._code("", body)
-            return self._code(_without_options(line), body)
-        return False
-
-    def _code(self, *sources: str) -> bool:
-        for source in sources:
-            try:
-                tree = ast.parse(self._transform(source))
-            except Exception:  # noqa: BLE001 - not Python after all: the whole namespace it is
-                return False
-            before = set(self._flow.surely)
-            self.body(tree.body)
-            self._flow.surely = before
-        return True
-
-    def _shell_text(self, text: str) -> None:
-        """``{name}`` and ``$name`` in what goes to a shell are the notebook's."""
-        for found in re.findall(r"\{([^{}]*)\}|\$(\w+)", text):
-            for name in identifiers(found[0] or found[1]):
-                self._read(name)
+                text = inner.value if isinstance(inner, ast.Constant) else None
+                if isinstance(text, str) and (evaluating or "~" in text):
+                    for name in identifiers(text):
+                        self._read(name)
 
 
 # ------------------------------------------------------------------ helpers
-@dataclass
-class Names:
-    """Names that code looks up in, or sets in, its globals; ``texts``: constants; ``words``: everything mentioned."""
-
-    loads: set[str] = field(default_factory=set)
-    stores: set[str] = field(default_factory=set)
-    texts: list[str] = field(default_factory=list)
-    words: set[str] = field(default_factory=set)
-
-
-def names_of_code(code: types.CodeType, into: Optional[Names] = None) -> Names:
-    """Of a code object and all code inside it."""
-    found = into if into is not None else Names()
-    found.words.update(code.co_names)
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
-            found.loads.add(instruction.argval)
-        elif instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
-            found.stores.add(instruction.argval)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names_of_code(constant, found)
-        elif isinstance(constant, str):
-            found.texts.append(constant)
-    return found
-
-
-def evaluated_names(names: Names) -> Iterator[str]:
-    """Names inside the texts of a function that evaluates texts."""
-    evaluating = bool(names.words & _EVALUATING)
-    for text in names.texts:
-        if evaluating or "~" in text:
-            yield from identifiers(text)
-
-
-def names_of_node(node: ast.AST) -> Optional[Names]:
-    """Of one definition or expression; None if it cannot be compiled by itself."""
-    if isinstance(node, ast.stmt):
-        tree = ast.Module(body=[node], type_ignores=[])
-    else:
-        tree = ast.Module(body=[ast.Expr(value=node)], type_ignores=[])  # type: ignore[arg-type]
-    ast.fix_missing_locations(tree)
-    try:
-        code = compile(tree, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, True)
-    except (SyntaxError, ValueError, RecursionError):
-        return None
-    return names_of_code(code)
-
-
-def identifiers(text: str) -> Iterator[str]:
-    """Words of a text that could be names."""
-    for word in _IDENTIFIER.findall(text):
-        if not keyword.iskeyword(word):
-            yield word
-
-
 def _words_of(node: ast.AST) -> Iterator[str]:
     for part in ast.walk(node):
         if isinstance(part, ast.Attribute):
@@ -522,13 +346,3 @@ def _surely_runs(iterated: ast.expr) -> bool:
         bounds = [part.value for part in iterated.args if isinstance(part, ast.Constant)]
         return len(bounds) == len(iterated.args) == 1 and isinstance(bounds[0], int) and bounds[0] > 0
     return False
-
-
-def _without_options(text: str) -> str:
-    """The statement after the options of ``%timeit`` and its like."""
-    words = text.split(" ")
-    while words and (words[0].startswith("-") or not words[0]):
-        option = words.pop(0)
-        if option in ("-n", "-r", "-p", "-s", "-l", "-f", "-T", "-D", "-m", "-i") and words:
-            words.pop(0)
-    return " ".join(words)

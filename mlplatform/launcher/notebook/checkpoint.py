@@ -1,9 +1,9 @@
 # pyright: basic
 """The state of a notebook between two tasks: what each name holds, which names belong together, and where it is kept.
 
-Every name (and every item of hidden state) has a *content*, the digest of all it reaches, and belongs to a *group*: names
-that share an object which can be changed are kept and restored together, so that an alias stays one. A group is an
-immutable snapshot; names that are left alone keep their group.
+Every name (and every item of hidden state) has a *content*, the digest of all it reaches, and belongs to a *group*:
+names that share an object which can be changed are kept and restored together, so that an alias stays one. A group is
+an immutable snapshot; names that are left alone keep their group.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
-from .analysis import Flow, identifiers, is_history
+from .codenames import identifiers
+from .comparing import Seen, look
+from .flow import Flow, is_history
 from .hidden import ASKING, STREAMS, Hidden, is_setting
-from .pickling import Seen, keep, load, look, reason_of
+from .keeping import keep, load
+from .pickling import reason_of
 
 #: Names that are this large are not looked at again when no task could have touched them (bytes).
 _LARGE = 8 * 2**20
@@ -28,7 +31,7 @@ _SHELL = frozenset(("In", "Out", "get_ipython", "exit", "quit", "open", "_ih", "
 class Entry:
     """What is known of one name: content, group, which object it is. Nothing of the notebook is kept alive by it."""
 
-    __slots__ = ("content", "group", "item", "identity", "seen", "texts")
+    __slots__ = ("content", "group", "identity", "item", "seen", "texts")
 
     def __init__(self, content: str, group: str, name: str, value: Any, seen: Seen) -> None:
         self.content = content
@@ -119,8 +122,9 @@ class Checkpoints:
         found: dict[str, Seen] = {}
         for name, value in values.items():
             old = before.get(name)
-            untouched = old is not None and old.identity == id(value) and not whole and name not in touched
-            if untouched and (old.seen.size >= _LARGE or not old.seen.digest):
+            if old is None or old.identity != id(value) or whole or name in touched:
+                found[name] = look(value, self._namespace)
+            elif old.seen.size >= _LARGE or not old.seen.digest:
                 found[name] = old.seen
             else:
                 found[name] = look(value, self._namespace)
@@ -210,7 +214,7 @@ class Checkpoints:
                 continue
             try:
                 data = cloudpickle.dumps(values[name])
-            except Exception:  # noqa: BLE001 - this one cannot be shown
+            except Exception:  # noqa: BLE001, S112 - this one cannot be shown
                 continue
             digest = hashlib.sha256(data).hexdigest()
             path = os.path.join(self._library, "values", digest)
@@ -234,9 +238,7 @@ class Checkpoints:
             changed = new is None or new.told() != old.told()
             if not changed:
                 continue
-            if name in STREAMS:
-                reads.add(name)
-            elif name.startswith("@module"):
+            if name in STREAMS or name.startswith("@module"):
                 reads.add(name)
             elif is_setting(name):
                 continue
@@ -252,9 +254,10 @@ class Checkpoints:
         for name in after:
             if name in STREAMS and (name not in before):
                 reads.add(name)
-            elif name not in before and not name.startswith("@") and not is_history(name):
-                if name not in flow.sets and name not in touched:
-                    reads.add(name)  # set by a function or a star: it was not there before
+            elif name in before or name.startswith("@") or is_history(name):
+                continue
+            elif name not in flow.sets and name not in touched:
+                reads.add(name)  # set by a function or a star: it was not there before
         if flow.words & ASKING:
             reads |= STREAMS
         return reads, surprised

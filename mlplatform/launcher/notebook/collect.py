@@ -58,14 +58,16 @@ class Outputs:
         output = {"output_type": "display_data", "data": dict(data), "metadata": dict(metadata)}
         self._add(output, display_id)
 
-    def result(self, data: Mapping[str, Any], metadata: Mapping[str, Any], count: int) -> None:
+    def result(
+        self, data: Mapping[str, Any], metadata: Mapping[str, Any], count: int, display_id: Optional[str] = None
+    ) -> None:
         output = {
             "output_type": "execute_result",
             "execution_count": count,
             "data": dict(data),
             "metadata": dict(metadata),
         }
-        self._add(output, None)
+        self._add(output, display_id)
 
     def error(self, ename: str, evalue: str, traceback: list[str]) -> None:
         self._add({"output_type": "error", "ename": ename, "evalue": evalue, "traceback": traceback}, None)

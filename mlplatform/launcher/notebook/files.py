@@ -1,8 +1,8 @@
 # pyright: basic
 """Files that a task of a notebook looked at and wrote, as its record keeps them.
 
-Unlike a task of a pipeline, a task of a notebook lives in a folder that earlier tasks have written to, and it may change
-what is there: what it found there before is known from *their* records.
+Unlike a task of a pipeline, a task of a notebook lives in a folder that earlier tasks have written to, and it may
+change what is there: what it found there before is known from *their* records.
 """
 
 from __future__ import annotations

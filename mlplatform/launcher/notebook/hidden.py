@@ -53,8 +53,10 @@ class Hidden:
         if random.getstate() != self._random:
             found["@random"] = random.getstate()
         environment = _environment()
-        changed = {name: value for name, value in environment.items() if self._environ.get(name) != value}
-        changed.update({name: None for name in self._environ if name not in environment})  # noqa: C420
+        changed: dict[str, Optional[str]] = {
+            name: value for name, value in environment.items() if self._environ.get(name) != value
+        }
+        changed.update(dict.fromkeys(name for name in self._environ if name not in environment))
         if changed:
             found["@environment"] = changed
         if _folder() != self._cwd:
@@ -83,7 +85,8 @@ class Hidden:
         self._libraries.write(items)
         self._write_patches(items)
         # Last: importing libraries adds filters of its own.
-        warnings.filters[:] = items.get("@warnings") or self._filters
+        filters: Any = warnings.filters
+        filters[:] = items.get("@warnings") or self._filters
         warnings._filters_mutated()  # type: ignore[attr-defined]
 
     def blocks(self, loop: Any) -> list[str]:
@@ -143,18 +146,18 @@ class Hidden:
 
     # ------------------------------------------------------------------ patches
     def note_patches(self, places: frozenset[str]) -> None:
-        """Dotted places that the text of a task assigns to; those that lie in modules and their classes are watched."""
+        """Dotted places that the text of a task assigns to; those in modules and their classes are watched."""
         for place in places:
             base, _, name = place.rpartition(".")
             found = self._resolve(base)
-            if found is None:
+            if not found:
                 continue
             names = [name] if name != "*" else []
             for one in names:
                 self._patched.setdefault("@patch:%s:%s" % (found, one), None)
 
     def _resolve(self, base: str) -> str:
-        """``module:Class.path`` of a dotted expression of the notebook; empty if it is no module and no class of one."""
+        """``module:Class.path`` of a dotted expression; empty if it is no module and no class of one."""
         first, *rest = base.split(".")
         value: Any = self._namespace.get(first)
         for word in rest:
@@ -173,13 +176,13 @@ class Hidden:
             if name == "__main__" or not isinstance(module, types.ModuleType) or name.startswith("_mlplatform"):
                 continue
             for key, value in list(vars(module).items()):
-                if type(value) is types.FunctionType and value.__globals__ is self._namespace:
-                    if not is_project_module(name, module):
-                        self._patched.setdefault("@patch:%s::%s" % (name, key), None)
+                own = type(value) is types.FunctionType and value.__globals__ is self._namespace
+                if own and not is_project_module(name, module):
+                    self._patched.setdefault("@patch:%s::%s" % (name, key), None)
         for key, value in list(vars(builtins).items()):
-            if key not in self._builtins or self._builtins[key] is not value:
-                if key not in ("_", "display", "get_ipython"):
-                    self._patched.setdefault("@patch:builtins::%s" % key, None)
+            changed = key not in self._builtins or self._builtins[key] is not value
+            if changed and key not in ("_", "display", "get_ipython"):
+                self._patched.setdefault("@patch:builtins::%s" % key, None)
         found: dict[str, Any] = {}
         for place in self._patched:
             holder, name = _holder(place)

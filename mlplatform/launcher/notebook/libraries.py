@@ -104,7 +104,7 @@ class Libraries:
             kind, key, position, has_gauss, cached = state
             if self._numpy is None:
                 self._numpy = ()
-            np.random.set_state((kind, np.frombuffer(key, dtype=np.uint32), position, has_gauss, cached))  # noqa: NPY002
+            np.random.set_state((kind, np.frombuffer(key, dtype=np.uint32), position, has_gauss, cached))
         if state := items.get("@torch.random"):
             torch = importlib.import_module("torch")
             torch.set_rng_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
@@ -150,8 +150,10 @@ class Libraries:
 def _reset_numpy() -> None:
     import numpy as np
 
-    np.set_printoptions(**{name: value for name, value in _PRINT.items() if name != "override_repr"})
-    np.seterr(**_ERRORS)
+    options: Any = {name: value for name, value in _PRINT.items() if name != "override_repr"}
+    errors: Any = _ERRORS
+    np.set_printoptions(**options)
+    np.seterr(**errors)
 
 
 def _reset_matplotlib() -> None:

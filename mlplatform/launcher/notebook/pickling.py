@@ -1,31 +1,28 @@
 # pyright: basic
 """Objects of a notebook as bytes: to compare them, and to have them again in another process.
 
-One pickle holds everything that one name (or several that share objects) reaches. Functions and classes of the notebook
-go by their definitions, with their globals bound to the live namespace; arrays over one memory stay over one memory; what
-cannot come back as it was is refused with a reason.
+One pickle holds everything that one name (or several that share objects) reaches. Functions and classes of the
+notebook go by their definitions, with their globals bound to the live namespace; arrays over one memory stay over one
+memory; what cannot come back as it was is refused with a reason.
 """
 
 from __future__ import annotations
 
 import functools
 import gc
-import hashlib
 import io
 import pickle
-import struct
 import sys
 import types
 import weakref
-from collections.abc import Iterable, Mapping
-from typing import Any, BinaryIO, Optional
+from collections.abc import Mapping
+from typing import Any
 
 from cloudpickle import cloudpickle
 
 from . import rebuild
-from .analysis import REACHES_ALL_INSIDE, evaluated_names, names_of_code
+from .codenames import REACHES_ALL_INSIDE, evaluated_names, names_of_code
 
-_MAGIC = b"MLPNB1\0\0"
 _LRU = type(functools.lru_cache(maxsize=None)(lambda: None))
 _VIEWS = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
 
@@ -35,8 +32,8 @@ class Refused(Exception):
 
 
 class ObjectPickler(cloudpickle.Pickler):
-    """``exact``: for keeping (file names and line numbers too, everything must be able to come back); otherwise only for
-    comparing: whatever has a state is told by that state.
+    """``exact``: for keeping (file names and line numbers too, everything must be able to come back); otherwise only
+    for comparing: whatever has a state is told by that state.
 
     After ``dump``: ``names`` are the global names that functions inside look up, ``whole`` says that one of them can
     reach any, ``arrays`` are the memories of arrays (id of the owner -> arrays over it).
@@ -201,6 +198,10 @@ class ObjectPickler(cloudpickle.Pickler):
                 return (rebuild.the_stream, (name,))
         if type(obj) in (io.StringIO, io.BytesIO):
             return NotImplemented
+        if obj.closed and type(obj) in (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom):
+            text = type(obj) is io.TextIOWrapper
+            encoding, errors = (obj.encoding, obj.errors) if text else (None, None)
+            return (rebuild.closed_file, (obj.name, obj.mode, encoding, errors))
         if self._exact:
             raise Refused("an open file" if not obj.closed else "a file that was open")
         return (rebuild.the_stream, (type(obj).__qualname__, _position(obj), bool(obj.closed)))
@@ -246,7 +247,7 @@ _SPECIAL: Mapping[type, Any] = {
     functools.cached_property: ObjectPickler._cached_property,
     weakref.finalize: ObjectPickler._refused,
     memoryview: ObjectPickler._refused,
-    **{kind: ObjectPickler._dict_view for kind in _VIEWS},
+    **dict.fromkeys(_VIEWS, ObjectPickler._dict_view),
 }
 
 
@@ -288,69 +289,6 @@ def _position(obj: Any) -> Any:
         return None
 
 
-# ------------------------------------------------------------------ comparing
-class Seen:
-    """What one pickling for comparison came to. ``shared``: ids of objects that can be changed, to find out who shares
-    them. ``why``: it could not be told (then ``digest`` is empty)."""
-
-    __slots__ = ("alive", "arrays", "digest", "names", "shared", "size", "whole", "why")
-
-    def __init__(self) -> None:
-        self.digest = ""
-        self.size = 0
-        self.names: set[str] = set()
-        self.whole = False
-        self.shared: set[int] = set()
-        self.arrays: dict[int, frozenset[int]] = {}
-        self.alive: Any = None
-        self.why = ""
-
-
-class _Hashing:
-    """A file that only hashes."""
-
-    def __init__(self) -> None:
-        self.hasher = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: Any) -> int:
-        self.hasher.update(data)
-        size = memoryview(data).nbytes
-        self.size += size
-        return size
-
-
-def look(value: Any, namespace: dict[str, Any], shared_roots: frozenset[int] = frozenset()) -> Seen:
-    """Digest of everything that ``value`` reaches, and what of it can be shared."""
-    seen = Seen()
-    out = _Hashing()
-
-    def take(buffer: pickle.PickleBuffer) -> bool:
-        with buffer.raw() as raw:
-            out.hasher.update(raw)
-            out.size += raw.nbytes
-        return False
-
-    pickler = ObjectPickler(out, namespace, False, take)
-    pickler.shared_roots = shared_roots
-    try:
-        pickler.dump(value)
-        seen.digest = out.hasher.hexdigest()
-    except Exception as problem:  # noqa: BLE001 - objects may refuse in any way they like
-        seen.why = reason_of(problem, value)
-    seen.size = out.size
-    seen.names, seen.whole = pickler.names, pickler.whole
-    memo = pickler.memo.copy()
-    seen.alive = (memo, pickler.foreign_memory, pickler.arrays)
-    seen.arrays = {root: frozenset(map(id, arrays)) for root, arrays in pickler.arrays.items()}
-    by_reference = pickler.by_reference
-    seen.shared = {
-        key for key, (_, obj) in memo.items() if key not in by_reference and not _unchangeable(type(obj), obj)
-    }
-    seen.shared.update(pickler.arrays)
-    return seen
-
-
 def reason_of(problem: BaseException, value: Any) -> str:
     """Why something cannot be kept, in words."""
     if isinstance(problem, Refused):
@@ -359,94 +297,3 @@ def reason_of(problem: BaseException, value: Any) -> str:
         return "a structure that is nested too deeply"
     words = str(problem).strip().splitlines()
     return "%s (%s)" % (type(value).__name__, words[0] if words else type(problem).__name__)
-
-
-_UNCHANGEABLE_TYPES = frozenset(
-    (str, bytes, int, float, complex, bool, type(None), type(...), tuple, frozenset, range, slice, types.CodeType,
-     types.BuiltinFunctionType, types.ModuleType, types.MethodType)
-)  # fmt: skip
-_UNCHANGEABLE_NAMES = frozenset(
-    (
-        "datetime",
-        "decimal",
-        "fractions",
-        "pathlib",
-        "re",
-        "uuid",
-        "zoneinfo",
-        "ipaddress",
-        "_decimal",
-        "pytz",
-        "dateutil",
-    )
-)
-_UNCHANGEABLE_CLASSES = frozenset(
-    ("Timestamp", "Timedelta", "Period", "Interval", "DataType", "ArrowDtype", "CategoricalDtype", "StringDtype", "Schema",
-     "Field", "Buffer", "NAType", "device", "Size", "dtype")
-)  # fmt: skip
-_known: dict[type, bool] = {}
-
-
-def _unchangeable(kind: type, obj: Any) -> bool:
-    if kind in _UNCHANGEABLE_TYPES:
-        return True
-    answer = _known.get(kind)
-    if answer is None:
-        answer = _known[kind] = _never_changes(kind)
-    return answer
-
-
-def _never_changes(kind: type) -> bool:
-    module = kind.__module__ or ""
-    root = module.partition(".")[0]
-    if root in _UNCHANGEABLE_NAMES or kind.__name__ in _UNCHANGEABLE_CLASSES:
-        return root != "__main__"
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and issubclass(kind, (numpy.generic, numpy.dtype)):
-        return True
-    import enum
-
-    return issubclass(kind, enum.Enum) and root != "__main__"
-
-
-# ------------------------------------------------------------------ keeping
-def keep(values: Mapping[str, Any], namespace: dict[str, Any], file: BinaryIO, shared_roots: frozenset[int]) -> int:
-    """Write values that belong together; returns the bytes. Raises Refused and whatever the objects raise."""
-    buffers: list[pickle.PickleBuffer] = []
-    body = io.BytesIO()
-    pickler = ObjectPickler(body, namespace, True, buffers.append)
-    pickler.shared_roots = shared_roots
-    pickler.dump(dict(values))
-    for found in pickler.arrays.values():
-        if len({id(one) for one in found}) > 1 and not _one_memory(found, shared_roots):
-            raise Refused("tensors that share memory")
-    raws = [buffer.raw() for buffer in buffers]
-    data = body.getbuffer()
-    header = struct.pack("<8sQQ", _MAGIC, data.nbytes, len(raws)) + b"".join(struct.pack("<Q", r.nbytes) for r in raws)
-    total = 0
-    for piece in (header, data, *raws):
-        file.write(piece)
-        total += memoryview(piece).nbytes
-    return total
-
-
-def _one_memory(arrays: list[Any], shared_roots: frozenset[int]) -> bool:
-    """Whether sharing between these is kept by the pickle: numpy's is, torch's is not."""
-    return all(type(one).__module__.startswith("numpy") for one in arrays)
-
-
-def load(path: str) -> dict[str, Any]:
-    """Values kept by :func:`keep`. Raises OSError, ValueError and whatever the objects raise."""
-    with open(path, "rb") as file:
-        magic, size, count = struct.unpack("<8sQQ", file.read(24))
-        if magic != _MAGIC:
-            raise ValueError("%s holds no snapshot" % path)
-        sizes = struct.unpack("<%dQ" % count, file.read(8 * count))
-        body = file.read(size)
-        buffers: Iterable[Any] = [file.read(length) for length in sizes]
-    return pickle.loads(body, buffers=buffers)  # noqa: S301 - written by a session of this very notebook
-
-
-def digest_of(values: Mapping[str, Any], namespace: dict[str, Any], shared_roots: frozenset[int]) -> Optional[str]:
-    """Joint digest of values that belong together; None if it cannot be told."""
-    return look(dict(values), namespace, shared_roots).digest or None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import sys
 import types
 from typing import Any, Optional
@@ -93,6 +94,18 @@ def dict_view(of: dict[Any, Any], kind: str) -> Any:
 
 def proxy(of: dict[Any, Any]) -> Any:
     return types.MappingProxyType(of)
+
+
+def closed_file(name: Any, mode: str, encoding: Optional[str], errors: Optional[str]) -> Any:
+    """What is left of a file after ``with open(...) as file``."""
+    plain = mode.replace("x", "w").replace("rb+", "r+b")
+    with open(os.devnull, plain, encoding=encoding, errors=errors) as made:
+        raw: Any = made
+        raw = raw.buffer.raw if encoding is not None else raw.raw
+        raw.name = name
+        if encoding is not None:
+            made.mode = mode  # type: ignore[misc]
+    return made
 
 
 def array(data: Any, dtype: Any, shape: tuple[int, ...], order: str, writeable: bool) -> Any:

@@ -39,6 +39,31 @@ def plain(text: str) -> str:
     return _ANSI.sub("", text)
 
 
+class Kernel:
+    """What notebooks use of ``get_ipython().kernel``: sending display messages by hand."""
+
+    def __init__(self, outputs: Outputs) -> None:
+        self.iopub_socket = None
+        self.session = self
+        self._outputs = outputs
+
+    def send(self, _socket: Any, message: Any, content: Any = None, **_rest: Any) -> None:
+        """``session.send`` of display messages; others have no reader here."""
+        content = content or {}
+        data, metadata = jsonable(content.get("data") or {}), jsonable(content.get("metadata") or {})
+        display_id = (content.get("transient") or {}).get("display_id")
+        if message == "update_display_data":
+            self._outputs.update(data, metadata, str(display_id))
+        elif message == "display_data":
+            self._outputs.display(data, metadata, display_id)
+        elif message == "execute_result":
+            self._outputs.result(data, metadata, content.get("execution_count") or 0, display_id)
+        elif message == "stream":
+            self._outputs.stream(str(content.get("name")), str(content.get("text")))
+        elif message == "clear_output":
+            self._outputs.clear(bool(content.get("wait")))
+
+
 def make_shell(outputs: Outputs, place: int) -> Any:
     """The one shell of this process. ``place`` stands in the names of cells where a kernel has its process's number.
     Raises ImportError where IPython is missing."""
@@ -95,7 +120,8 @@ def make_shell(outputs: Outputs, place: int) -> Any:
         displayhook_class = Type(Hook)
         display_pub_class = Type(Publisher)
         compiler_class = Type(Compiler)
-        kernel = None
+        kernel = Kernel(outputs)
+        parent_header: Any = {}
 
         def enable_gui(self, gui: Any = None) -> None:
             return None

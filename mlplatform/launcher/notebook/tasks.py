@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from .. import surroundings
-from .analysis import Flow, read_task
+from .analysis import read_task
 from .checkpoint import Checkpoints, group_path
 from .collect import Outputs
+from .flow import Flow
 from .shell import Failed, Runner, kernel_environment, make_shell
 from .streams import Log, Streams
 from .tracing import TaskTracer
@@ -85,7 +86,7 @@ class Tasks:
         start = task["start"]
         try:
             self._runner.call(lambda: self._checkpoints.move_to(start["names"], start["groups"]))
-        except Exception as problem:  # noqa: BLE001 - objects that do not load may raise anything
+        except Exception as problem:
             self._forget(start, task["library"])
             raise LostState("the state before this task cannot be loaded") from problem
         for number, source in task.get("earlier") or ():
@@ -111,7 +112,7 @@ class Tasks:
 
     def _forget(self, start: Mapping[str, Any], library: str) -> None:
         """Find out which snapshot cannot be loaded, and see that nobody tries it again."""
-        from .pickling import load
+        from .keeping import load
 
         for group in {told[1] for told in start["names"].values()}:
             path = group_path(library, group)

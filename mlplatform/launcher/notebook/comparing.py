@@ -1,0 +1,123 @@
+# pyright: basic
+"""Whether what a name reaches is what it was, and which names reach the same objects."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import pickle
+import sys
+import types
+from typing import Any
+
+from .pickling import ObjectPickler, reason_of
+
+
+class Seen:
+    """What one pickling for comparison came to. ``shared``: ids of objects that can be changed, to find out who shares
+    them. ``why``: it could not be told (then ``digest`` is empty)."""
+
+    __slots__ = ("alive", "arrays", "digest", "names", "shared", "size", "whole", "why")
+
+    def __init__(self) -> None:
+        self.digest = ""
+        self.size = 0
+        self.names: set[str] = set()
+        self.whole = False
+        self.shared: set[int] = set()
+        self.arrays: dict[int, frozenset[int]] = {}
+        self.alive: Any = None
+        self.why = ""
+
+
+class _Hashing:
+    """A file that only hashes."""
+
+    def __init__(self) -> None:
+        self.hasher = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        self.hasher.update(data)
+        size = memoryview(data).nbytes
+        self.size += size
+        return size
+
+
+def look(value: Any, namespace: dict[str, Any], shared_roots: frozenset[int] = frozenset()) -> Seen:
+    """Digest of everything that ``value`` reaches, and what of it can be shared."""
+    seen = Seen()
+    out = _Hashing()
+
+    def take(buffer: pickle.PickleBuffer) -> bool:
+        with buffer.raw() as raw:
+            out.hasher.update(raw)
+            out.size += raw.nbytes
+        return False
+
+    pickler = ObjectPickler(out, namespace, False, take)
+    pickler.shared_roots = shared_roots
+    try:
+        pickler.dump(value)
+        seen.digest = out.hasher.hexdigest()
+    except Exception as problem:  # noqa: BLE001 - objects may refuse in any way they like
+        seen.why = reason_of(problem, value)
+    seen.size = out.size
+    seen.names, seen.whole = pickler.names, pickler.whole
+    memo = pickler.memo.copy()
+    seen.alive = (memo, pickler.foreign_memory, pickler.arrays)
+    seen.arrays = {root: frozenset(map(id, arrays)) for root, arrays in pickler.arrays.items()}
+    by_reference = pickler.by_reference
+    seen.shared = {
+        key for key, (_, obj) in memo.items() if key not in by_reference and not _unchangeable(type(obj), obj)
+    }
+    seen.shared.update(pickler.arrays)
+    return seen
+
+
+_UNCHANGEABLE_TYPES = frozenset(
+    (str, bytes, int, float, complex, bool, type(None), type(...), tuple, frozenset, range, slice, types.CodeType,
+     types.BuiltinFunctionType, types.ModuleType, types.MethodType)
+)  # fmt: skip
+_UNCHANGEABLE_NAMES = frozenset(
+    (
+        "datetime",
+        "decimal",
+        "fractions",
+        "pathlib",
+        "re",
+        "uuid",
+        "zoneinfo",
+        "ipaddress",
+        "_decimal",
+        "pytz",
+        "dateutil",
+    )
+)
+_UNCHANGEABLE_CLASSES = frozenset(
+    (
+        "Timestamp", "Timedelta", "Period", "Interval", "DataType", "ArrowDtype", "CategoricalDtype", "StringDtype",
+        "Schema", "Field", "Buffer", "NAType", "device", "Size", "dtype",
+    )
+)  # fmt: skip
+_known: dict[type, bool] = {}
+
+
+def _unchangeable(kind: type, obj: Any) -> bool:
+    if kind in _UNCHANGEABLE_TYPES:
+        return True
+    answer = _known.get(kind)
+    if answer is None:
+        answer = _known[kind] = _never_changes(kind)
+    return answer
+
+
+def _never_changes(kind: type) -> bool:
+    module = kind.__module__ or ""
+    root = module.partition(".")[0]
+    if root in _UNCHANGEABLE_NAMES or kind.__name__ in _UNCHANGEABLE_CLASSES:
+        return root != "__main__"
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and issubclass(kind, (numpy.generic, numpy.dtype)):
+        return True
+    return issubclass(kind, enum.Enum) and root != "__main__"

@@ -50,6 +50,13 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
+class FakeNotebooks:
+    """None of these runs has a notebook."""
+
+    def finished(self, run_id: str) -> None:
+        return None
+
+
 class FakePlatform:
     def resolve(self, driver: object, start: object, setup: object) -> Plan:
         return Plan()
@@ -93,6 +100,7 @@ class Bench:
         self.core.prepare = Preparer(self.core)
         self.core.attempts = Attempts(self.core)
         self.core.platform = FakePlatform()  # type: ignore[assignment]
+        self.core.notebooks = FakeNotebooks()  # type: ignore[assignment]
         self.manager = Manager(self.core)
 
     async def submit(self, builder: Builder, **kwargs: Any) -> str:

@@ -16,21 +16,21 @@ from mlplatform.core.errors import InvalidInput, InvalidParameters, MlPlatformEr
 from mlplatform.core.ids import new_run_id
 from mlplatform.core.model import NO_VALUES, ArtifactValue, RunRecord, TaskError, TaskKey, TaskRecord
 from mlplatform.core.states import RunState, TaskState, transition_run
-from mlplatform.core.values import JsonValue
+from mlplatform.core.values import JsonValue, child
 from mlplatform.engine import dryrun, faults, recovery
 from mlplatform.engine.core import Core
 from mlplatform.engine.gc import remove_unreferenced
 from mlplatform.engine.ports import Batch
 from mlplatform.engine.records import run_event, task_event
 from mlplatform.engine.run import RunDriver
-from mlplatform.engine.submission import Submission, keep_private, read_private, read_setup, root_artifacts
+from mlplatform.engine.submission import Setup, Submission, keep_private, read_private, read_setup, root_artifacts
 from mlplatform.ir.arguments import check_arguments
 from mlplatform.ir.load import loads
 from mlplatform.ir.model import Pipeline
 from mlplatform.ir.validate import require_valid
 from mlplatform.planning.cel import check as check_expression
 from mlplatform.planning.changes import NO_CHANGES, Changes, changes_between, describe
-from mlplatform.planning.resetting import Reset, known_only, reset_for_resume
+from mlplatform.planning.resetting import Reset, known_only, other_contents, reset_for_resume
 
 _log = logging.getLogger(__name__)
 
@@ -243,13 +243,14 @@ class Manager:
         stored = await core.in_thread(core.store.document, run.spec_digest)
         text = document if document is not None else stored.decode("utf-8", "surrogatepass")
         pipeline = await core.on_files(read_pipeline, text)
+        artifacts = await self._resumed_artifacts(run, pipeline, child(args, "artifacts"))
         changes = NO_CHANGES
-        if text.encode("utf-8", "surrogatepass") != stored:
+        if text.encode("utf-8", "surrogatepass") != stored or artifacts != run.artifacts:
             before = await core.on_files(read_pipeline, stored.decode("utf-8", "surrogatepass"))
-            changes = changes_between(before, pipeline)
+            changes = changes_between(before, pipeline, other_contents(run.artifacts, artifacts))
         declared = pipeline.root.inputs.parameters
         given = {name: value for name, value in run.parameters.items() if name in declared}
-        parameters = read_arguments(pipeline, given, run.artifacts)
+        parameters = read_arguments(pipeline, given, artifacts)
         reset = reset_for_resume(pipeline, await core.in_thread(core.store.tasks, run.run_id), changes)
         body = text.encode("utf-8", "surrogatepass")
         context = dict(run.context)
@@ -261,6 +262,7 @@ class Manager:
             state=transition_run(run.state, RunState.PENDING),
             spec_digest="sha256:" + hashlib.sha256(body).hexdigest(),
             parameters=parameters,
+            artifacts=artifacts,
             context=context,
             outputs=NO_VALUES,
             error=None,
@@ -274,6 +276,15 @@ class Manager:
         core.stored_run[run.run_id] = run
         self._start(RunDriver(core, run, pipeline, reset.records, dict(env)))
         return run.run_id
+
+    async def _resumed_artifacts(
+        self, run: RunRecord, pipeline: Pipeline, given: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, ArtifactValue]:
+        """Root artifacts of a resumed run: those it had, as far as the pipeline still takes them, and those given."""
+        declared = pipeline.root.inputs.artifacts
+        types = {name: spec.type.schema_title for name, spec in declared.items()}
+        fresh = await self._core.on_files(self._core.contents.digested, root_artifacts(Setup(), types, given))
+        return {name: value for name, value in {**run.artifacts, **fresh}.items() if name in declared}
 
     async def cancel(self, reference: str, *, force: bool) -> str:
         """Raises NotFound, or InvalidInput if the run is finished."""

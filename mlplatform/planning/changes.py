@@ -6,7 +6,7 @@ a loop. Comments, formatting, docstrings, display names, resources, retries and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,6 +23,8 @@ from mlplatform.ir.model import (
 from mlplatform.planning.cachekey import normalised_source
 from mlplatform.planning.notebook_component import recognise_notebook
 from mlplatform.planning.python_component import recognise
+from mlplatform.planning.sdk_component import describe as describe_sdk
+from mlplatform.planning.sdk_component import explain_parts
 
 Path = tuple[str, ...]
 
@@ -56,11 +58,11 @@ class Changes:
 NO_CHANGES: Final = Changes()
 
 
-def changes_between(old: Pipeline, new: Pipeline) -> Changes:
-    """What differs for each task of ``new``."""
+def changes_between(old: Pipeline, new: Pipeline, inputs: Iterable[str] = ()) -> Changes:
+    """What differs for each task of ``new``. ``inputs``: inputs of the run that have another value now."""
     found = _Comparison(old, new)
     if old.root.dag is not None and new.root.dag is not None:
-        found.dags((), old.root.dag, new.root.dag, frozenset())
+        found.dags((), old.root.dag, new.root.dag, frozenset(inputs))
     return Changes(found.tasks, frozenset(found.outputs), tuple(found.gone))
 
 
@@ -125,8 +127,10 @@ class _Comparison:
             return "" if old == new else "what it imports changed"
         before, after = implementation(old), implementation(new)
         for part, words in _PARTS.items():
-            if before.get(part) != after.get(part):
-                return words
+            one, other = before.get(part), after.get(part)
+            if one != other:
+                parts = isinstance(one, dict) and isinstance(other, dict) and explain_parts(one, other)
+                return f"{words}: {parts}" if parts else words
         if _types(was) != _types(now):
             return "its declared outputs changed"
         if self._platform(self._old, was) != self._platform(self._new, now):
@@ -144,6 +148,7 @@ class _Comparison:
 
 _PARTS: Final = {
     "code": "its code changed",
+    "adapter": "how it is called changed",
     "command": "its command changed",
     "packages": "its packages changed",
     "image": "its image changed",
@@ -157,11 +162,11 @@ def implementation(executor: ContainerExecutor) -> dict[str, JsonValue]:
     python = recognise(executor)
     if python is not None:
         options = {name: list(words) for name, words in python.pip_options.items()}
-        return {
-            **found,
-            "code": [python.function, normalised_source(python.source)],
-            "packages": [list(python.packages), options, python.use_venv, python.kfp_version],
-        }
+        packages: list[JsonValue] = [list(python.packages), options, python.use_venv, python.kfp_version]
+        sdk = describe_sdk(python.source)
+        if sdk is None:
+            return {**found, "code": [python.function, normalised_source(python.source)], "packages": packages}
+        return {**found, "code": dict(sdk.parts), "adapter": [sdk.adapter, sdk.spec], "packages": packages}
     notebook = recognise_notebook(executor)
     if notebook is not None:
         cells: list[Any] = [[normalised_source(cell.source), cell.may_fail] for cell in notebook.cells]

@@ -6,11 +6,11 @@ Exit tasks ran because something failed; they run again at the new end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mlplatform.core.model import NO_VALUES, TaskKey, TaskRecord
+from mlplatform.core.model import NO_VALUES, Artifact, ArtifactValue, TaskKey, TaskRecord
 from mlplatform.core.states import TaskState
 from mlplatform.ir.graph import dependencies, topological_order
 from mlplatform.planning.changes import NO_CHANGES, Changes
@@ -50,6 +50,16 @@ def reset_for_resume(pipeline: Pipeline, records: Iterable[TaskRecord], changes:
             (again if repeat else kept).append(record.key)
     gone = [_gone(record) for record in everything if not _exists(pipeline, record.key)]
     return Reset(tuple(out), tuple(again), tuple(kept), tuple(gone))
+
+
+def other_contents(old: Mapping[str, ArtifactValue], new: Mapping[str, ArtifactValue]) -> frozenset[str]:
+    """Names of a run's artifacts whose content is another one now."""
+    return frozenset(name for name, value in new.items() if name not in old or _content(old[name]) != _content(value))
+
+
+def _content(value: ArtifactValue) -> list[tuple[str, str]]:
+    items = (value,) if isinstance(value, Artifact) else value
+    return [(item.digest or item.uri, item.type) for item in items]
 
 
 def known_only(pipeline: Pipeline, records: Iterable[TaskRecord]) -> list[TaskRecord]:

@@ -170,9 +170,11 @@ class LocalClient:
         *,
         env: Mapping[str, str],
         interpreter: Mapping[str, Any],
+        artifacts: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> str:
-        """Continue a failed or cancelled run, with a changed document if one is given."""
-        args = {"run_id": run_id, "document": document, "env": dict(env), "interpreter": dict(interpreter)}
+        """Continue a failed or cancelled run, with a changed document and changed root artifacts if they are given."""
+        args: dict[str, Any] = {"run_id": run_id, "document": document, "env": dict(env)}
+        args |= {"interpreter": dict(interpreter), "artifacts": dict(artifacts or {})}
         for _ in range(_RESTARTS):
             self.ensure()
             try:

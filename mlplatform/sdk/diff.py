@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from mlplatform.ir.model import ContainerExecutor, Dag, Pipeline
 from mlplatform.planning.changes import implementation
 from mlplatform.planning.notebook_component import recognise_notebook
 from mlplatform.planning.python_component import recognise
+from mlplatform.planning.sdk_component import describe
 from mlplatform.sdk.run_reading import Records, read_pipeline, read_records
 from mlplatform.sdk.snapshot import metrics_of
 
@@ -194,7 +196,7 @@ def _code(a: Mapping[str, ContainerExecutor], b: Mapping[str, ContainerExecutor]
 
 def _meaning(executor: ContainerExecutor) -> Any:
     parts = implementation(executor)
-    return parts.get("code"), parts.get("command")
+    return parts.get("code"), parts.get("adapter"), parts.get("command")
 
 
 def code_of(executor: ContainerExecutor) -> str:
@@ -209,12 +211,28 @@ def code_of(executor: ContainerExecutor) -> str:
 
 
 def user_source(source: str) -> str:
-    """A component's source without what a compiler put before it."""
-    lines = source.strip("\n").splitlines()
+    """A component's source without what a compiler put around it."""
+    if describe(source) is not None:
+        source = _captured(source)
+    lines = [line for line in source.strip("\n").splitlines() if not line.startswith("# line ")]
     header = ("import kfp", "from kfp import dsl", "from kfp.dsl import *", "from typing import *", "")
     while lines and lines[0].strip() in header:
         lines.pop(0)
-    return "\n".join(lines)
+    return "\n".join(lines).strip("\n")
+
+
+def _captured(source: str) -> str:
+    """The user's part of an SDK component: before the adapter, or, where large values come later, what it is given."""
+    body = source.partition("\n")[2].partition("# line 0\ndef _mlplatform_adapter()")[0]
+    try:
+        last = ast.parse(source).body[-1]
+    except SyntaxError:
+        return body
+    for node in ast.walk(last):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "bind_late":
+            text = node.args[1]
+            return str(text.value) if isinstance(text, ast.Constant) else body
+    return body
 
 
 def _packages(

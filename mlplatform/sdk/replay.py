@@ -19,15 +19,19 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from mlplatform.core.errors import InvalidInput, MlPlatformError, Unsupported
+from mlplatform.core.ids import slug
 from mlplatform.core.model import Artifact, ArtifactValue, TaskRecord, Values
 from mlplatform.engine.naming import file_name
 from mlplatform.ir.model import Component, ContainerExecutor, Pipeline
 from mlplatform.launcher.component import load_executor, load_source, local_uri
 from mlplatform.launcher.failures import AttemptFailed
+from mlplatform.launcher.lines import NAMED
 from mlplatform.planning.python_component import PythonComponent, recognise
 from mlplatform.planning.render import OutputLocations, executor_input
+from mlplatform.planning.sdk_component import describe
 from mlplatform.sdk.run_reading import read_pipeline
 from mlplatform.sdk.run_values import StoredArtifact
+from mlplatform.sdk.travel.classes import AdapterError
 
 if TYPE_CHECKING:
     from mlplatform.sdk.run_task import Task
@@ -126,7 +130,9 @@ def replay(task: Task, *, into_namespace: bool = True) -> Replay:
     folder = tempfile.TemporaryDirectory(prefix="mlplatform-replay-")
     component = pipeline.components[record.component]
     data = executor_input(_here(record.inputs), component, _locations(Path(folder.name), component))
-    source = Path(folder.name) / "component" / f"{python.function}.py"
+    sdk = describe(python.source)
+    name = slug(sdk.name, 40) if sdk is not None else python.function
+    source = Path(folder.name) / "component" / f"{name}.py"
     workdir = Path(run.context.get("cwd") or folder.name)
     call = prepare(python, data, source)
     in_project = call.objects and workdir.is_dir()
@@ -199,17 +205,35 @@ class _Probe:
     """Stands for a function where a runtime works out what to call it with; keeps that and runs nothing."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-        self.__name__ = self.__qualname__ = getattr(function, "__name__", "function")
-        self.__signature__ = inspect.signature(function)
-        self.__annotations__ = dict(getattr(function, "__annotations__", {}))
-        self.__globals__ = getattr(function, "__globals__", {})
-        self.given: dict[str, Any] = {}
+        self.function = function
+        self.positional: tuple[Any, ...] = ()
+        self.named: dict[str, Any] = {}
+
+    @property
+    def __name__(self) -> str:
+        return str(getattr(self.function, "__name__", "function"))
+
+    @property
+    def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]
+        return dict(getattr(self.function, "__annotations__", {}))
+
+    @property
+    def __globals__(self) -> dict[str, Any]:
+        return getattr(self.function, "__globals__", {})
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
-        names = list(self.__signature__.parameters)
-        self.given = {**dict(zip(names, args, strict=False)), **kwargs}
+        self.positional, self.named = args, kwargs
         raise _Caught
+
+    def call(self, source: Path, *, objects: bool) -> _Call:
+        """What it was called with."""
+        names = tuple(inspect.signature(self.function).parameters)[: len(self.positional)]
+        arguments = {**dict(zip(names, self.positional, strict=True)), **self.named}
+        return _Call(self.function, arguments, source, objects, names)
 
 
 def prepare(python: PythonComponent, data: Mapping[str, Any], source: Path) -> _Call:
@@ -217,27 +241,56 @@ def prepare(python: PythonComponent, data: Mapping[str, Any], source: Path) -> _
 
     Raises:
         Unsupported: kfp's runtime, which it needs, is not installed here.
-        InvalidInput: the source does not define the function.
+        InvalidInput: the source does not define the function, or an argument cannot be had here.
     """
     module = _load(python, source)
     target: Any = getattr(module, python.function, None)
     if target is None:
         raise InvalidInput(f"the component's source does not define {python.function!r}")
-    if hasattr(target, "call_of"):  # an SDK component: it knows itself
-        function, positional, arguments = target.call_of(dict(data))
-        names = list(inspect.signature(function).parameters)[: len(positional)]
-        given = {**dict(zip(names, positional, strict=True)), **arguments}
-        return _Call(function, given, source, objects=True, positional=tuple(names))
-    probe = _Probe(target)
+    sdk = describe(python.source)
     try:
-        runtime = load_executor()(executor_input=dict(data), function_to_execute=target)
-        runtime.func = probe
+        if sdk is None:
+            return _kfp_call(target, data).call(source, objects=False)
+        return _sdk_call(target, data, needs_kfp=sdk.needs_kfp).call(source, objects=True)
+    except AttemptFailed as error:
+        raise _no_kfp(error) from None
+    except AdapterError as error:
+        raise InvalidInput(f"the task's arguments cannot be had here: {error}") from None
+
+
+def _kfp_call(target: Any, data: Mapping[str, Any]) -> _Probe:
+    """What kfp's runtime calls a function with."""
+    probe = _Probe(target)
+    runtime = load_executor()(executor_input=dict(data), function_to_execute=target)
+    runtime.func = probe
+    try:
         runtime.execute()
     except _Caught:
         pass
-    except AttemptFailed as error:
-        raise _no_kfp(error) from None
-    return _Call(target, probe.given, source)
+    return probe
+
+
+def _sdk_call(task: Any, data: Mapping[str, Any], *, needs_kfp: bool) -> _Probe:
+    """What an SDK component (``sdk.travel.task``) calls its function with. It may find its function only now."""
+    probe = _Probe(task.function)
+
+    def set_function(_: Any, function: Callable[..., Any]) -> None:
+        probe.function = function
+
+    probing = property(lambda _: probe, set_function)
+    task.__class__ = type("ProbedTask", (cast("type[Any]", type(task)),), {"function": probing})
+    try:
+        if needs_kfp:
+            load_executor()(executor_input=dict(data), function_to_execute=task).execute()
+        else:
+            task.execute(dict(data))
+    except _Caught:
+        pass
+    except Exception as error:
+        if type(error).__name__ != AdapterError.__name__:  # the source has a class of its own for it
+            raise
+        raise AdapterError(str(error)) from None
+    return probe
 
 
 def _load(python: PythonComponent, source: Path) -> ModuleType:
@@ -353,10 +406,15 @@ def _shown(value: Any) -> str:
 
 
 # ------------------------------------------------------------------ the debugger
+def _is_own(file: str, source: str) -> bool:
+    """Whether a frame of this file is the task's own code: its source, or what that was put together from."""
+    return file == source or file in NAMED
+
+
 def _from_source(trace: TracebackType | None, source: str) -> TracebackType | None:
     """The traceback from the first frame of the task's own code on."""
     start = trace
-    while start is not None and start.tb_frame.f_code.co_filename != source:
+    while start is not None and not _is_own(start.tb_frame.f_code.co_filename, source):
         start = start.tb_next
     return start or trace
 
@@ -388,7 +446,7 @@ def _post_mortem(trace: TracebackType | None, source: str) -> None:
         frames.append(at.tb_frame.f_code.co_filename)
         at = at.tb_next
     for file in reversed(frames):
-        if file == source:
+        if _is_own(file, source):
             break
         below += 1
     if below < len(frames):

@@ -144,7 +144,10 @@ CHANGED: dict[str, tuple[Callable[[Document], None], dict[str, str]]] = {
     "code": (rewrite("left", "x + 1", "x + 2"), {"left": "its code changed"}),
     "packages": (lambda data: _install(data), {"left": "its packages changed"}),
     "an image": (set_("python:3.12", *LEFT, "image"), {"left": "its image changed"}),
-    "a variable": (set_([{"name": "A", "value": "1"}], *LEFT, "env"), {"left": "its environment variables changed"}),
+    "a variable": (
+        set_([{"name": "A", "value": "1"}], *LEFT, "env"),
+        {"left": "its environment variables changed: A is new"},
+    ),
     "a secret": (secret, {"left": "its secrets, volumes or other surroundings changed"}),
     "a constant": (
         set_({"runtimeValue": {"constant": 2}}, *TASKS, "load", "inputs", "parameters", "x"),

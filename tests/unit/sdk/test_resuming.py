@@ -100,15 +100,19 @@ class Compiled:
 
     def __init__(self, text: str) -> None:
         self.name = "failing"
-        self.text = text
 
         def pipeline() -> None:
             return None
 
         self.function = pipeline
+        self._text = text
+        self.objects: dict[str, object] = {}
 
-    def compile(self) -> str:
-        return self.text
+    def submission(self) -> Compiled:
+        return self
+
+    def text(self) -> str:
+        return self._text
 
 
 def test_the_kernels_code(home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

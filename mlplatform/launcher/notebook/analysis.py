@@ -13,6 +13,7 @@ from typing import Any, Optional
 
 from .codenames import EVALUATING, REACHES_ALL_INSIDE, identifiers, names_of_node
 from .flow import Flow, is_history
+from .guard import tried
 from .magics import MagicReader
 
 #: Names whose mention at a cell's top level means any name may be read or set.
@@ -38,12 +39,8 @@ def read_task(cells: Iterable[tuple[str, bool]], transform: Callable[[str], str]
     flow = Flow()
     for source, may_fail in cells:
         before = set(flow.surely)
-        try:
-            tree = ast.parse(transform(source))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            flow.whole = True
-            continue
-        except Exception:  # noqa: BLE001 - a user's input transformer may raise anything
+        tree, problem = tried(lambda source=source: ast.parse(transform(source)))
+        if problem is not None:
             flow.whole = True
             continue
         _Reader(flow, transform).body(tree.body)

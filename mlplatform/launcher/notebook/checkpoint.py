@@ -18,6 +18,7 @@ from typing import Any, Optional
 from .codenames import identifiers
 from .comparing import Seen, look
 from .flow import Flow, is_history
+from .guard import tried
 from .hidden import ASKING, STREAMS, Hidden, is_setting
 from .keeping import keep, load
 from .pickling import reason_of
@@ -190,15 +191,13 @@ class Checkpoints:
             return os.path.getsize(path), ""
         os.makedirs(os.path.dirname(path), exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
-        try:
-            with os.fdopen(handle, "wb") as file:
-                size = keep(own, self._namespace, file, roots)
-            os.replace(temporary, path)
-            return size, ""
-        except Exception as problem:  # noqa: BLE001 - objects may refuse in any way they like
+        with os.fdopen(handle, "wb") as file:
+            size, problem = tried(keep, own, self._namespace, file, roots)
+        if problem is not None:
             os.unlink(temporary)
-            name = next(iter(own))
-            return 0, "%s: %s" % (", ".join(own), reason_of(problem, own[name]))
+            return 0, "%s: %s" % (", ".join(own), reason_of(problem, own[next(iter(own))]))
+        os.replace(temporary, path)
+        return size, ""
 
     def _single_values(
         self, fresh: Iterable[str], after: Mapping[str, Entry], values: Mapping[str, Any]
@@ -212,9 +211,8 @@ class Checkpoints:
         for name, entry in after.items():
             if entry.group not in bad or name.startswith("@"):
                 continue
-            try:
-                data = cloudpickle.dumps(values[name])
-            except Exception:  # noqa: BLE001, S112 - this one cannot be shown
+            data, problem = tried(cloudpickle.dumps, values[name])
+            if problem is not None:
                 continue
             digest = hashlib.sha256(data).hexdigest()
             path = os.path.join(self._library, "values", digest)

@@ -10,6 +10,7 @@ import sys
 import types
 from typing import Any
 
+from .guard import tried
 from .pickling import ObjectPickler, reason_of
 
 
@@ -57,10 +58,10 @@ def look(value: Any, namespace: dict[str, Any], shared_roots: frozenset[int] = f
 
     pickler = ObjectPickler(out, namespace, False, take)
     pickler.shared_roots = shared_roots
-    try:
-        pickler.dump(value)
+    _, problem = tried(pickler.dump, value)
+    if problem is None:
         seen.digest = out.hasher.hexdigest()
-    except Exception as problem:  # noqa: BLE001 - objects may refuse in any way they like
+    else:
         seen.why = reason_of(problem, value)
     seen.size = out.size
     seen.names, seen.whole = pickler.names, pickler.whole

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import ast
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
 from .codenames import identifiers
 from .flow import Flow
+from .guard import tried
 
 #: Line magics that touch no name of the namespace.
 _PLAIN = frozenset(
@@ -38,11 +40,10 @@ class MagicReader:
     _flow: Flow
     _transform: Callable[[str], str]
 
-    def _read(self, name: str) -> None:
-        raise NotImplementedError
-
-    def body(self, statements: Sequence[ast.stmt]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _read(self, name: str) -> None: ...
+    @abstractmethod
+    def body(self, statements: Sequence[ast.stmt]) -> None: ...
 
     def magic(self, node: ast.Call) -> bool:
         """``get_ipython().run_line_magic(...)`` and its like, as the shell writes magics."""
@@ -104,9 +105,8 @@ class MagicReader:
 
     def _code(self, *sources: str) -> bool:
         for source in sources:
-            try:
-                tree = ast.parse(self._transform(source))
-            except Exception:  # noqa: BLE001 - not Python after all: the whole namespace it is
+            tree, problem = tried(lambda source=source: ast.parse(self._transform(source)))
+            if problem is not None:
                 return False
             before = set(self._flow.surely)
             self.body(tree.body)

@@ -22,6 +22,7 @@ from cloudpickle import cloudpickle
 
 from . import rebuild
 from .codenames import REACHES_ALL_INSIDE, evaluated_names, names_of_code
+from .guard import tried
 
 _LRU = type(functools.lru_cache(maxsize=None)(lambda: None))
 _VIEWS = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
@@ -184,11 +185,9 @@ class ObjectPickler(cloudpickle.Pickler):
         return (rebuild.view, made)
 
     def _tensor(self, obj: Any) -> None:
-        try:
-            storage = obj.untyped_storage()
-            self.arrays.setdefault(storage.data_ptr() or id(obj), []).append(obj)
-        except Exception:  # noqa: BLE001 - tensors without a plain storage (sparse, meta, subclasses) share none
-            return
+        place, problem = tried(lambda: obj.untyped_storage().data_ptr())
+        if problem is None:  # tensors without a plain storage (sparse, meta) share none
+            self.arrays.setdefault(place or id(obj), []).append(obj)
 
     # ------------------------------------------------------------------ the rest
     def _stream(self, obj: Any) -> Any:

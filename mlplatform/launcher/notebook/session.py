@@ -20,6 +20,7 @@ from .. import surroundings, tree
 from ..attempt import claim, forget_secrets, read_spec
 from ..channel import Channel
 from ..result import write_result
+from .guard import tried
 from .streams import Log
 from .tasks import LostState, Tasks, failure
 
@@ -53,23 +54,23 @@ class Session:
     def _attempt(self, spec: Mapping[str, Any]) -> None:
         started = time.time()
         self._log.open(surroundings.open_log(spec["log"]))
-        try:
-            if self._tasks is None:
-                self._tasks = Tasks(spec, self._log)
-            result = self._tasks.run(spec)
-        except LostState:
-            # Without a result this attempt counts as lost; the next one goes on from an earlier state.
-            self._log.write(traceback.format_exc().encode("utf-8", "backslashreplace"))
-            os._exit(75)
-        except Exception as problem:  # noqa: BLE001 - ours or the environment's: the task must end with a reason
-            self._log.write(traceback.format_exc().encode("utf-8", "backslashreplace"))
+        result, problem = tried(self._task, spec)
+        if problem is not None:
+            text = "".join(traceback.format_exception(type(problem), problem, problem.__traceback__))
+            self._log.write(text.encode("utf-8", "backslashreplace"))
+            if isinstance(problem, LostState):
+                os._exit(75)  # without a result it counts as lost; the next attempt goes on from an earlier state
             result = failure("SYSTEM", "the notebook's session could not run this task: %r" % (problem,))
             if isinstance(problem, ImportError):
                 result["error"]["hint"] = "Install ipython and cloudpickle in the environment that runs the notebook."
-        finally:
-            self._log.close()
+        self._log.close()
         result.update(version=1, started_at=started, finished_at=time.time(), parameters={}, artifacts={})
         write_result(spec["result"], result, spec.get("secrets") or ())
+
+    def _task(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        if self._tasks is None:
+            self._tasks = Tasks(spec, self._log)
+        return self._tasks.run(spec)
 
 
 def main(descriptor: int) -> None:
@@ -82,10 +83,12 @@ def main(descriptor: int) -> None:
     channel = Channel(descriptor)
     status = 1
     try:
-        Session(channel, Log(own)).serve()
-        status = 0
-    except BaseException:  # noqa: BLE001 - the last words of a process
-        os.write(own, traceback.format_exc().encode("utf-8", "backslashreplace"))
+        _, problem = tried(Session(channel, Log(own)).serve)
+        if problem is None:
+            status = 0
+        else:
+            text = "".join(traceback.format_exception(type(problem), problem, problem.__traceback__))
+            os.write(own, text.encode("utf-8", "backslashreplace"))
     finally:
         channel.close()
         tree.end_children()

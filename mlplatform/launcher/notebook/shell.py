@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from .collect import Outputs
+from .guard import tried
 from .streams import Streams
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -148,10 +149,8 @@ def kernel_environment() -> None:
 
 
 def _text_of(value: Any) -> str:
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001 - a user's exception may have no text that can be had
-        return "<its text cannot be had>"
+    text, problem = tried(str, value)
+    return text if problem is None else "<its text cannot be had>"
 
 
 def jsonable(value: Any) -> Any:
@@ -221,10 +220,11 @@ class Runner:
         """As ipykernel does it: what awaits runs in a task of its own, everything else right here."""
         shell = self.shell
         transformed, problem = source, None
-        try:
-            transformed = shell.transform_cell(source)
-        except Exception:  # noqa: BLE001 - the shell shows it as the cell's own error
-            problem = sys.exc_info()
+        found, failed = tried(shell.transform_cell, source)
+        if failed is None:
+            transformed = found
+        else:
+            problem = (type(failed), failed, failed.__traceback__)  # shown as the cell's own error
         if not shell.should_run_async(source, transformed_cell=transformed, preprocessing_exc_tuple=problem):
             return shell.run_cell(source, store_history=True)
         result = None

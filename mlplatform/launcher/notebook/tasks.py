@@ -16,6 +16,7 @@ from .analysis import read_task
 from .checkpoint import Checkpoints, group_path
 from .collect import Outputs
 from .flow import Flow
+from .guard import tried
 from .shell import Failed, Runner, kernel_environment, make_shell
 from .streams import Log, Streams
 from .tracing import TaskTracer
@@ -84,9 +85,9 @@ class Tasks:
     def _begin(self, task: Mapping[str, Any]) -> None:
         """Make this process's state the one that the task starts from."""
         start = task["start"]
-        try:
-            self._runner.call(lambda: self._checkpoints.move_to(start["names"], start["groups"]))
-        except Exception as problem:
+        move = self._checkpoints.move_to
+        _, problem = tried(self._quietly, lambda: move(start["names"], start["groups"]))
+        if problem is not None:
             self._forget(start, task["library"])
             raise LostState("the state before this task cannot be loaded") from problem
         for number, source in task.get("earlier") or ():
@@ -105,10 +106,7 @@ class Tasks:
     def _remember(self, number: int, source: str) -> None:
         """Tracebacks through functions of earlier cells show their source."""
         shell = self._runner.shell
-        try:
-            shell.compile.cache(shell.transform_cell(source), number, raw_code=source)
-        except Exception:  # noqa: BLE001 - only the source lines of a traceback are at stake
-            return
+        tried(lambda: shell.compile.cache(shell.transform_cell(source), number, raw_code=source))
 
     def _forget(self, start: Mapping[str, Any], library: str) -> None:
         """Find out which snapshot cannot be loaded, and see that nobody tries it again."""
@@ -116,12 +114,10 @@ class Tasks:
 
         for group in {told[1] for told in start["names"].values()}:
             path = group_path(library, group)
-            try:
-                load(path)
-            except Exception as problem:  # noqa: BLE001 - see above
-                words = "cannot be loaded: %r" % (problem,)
+            _, problem = tried(load, path)
+            if problem is not None:
                 with open(path + ".bad", "w", encoding="utf-8", errors="replace") as file:
-                    file.write(words)
+                    file.write("cannot be loaded: %r" % (problem,))
 
     # ------------------------------------------------------------------ the cells
     def _cells(self, cells: Sequence[Mapping[str, Any]], told: list[dict[str, Any]]) -> Optional[tuple[Failed, int]]:
@@ -153,10 +149,11 @@ class Tasks:
         }
         for module in flow.stars:
             flow.sets.update(_exported(module))
-        try:
-            record.update(self._quietly(lambda: self._checkpoints.after(flow, self._runner.loop)))
-        except Exception as problem:  # noqa: BLE001 - then there is no state to go on from, and that is told
-            self._log.write(traceback.format_exc().encode("utf-8", "backslashreplace"))
+        compared, problem = tried(self._quietly, lambda: self._checkpoints.after(flow, self._runner.loop))
+        record.update(compared or {})
+        if problem is not None:  # then there is no state to go on from, and that is told
+            text = "".join(traceback.format_exception(type(problem), problem, problem.__traceback__))
+            self._log.write(text.encode("utf-8", "backslashreplace"))
             words = "its variables could not be compared: %r" % (problem,)
             empty: dict[str, Any] = {"reads": {}, "whole": None, "settings": {}, "writes": {}, "deleted": []}
             record.update(empty, groups={}, blocks=[words], values={}, doubt=words)

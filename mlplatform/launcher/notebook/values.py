@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import surroundings
 from .checkpoint import group_path
+from .guard import tried
 from .hidden import is_project_module
 
 
@@ -27,9 +28,10 @@ def main(request_path: str) -> None:
     loader = _Loader(request)
     found: dict[str, bytes] = {}
     for name in request["wanted"]:
-        try:
-            found[name] = loader.value(name)
-        except Exception as problem:  # noqa: BLE001 - objects that do not load may raise anything
+        data, problem = tried(loader.value, name)
+        if problem is None:
+            found[name] = data
+        else:
             sys.stderr.write("%s: %s: %s\n" % (name, type(problem).__name__, problem))
     temporary = "%s.%d" % (request["to"], os.getpid())
     with open(temporary, "wb") as out:
@@ -79,12 +81,12 @@ class _Loader:
                 if one == name:
                     raise KeyError("the notebook did not end with this name")
                 continue
-            try:
-                self._namespace[one] = self._load(told[1])[one]
-            except Exception:
+            loaded, problem = tried(self._load, told[1])
+            if problem is not None:
                 if one == name:
-                    raise
+                    raise problem
                 continue
+            self._namespace[one] = loaded[one]
             for other in look(self._namespace[one], self._namespace).names - seen:
                 seen.add(other)
                 waiting.append(other)

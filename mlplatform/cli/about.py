@@ -15,7 +15,7 @@ import click
 
 from mlplatform import __version__
 from mlplatform.cli.options import common, give, print_json, write
-from mlplatform.cli.style import Style
+from mlplatform.cli.style import Style, is_terminal
 from mlplatform.sdk.client import LocalClient
 
 
@@ -90,7 +90,21 @@ def demo(offline: bool, home: str | None, output: str) -> None:
         return report
 
     status = main(run, lambda text: write(text, error=output == "json"), offline=offline)
+    if runs:
+        _show_pages(client, str(runs[0]["run_id"]), output)
     if output == "json":
         print_json({"state": "SUCCEEDED" if status == 0 else "FAILED", "runs": runs})
     if status:
         raise click.exceptions.Exit(1)
+
+
+def _show_pages(client: LocalClient, run_id: str, output: str) -> None:
+    """The first run in a browser; opened where there is one and somebody sits in front of it."""
+    from mlplatform.server.links import entry_url, open_browser
+
+    person = is_terminal(sys.stdout) and output == "text"
+    url = entry_url(client.home, run_id, ticket=person)
+    if url:
+        write(f"\nThe run in a browser: {url}", error=output == "json")
+    if person:
+        open_browser(url)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlplatform.cli.options import command_for
-from mlplatform.cli.style import Style, clean, clean_lines, counted, duration, table
+from mlplatform.cli.style import Style, clean, clean_lines, counted, duration, is_terminal, table
 from mlplatform.engine.home import Home
 
 Report = Mapping[str, Any]
@@ -138,7 +139,15 @@ def next_steps(report: Report, home: Home, style: Style, *, file: str = "") -> l
     if report["mlflow_url"]:
         steps.append((command_for(home, f"mlflow {run}"), "its parameters, metrics and models in MLflow"))
     rows = [[f"  {style.paint(command, 'cyan')}", style.paint(text, "dim")] for command, text in steps]
-    return ["", *table(rows)]
+    return ["", *table(rows), *link_line(home, run, style)]
+
+
+def link_line(home: Home, run: str, style: Style) -> list[str]:
+    """The run in a browser. A person gets a link that lets theirs in; what goes into a file gets none that does."""
+    from mlplatform.server.links import entry_url
+
+    url = entry_url(home, run, ticket=is_terminal(sys.stdout))
+    return [f"  {style.paint(url, 'cyan')}"] if url else []
 
 
 def _word(text: str) -> str:

@@ -66,6 +66,13 @@ class Home:
     def server(self) -> Path:
         return self.root / "server"
 
+    def web_port(self) -> int:
+        """The port this home's pages are at (see ``engine.webdoor``); 0 if it never had one."""
+        try:
+            return int((self.server / "port").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0
+
     def run(self, run_id: str) -> Path:
         return self.root / "runs" / run_id
 

@@ -36,6 +36,10 @@ class Operations:
         #: True until somebody interactive used this service.
         self.only_scripts = True
 
+    def looked_at(self) -> None:
+        """Somebody opened the pages."""
+        self.only_scripts = False
+
     def tables(self) -> tuple[dict[str, Handler], dict[str, StreamHandler]]:
         handlers: dict[str, Handler] = {
             "hello": self.hello,

@@ -156,7 +156,7 @@ async def run_service(home: Home, compose: Callable[[Home], Any]) -> None:
     core, manager = composition.core, composition.manager
     schedules: Schedules | None = composition.schedules
     operations = Operations(core, manager, __version__, schedules)
-    door = WebDoor(home, composition.web_server) if composition.web_server is not None else None
+    door = WebDoor(home, composition.web_server, operations.looked_at) if composition.web_server is not None else None
     service = Service(home, manager, operations, schedules, door)
     operations.on_stop = service.stop
     loop = asyncio.get_running_loop()

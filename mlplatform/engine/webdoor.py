@@ -31,14 +31,6 @@ _LOOK, _STARTING = 0.5, 3.0
 _NOT_FOR_SERVER = ("MLPLATFORM_ATTEMPT", "LD_PRELOAD", "PYTHONINSPECT", "PYTHONSTARTUP")
 
 
-def read_port(home: Home) -> int:
-    """The port this home's pages are at; 0 if it never had one."""
-    try:
-        return int((home.server / "port").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return 0
-
-
 def default_port(home: Home) -> int:
     """The port a home asks for first: the same for the same folder, rarely that of another."""
     return _FIRST + int.from_bytes(hashlib.sha256(os.fsencode(home.root)).digest()[:4]) % _COUNT
@@ -66,11 +58,15 @@ def stop_server(home: Home) -> None:
 
 
 class WebDoor:
-    """Lives on the service's event loop. ``command``: starts a server, given the descriptor of the socket."""
+    """Lives on the service's event loop. ``command``: starts a server, given the descriptor of the socket.
+    ``knocked``: told whenever somebody comes while no server runs."""
 
-    def __init__(self, home: Home, command: Callable[[int], Sequence[str]]) -> None:
+    def __init__(
+        self, home: Home, command: Callable[[int], Sequence[str]], knocked: Callable[[], None] | None = None
+    ) -> None:
         self._home = home
         self._command = command
+        self._told = knocked
         self._listener: socket.socket | None = None
         self._watched = False
         self._server: subprocess.Popen[bytes] | None = None
@@ -82,7 +78,7 @@ class WebDoor:
 
     @property
     def port(self) -> int:
-        return read_port(self._home)
+        return self._home.web_port()
 
     def open(self) -> None:
         """Take the port, or leave it to the server that has it. A machine without a free port has no pages."""
@@ -103,7 +99,7 @@ class WebDoor:
 
     # ------------------------------------------------------------------ the port
     def _settle(self) -> None:
-        kept = read_port(self._home)
+        kept = self._home.web_port()
         if kept and server_pid(self._home):
             self._later(_LOOK, self.open)
             return
@@ -143,6 +139,8 @@ class WebDoor:
     def _knocked(self) -> None:
         """Somebody waits at the door."""
         self._unwatch()
+        if self._told is not None:
+            self._told()
         if self._listener is None:
             return
         number = self._listener.fileno()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import fcntl
 import logging
 import os
@@ -11,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +20,9 @@ from typing import IO, Any
 from mlplatform.core.errors import MlPlatformError, ServiceError
 from mlplatform.engine.home import Home, open_home
 from mlplatform.sdk.local import store_target
+from mlplatform.server.links import TICKET_SECONDS
 from mlplatform.server.settings import IDLE_SECONDS, Settings, load_token
+from mlplatform.server.signing import sign
 
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -63,7 +66,7 @@ def settings_of(args: argparse.Namespace, home: Home) -> Settings:
         token=load_token(home),
         hosts=frozenset(name.lower() for name in args.allow_host),
         idle=0.0 if args.stay else idle,
-        trust_user=os.environ.get("MLPLATFORM_TRUST_USER", "1") != "0",
+        trust_user=_trusts_user(),
     )
 
 
@@ -115,30 +118,54 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, MlPlatformError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - a process of its own
         return 2
-    handler = RotatingFileHandler(home.root / "logs" / "server.log", maxBytes=5 << 20, backupCount=1)
-    logging.basicConfig(
-        handlers=[handler], level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    log_to(home)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    lock = None
-    if args.listener >= 0:
-        lock = take_lock(home)
-        if lock is None:
-            return 3
+    if args.listener < 0:
+        return run_here(home, args.host, args.port, args.allow_host, print)
+    lock = take_lock(home)
+    if lock is None:
+        return 3
+    with lock:
         listener = socket.socket(fileno=args.listener)
         os.set_inheritable(args.listener, False)
-    else:
-        try:
-            listener = bound(args.host, args.port)
-        except (OSError, ServiceError) as error:
-            print(f"{args.host}:{args.port} cannot be used: {error}", file=sys.stderr)  # noqa: T201
-            return 2
-    try:
         serve(settings, listener)
-    finally:
-        if lock is not None:
-            lock.close()
     return 0
+
+
+def run_here(home: Home, host: str, port: int, names: Sequence[str], tell: Callable[[str], object]) -> int:
+    """Serve on an address of one's own until told to stop; ``tell`` gets the link that lets a browser in.
+
+    Raises:
+        ServiceError: the address cannot be used.
+    """
+    home.prepare()
+    token = load_token(home)
+    try:
+        listener = bound(host, port)
+    except OSError as error:
+        hint = "Another program has it: choose one with --port." if error.errno == errno.EADDRINUSE else ""
+        raise ServiceError(f"{host}:{port} cannot be used: {error.strerror or error}", hint=hint) from None
+    everywhere = host in ("0.0.0.0", "::", "")  # noqa: S104 - only asked for
+    spelled = f"[{host}]" if ":" in host else host
+    allowed = {name.lower() for name in (*names, *(() if everywhere else (spelled,)))}
+    log_to(home)
+    settings = Settings(home, store_target(home), token, frozenset(allowed), trust_user=_trusts_user())
+    word = sign(token, "ticket", "", time.time() + TICKET_SECONDS)
+    tell(f"http://{'127.0.0.1' if everywhere else spelled}:{listener.getsockname()[1]}/?ticket={word}")
+    sys.stdout.flush()
+    serve(settings, listener)
+    return 0
+
+
+def log_to(home: Home) -> None:
+    handler = RotatingFileHandler(home.root / "logs" / "server.log", maxBytes=5 << 20, backupCount=1)
+    logging.basicConfig(
+        handlers=[handler], level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+
+
+def _trusts_user() -> bool:
+    return os.environ.get("MLPLATFORM_TRUST_USER", "1") != "0"
 
 
 def bound(host: str, port: int) -> socket.socket:

@@ -27,8 +27,7 @@ from mlplatform.server import peer
 from mlplatform.server.settings import Settings
 from mlplatform.server.signing import sign, verify
 
-#: Seconds that a link may be used to come in, and that a browser is then known.
-TICKET_SECONDS: Final = 24 * 3600.0
+#: Seconds that a browser which came in by a link is known.
 SESSION_SECONDS: Final = 30 * 24 * 3600.0
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})

@@ -44,6 +44,7 @@ def normal(text: str, folder: Path) -> str:
     text = text.replace(str(folder), ".").replace(sys.executable, "PYTHON")
     text = re.sub(r"\b1[0-9a-hjkmnp-tv-z]{17}\b", "RUN", text)
     text = re.sub(r"\b(failing|wanting|chain)-[0-9a-hjkmnp-tv-z]{6}\b", r"\1-ABCDEF", text)
+    text = re.sub(r"http://127\.0\.0\.1:\d+/", "http://127.0.0.1:PORT/", text)
     text = re.sub(r"\b\d+\.\ds\b", "0.1s", text)
     text = re.sub(r"(divide|use)-[0-9a-f]{10}", r"\1-0123456789", text)
     return re.sub(r"python\d\.\d+", "python3", text)

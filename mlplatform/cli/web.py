@@ -1,0 +1,93 @@
+"""``mlplatform up``, ``server`` and ``token``: the pages in a browser, and the API for programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from mlplatform.cli.options import common, give, write
+from mlplatform.cli.style import is_terminal
+from mlplatform.core.errors import ServiceError
+from mlplatform.engine.home import open_home
+from mlplatform.sdk.client import LocalClient, require_engine
+
+
+@click.command()
+@click.option("--browser/--no-browser", default=None, help="Open it in a browser.  [default: on a terminal]")
+@common
+def up(browser: bool | None, home: str | None, output: str) -> None:
+    """Start the service and show the pages.
+
+    The service then stays until `mlplatform service stop`, so recurring runs are made. The link lets a browser in for a
+    day; a browser that was let in is known for a month.
+    """
+    require_engine()
+    from mlplatform.sdk.links import ui_url
+    from mlplatform.server.links import entry_url, open_browser
+
+    client = LocalClient(home)
+    client.ensure()
+    client.stay()
+    url = entry_url(client.home)
+    if not url:
+        raise ServiceError("the service found no port for the pages", hint=f"Look into {client.home.service_log}.")
+    person = output == "text" and is_terminal(sys.stdout)
+    if browser or (browser is None and person):
+        open_browser(url)
+    data = {"url": url, "api": ui_url(client.home).rstrip("/") + "/api/v1", "home": str(client.home.root)}
+    give(output, data, lambda: url)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0: any that is free.")
+@click.option("--store", default="", metavar="URL", help="A store (postgresql://...) instead of the home's own.")
+@click.option("--allow-host", multiple=True, metavar="NAME", help="Another name that browsers reach it by.")
+@click.option("--print-link/--no-print-link", default=True, help="Print the link that lets a browser in.")
+@common
+def server(
+    host: str,
+    port: int,
+    store: str,
+    allow_host: tuple[str, ...],
+    print_link: bool,
+    home: str | None,
+    output: str,
+) -> None:
+    """Run the pages and the API here until Ctrl-C, on an address of your own.
+
+    Whoever reaches that address still needs the link or the token. Beyond this machine, put a proxy in front that
+    speaks TLS, and name its host with --allow-host.
+    """
+    require_engine()
+    from mlplatform.server.__main__ import run_here
+
+    place = open_home(home)
+    if store:
+        os.environ["MLPLATFORM_STORE"] = store
+
+    def tell(url: str) -> None:
+        if print_link:
+            write(url, error=output == "json")
+
+    status = run_here(place, host, port, allow_host, tell)
+    if status:
+        raise click.exceptions.Exit(status)
+
+
+@click.command()
+@common
+def token(home: str | None, output: str) -> None:
+    """Print the token for programs: an API client sends it as a bearer.
+
+    For kfp: kfp.Client(host=URL, existing_token=TOKEN). On Linux, programs of the same user on this machine need none.
+    Whoever has it may do everything this home can do: keep it as you keep a password.
+    """
+    from mlplatform.server.settings import load_token
+
+    place = open_home(home)
+    place.prepare()
+    found = load_token(place)
+    give(output, {"token": found}, lambda: found)

@@ -66,7 +66,7 @@ def read_source(reference: str) -> Source:
     Raises:
         InvalidPipeline: with every finding.
         NotFound: there is no such file.
-        InvalidInput: a ``.py`` that cannot be compiled (see ``sdk.kfp``).
+        InvalidInput: a ``.py`` that cannot be compiled (see ``sdk.pipeline_file``).
     """
     file, name = split_reference(reference)
     if not name and file.endswith((".ipynb", ".py")):
@@ -75,9 +75,9 @@ def read_source(reference: str) -> Source:
         if is_notebook(_existing(file)):
             return _notebook(file)
     if file.endswith(".py"):
-        from mlplatform.sdk import kfp  # a compiler in a process of its own
+        from mlplatform.sdk.pipeline_file import compile_file  # a process of its own
 
-        compiled = kfp.compile_file(_existing(file), name)
+        compiled = compile_file(_existing(file), name)
         return _source(compiled.document, reference, compiled.warnings)
     document = package.read_file(_existing(file))
     return _source(document.data, document.origin, ())

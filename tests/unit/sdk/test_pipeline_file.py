@@ -10,8 +10,8 @@ import pytest
 
 from mlplatform.core.errors import InvalidPipeline, NotFound, Unsupported
 from mlplatform.ir.load import loads
-from mlplatform.sdk.kfp import compile_file
 from mlplatform.sdk.kfp_traps import find_traps
+from mlplatform.sdk.pipeline_file import compile_file
 from tests.unit.cli.mistakes import NO_KFP, ONE_PY, PIPELINE_PY
 
 HEAD = ONE_PY.split("@dsl.pipeline", 1)[0]
@@ -166,3 +166,47 @@ def test_only_pipeline_functions_are_looked_at() -> None:
     assert find_traps("not python (") == []
     bare = "from kfp.dsl import pipeline\n@pipeline\ndef p(n: int):\n    if n: pass\n"
     assert [trap.line for trap in find_traps(bare)] == [4]
+
+
+SDK_PY = """
+import mlplatform as ml
+
+FACTOR = 3
+
+def scaled(x: int) -> int:
+    return x * FACTOR
+
+@ml.component
+def triple(x: int) -> int:
+    return scaled(x)
+
+@ml.pipeline
+def tripled(x: int = 2):
+    return triple(x)
+"""
+
+
+def test_a_pipeline_of_the_sdk_needs_no_kfp(tmp_path: Path) -> None:
+    file = put(tmp_path, "import sys\nsys.modules['kfp'] = None\n" + SDK_PY)
+    compiled = compile_file(file)
+    pipeline = loads(compiled.document)
+    assert (compiled.name, pipeline.name) == ("tripled", "tripled")
+    assert pipeline.root.inputs.parameters["x"].default == 2
+    (executor,) = pipeline.executors.values()
+    assert "return x * FACTOR" in executor.command[-1]
+
+
+def test_kinds_of_pipelines_live_in_one_file(tmp_path: Path) -> None:
+    file = put(tmp_path, ONE_PY + SDK_PY)
+    with pytest.raises(InvalidPipeline, match="There are 2 pipelines"):
+        compile_file(file)
+    assert loads(compile_file(file, "tripled").document).name == "tripled"
+    assert loads(compile_file(file, "short").document).name == "short"
+
+
+def test_a_mistake_in_a_pipeline_of_the_sdk_names_its_line(tmp_path: Path) -> None:
+    file = put(tmp_path, SDK_PY.replace("    return triple(x)\n", "    if triple(x):\n        return triple(x)\n"))
+    with pytest.raises(InvalidPipeline, match="its own code failed") as caught:
+        compile_file(file)
+    (finding,) = caught.value.findings
+    assert finding.path == f"{file}:15"

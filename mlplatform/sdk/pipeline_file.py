@@ -26,7 +26,6 @@ from typing import Any, NoReturn
 from mlplatform.core.errors import Finding, InvalidPipeline, NotFound, Unsupported
 from mlplatform.ir.findings import did_you_mean
 from mlplatform.sdk import kfp
-from mlplatform.sdk.define.pipelines import Pipeline
 from mlplatform.sdk.kfp_traps import find_traps
 
 
@@ -113,7 +112,7 @@ def main(file: str, name: str, folder: str) -> None:
         module = _load(file)
         chosen = _choose(module, file, name, told)
         if chosen is not None:
-            text = chosen.compile() if isinstance(chosen, Pipeline) else kfp.compile_object(chosen)
+            text = chosen.compile() if _is_own(chosen) else kfp.compile_object(chosen)
             (Path(folder) / "pipeline.yaml").write_text(text, encoding="utf-8")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's code raises is told in their words
         told.update(problem="failed", **_users_words(error, file))
@@ -169,7 +168,13 @@ def _choose(module: ModuleType, file: str, name: str, told: dict[str, Any]) -> A
 
 def _function(value: Any) -> Any:
     """What a pipeline was made of; None for anything else."""
-    return value.function if isinstance(value, Pipeline) else kfp.pipeline_function(value)
+    return value.function if _is_own(value) else kfp.pipeline_function(value)
+
+
+def _is_own(value: object) -> bool:
+    """Whether it is a pipeline of ``mlplatform.sdk.define``, which whoever made one has imported."""
+    kind = getattr(sys.modules.get("mlplatform.sdk.define.pipelines"), "Pipeline", None)
+    return isinstance(kind, type) and isinstance(value, kind)
 
 
 def _users_words(error: BaseException, file: str) -> dict[str, Any]:

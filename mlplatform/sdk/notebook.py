@@ -60,6 +60,7 @@ class NotebookPipeline:
         cache: bool | None = None,
         priority: int | None = None,
         tags: Mapping[str, str] | None = None,
+        home: str | os.PathLike[str] | None = None,
     ) -> NotebookPipeline:
         """The same notebook with these options; those not given stay.
 
@@ -69,10 +70,12 @@ class NotebookPipeline:
             cache: False runs every task, whatever could be reused.
             priority: tasks of runs with more go first.
             tags: tags of the run.
+            home: where its runs are kept.
         """
         given = {"name": name, "experiment": experiment, "cache": cache, "priority": priority, "tags": tags}
         changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-        return NotebookPipeline(self.path, self._home, replace(self._options, **changed))
+        place = self._home if home is None else home
+        return NotebookPipeline(self.path, place, replace(self._options, **changed))
 
     def run(self, **parameters: JsonValue) -> Run:
         """Run it and return at once; ``run.wait()`` waits for the end.

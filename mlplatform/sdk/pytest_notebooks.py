@@ -19,7 +19,7 @@ import pytest
 if TYPE_CHECKING:
     from mlplatform.notebook.linear import Linear
     from mlplatform.notebook.model import Notebook
-    from mlplatform.sdk.client import LocalClient
+    from mlplatform.sdk.testing import LocalPlatform
 
 OPTION: Final = "--mlplatform-notebooks"
 #: Folders that are no part of what a notebook works with.
@@ -28,6 +28,9 @@ _LEFT_OUT: Final = shutil.ignore_patterns(
 )
 #: Bytes of a notebook's folder above which it is not copied.
 _MOST: Final = 500 * 1024 * 1024
+
+
+_PLATFORM: Final = pytest.StashKey["tuple[TemporaryDirectory[str], LocalPlatform]"]()
 
 
 class Findings(Exception):
@@ -71,7 +74,7 @@ class NotebookItem(pytest.Item):
 
         notebook = read_notebook(str(self.path))
         timeout: Any = self.config.getoption("--mlplatform-cell-timeout")
-        found = check(notebook, self.path, int(timeout))
+        found = check(notebook, self.path, _platform(self.config), int(timeout))
         if found:
             raise Findings("\n".join(found))
 
@@ -86,8 +89,14 @@ class NotebookItem(pytest.Item):
         return self.path, None, f"notebook: {self.path.name}"
 
 
-def check(notebook: Notebook, path: Path, timeout: int = 600) -> list[str]:
-    """Everything that is wrong with a notebook; empty if nothing is."""
+def check(notebook: Notebook, path: Path, platform: LocalPlatform, timeout: int = 600) -> list[str]:
+    """Everything that is wrong with a notebook; empty if nothing is.
+
+    Args:
+        path: the notebook's file; it runs in copies of its folder.
+        platform: where it runs as a pipeline.
+        timeout: seconds that one cell may take in the linear run.
+    """
     from mlplatform.notebook.linear import run_linear
     from mlplatform.notebook.verdict import (
         linear_findings,
@@ -102,7 +111,7 @@ def check(notebook: Notebook, path: Path, timeout: int = 600) -> list[str]:
     if linear.error is not None:
         return found
     with _copy(path.parent) as folder:
-        executed, values, failure = _as_pipeline(folder / path.name, list(linear.values))
+        executed, values, failure = _as_pipeline(platform, folder / path.name, list(linear.values))
     if failure:
         return [*found, f"the pipeline run fails where the linear run does not: {failure}"]
     outputs = output_differences(notebook, linear.document, executed)
@@ -129,37 +138,46 @@ def _without_chance(
     )
 
 
-def _as_pipeline(path: Path, names: list[str]) -> tuple[dict[str, Any], dict[str, bytes], str]:
+def _as_pipeline(
+    platform: LocalPlatform, path: Path, names: list[str]
+) -> tuple[dict[str, Any], dict[str, bytes], str]:
     """The executed notebook, final variables, and why it failed ("" if it did not)."""
     import json
 
     from mlplatform.sdk.notebook import NotebookPipeline
     from mlplatform.sdk.notebook_values import read_values
 
-    with _client() as client:
+    client = platform.client
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in platform.environment.items():
+            patch.setenv(name, value)
         run = NotebookPipeline(path, client.home).run()
-        for _ in client.watch(run.run_id):
-            pass
-        report = run.report()
-        if report["state"] != "SUCCEEDED":
-            failed = next((task for task in report["tasks"] if task["error"]), None)
-            error = (failed or report)["error"] or {"message": report["state"].lower(), "traceback": ""}
-            return {}, {}, f"{error['message']}\n{error.get('traceback') or ''}".rstrip()
-        executed = json.loads(Path(report["notebook"]).read_text(encoding="utf-8"))
-        return executed, read_values(client.home, run.run_id, names), ""
+    for _ in client.watch(run.run_id):
+        pass
+    report = run.report()
+    if report["state"] != "SUCCEEDED":
+        failed = next((task for task in report["tasks"] if task["error"]), None)
+        error = (failed or report)["error"] or {"message": report["state"].lower(), "traceback": ""}
+        return {}, {}, f"{error['message']}\n{error.get('traceback') or ''}".rstrip()
+    executed = json.loads(Path(report["notebook"]).read_text(encoding="utf-8"))
+    return executed, read_values(client.home, run.run_id, names), ""
 
 
-@contextmanager
-def _client() -> Generator[LocalClient]:
-    """A platform of the test's own, gone when it is."""
-    from mlplatform.sdk.client import LocalClient
+def _platform(config: pytest.Config) -> LocalPlatform:
+    """One platform for all notebooks of a session, gone when it ends."""
+    from mlplatform.sdk.testing import LocalPlatform
 
-    with TemporaryDirectory(prefix="mlplatform-pytest-", ignore_cleanup_errors=True) as home:
-        client = LocalClient(home)
-        try:
-            yield client
-        finally:
-            client.stop()
+    if _PLATFORM not in config.stash:
+        home = TemporaryDirectory(prefix="mlplatform-pytest-", ignore_cleanup_errors=True)
+        config.stash[_PLATFORM] = home, LocalPlatform(Path(home.name))
+    return config.stash[_PLATFORM][1]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _PLATFORM in config.stash:
+        home, platform = config.stash[_PLATFORM]
+        platform.close()
+        home.cleanup()
 
 
 @contextmanager

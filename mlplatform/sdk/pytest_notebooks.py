@@ -138,9 +138,7 @@ def _without_chance(
     )
 
 
-def _as_pipeline(
-    platform: LocalPlatform, path: Path, names: list[str]
-) -> tuple[dict[str, Any], dict[str, bytes], str]:
+def _as_pipeline(platform: LocalPlatform, path: Path, names: list[str]) -> tuple[dict[str, Any], dict[str, bytes], str]:
     """The executed notebook, final variables, and why it failed ("" if it did not)."""
     import json
 

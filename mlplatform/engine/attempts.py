@@ -15,6 +15,7 @@ from mlplatform.core.errors import ArtifactError, MlPlatformError
 from mlplatform.core.model import CacheEntry, TaskError, TaskKey, Values
 from mlplatform.core.states import TaskState
 from mlplatform.engine import faults
+from mlplatform.engine.naming import REMOTE_INPUTS
 from mlplatform.engine.ports import Exit, Running
 from mlplatform.engine.prepared import Prepared
 from mlplatform.engine.result import Outcome, outcome
@@ -184,10 +185,10 @@ class Attempts:
 
     def _clean(self, prepared: Prepared) -> None:
         """Scratch folders are the task's own; what is worth keeping is elsewhere by now. Nobody waits for this."""
-        self._core.soon_on_files(_remove, prepared.scratch, prepared.directory / "spec.json")
+        self._core.soon_on_files(_remove, prepared.scratch, prepared.directory)
 
 
-def _remove(scratch: str, spec: Path) -> None:
+def _remove(scratch: str, directory: Path) -> None:
     if scratch:
         try:
             os.rmdir(scratch)  # most tasks leave nothing there
@@ -196,7 +197,10 @@ def _remove(scratch: str, spec: Path) -> None:
         except OSError:
             shutil.rmtree(scratch, ignore_errors=True)
     with contextlib.suppress(OSError):
-        spec.unlink(missing_ok=True)
+        (directory / "spec.json").unlink(missing_ok=True)
+    copies = directory / REMOTE_INPUTS
+    if copies.exists():
+        shutil.rmtree(copies, ignore_errors=True)
 
 
 def claim(path: Path) -> Mapping[str, Any] | None:

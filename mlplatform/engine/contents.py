@@ -50,6 +50,15 @@ class Contents:
             downloads[artifact.uri] = path
         return replace(artifact, uri=str(path))
 
+    def foreign(self, inputs: Values) -> list[str]:
+        """URIs among a task's inputs that name something elsewhere: fetched if and when the task asks for the path."""
+        found: list[str] = []
+        for value in inputs.artifacts.values():
+            for item in (value,) if isinstance(value, Artifact) else value:
+                if not self.store.is_local(item.uri):
+                    found.append(item.uri)
+        return sorted(set(found))
+
     def fetch(self, downloads: Mapping[str, Path]) -> None:
         """Raises ArtifactError."""
         for uri, path in downloads.items():

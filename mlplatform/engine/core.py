@@ -56,6 +56,8 @@ class Core:
     clock: Clock
     grace: float = 10.0
     trouble: str = ""
+    #: Brings an artifact to a local path: followed by its URI and the path. Run by tasks, with their own variables.
+    fetch_command: tuple[str, ...] = ()
     stored_run: dict[str, RunRecord] = field(default_factory=dict[str, RunRecord])
 
     contents: Contents = field(init=False)

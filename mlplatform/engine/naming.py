@@ -11,6 +11,9 @@ from mlplatform.core.model import TaskKey
 from mlplatform.engine.env_kfp import NEWEST_KNOWN, version_key
 from mlplatform.ir.model import Component
 
+#: Below an attempt's folder: local copies of inputs that lie elsewhere.
+REMOTE_INPUTS = "inputs"
+
 
 def runtime_version(named: str) -> str:
     """The kfp runtime for a component: the one it names, but none older than the one everything is tested with.

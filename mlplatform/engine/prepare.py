@@ -18,7 +18,15 @@ from mlplatform.engine.caching import Hit, Miss
 from mlplatform.engine.contents import Contents
 from mlplatform.engine.executors.containers import container_spec
 from mlplatform.engine.importer import Import, run_importer
-from mlplatform.engine.naming import file_name, folder_name, list_outputs, pip_words, runtime_version, tracking_names
+from mlplatform.engine.naming import (
+    REMOTE_INPUTS,
+    file_name,
+    folder_name,
+    list_outputs,
+    pip_words,
+    runtime_version,
+    tracking_names,
+)
 from mlplatform.engine.platform import is_volume_task
 from mlplatform.engine.platform_plan import PlatformPlan
 from mlplatform.engine.ports import Interpreter, Launch
@@ -197,6 +205,9 @@ class Preparer:
         spec = self._spec(job, rendered, plan, spec_outputs, scratch, context, locations, inputs)
         spec["cpus"] = rendered.resources.cpu
         if python is not None:
+            if foreign := core.contents.foreign(inputs):
+                folder = str(job.directory / REMOTE_INPUTS)
+                spec["fetch"] = {"command": list(core.fetch_command), "folder": folder, "uris": foreign}
             launch, code, extra = await self._python(job, executor, python, base, spec)
         elif notebook is not None:
             launch, code, extra = await self._notebook(job, notebook, base, spec)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import CodeType
 from typing import Any, Optional
 
-from . import surroundings, tree
+from . import remote, surroundings, tree
 from .command import run_command
 from .component import run_component, source_file
 from .failures import AttemptFailed, describe, error
@@ -223,6 +223,8 @@ def _result(spec: Mapping[str, Any], started: float, failure: Optional[BaseExcep
         result.update(parameters=parameters, artifacts=artifacts)
         return result
     told = describe(failure, _kfp_folders(), source_file(spec) if spec["kind"] == "python" else "")
+    if missing := remote.failures():
+        told["hint"] = "%s %s" % (missing, told["hint"]) if told["hint"] else missing
     _say("mlplatform: " + told["message"] if not told["traceback"] else told["traceback"])
     return _outline("FAILED", started, told)
 

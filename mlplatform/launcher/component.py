@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from . import lines
+from . import lines, remote
 from .failures import AttemptFailed
 from .fields import objects, section
 
@@ -39,6 +39,8 @@ def run_component(spec: Mapping[str, Any]) -> None:
         AttemptFailed: kfp's runtime cannot be imported, or the source does not define the function.
     """
     executor_class = None if _is_own(spec) else load_executor()
+    if spec.get("fetch") and executor_class is not None:
+        remote.install(spec, importlib.import_module("kfp.dsl.types.artifact_types").Artifact)
     logging.basicConfig(
         stream=sys.stdout, format="[%(asctime)s %(levelname)s %(name)s] %(message)s", level=logging.INFO
     )
@@ -48,7 +50,7 @@ def run_component(spec: Mapping[str, Any]) -> None:
     if function is None:
         raise AttemptFailed("TASK_FAILED", "the component's source does not define %r" % name)
     if executor_class is None:
-        function.execute(localised(spec))
+        function.execute(_fetched(localised(spec), spec))
     else:
         executor_class(executor_input=localised(spec), function_to_execute=function).execute()
 
@@ -117,6 +119,16 @@ def localised(spec: Mapping[str, Any]) -> dict[str, Any]:
         for artifact in objects(entry, "artifacts"):
             if name in declared and artifact.get("uri") == declared[name]["uri"]:
                 artifact["uri"] = declared[name]["path"]
+    return data
+
+
+def _fetched(data: dict[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with remote inputs brought here: the SDK's components read every input before they run."""
+    fetch = section(spec, "fetch")
+    for entry in section(data, "inputs", "artifacts").values():
+        for artifact in objects(entry, "artifacts"):
+            if artifact.get("uri") in (fetch.get("uris") or ()):
+                artifact["uri"] = remote.local_copy(artifact["uri"], fetch) or artifact["uri"]
     return data
 
 

@@ -79,6 +79,7 @@ def compose(home: Home) -> Composition:
         executors={"python": processes, "command": processes, "container": containers, "notebook": notebooks},
     )
     core = Core(home, ports, SystemClock())
+    core.fetch_command = (sys.executable, "-I", "-m", "mlplatform.artifacts.fetching")
     core.contents = Contents(ports.artifacts, home.artifacts, os.environ.get("MLPLATFORM_ARTIFACTS", "").rstrip("/"))
     core.cache = ResultCache(ports.store, ports.artifacts, core.kept)
     core.admission = Admission(Capacity(machine.cores, machine.memory, machine.gpu_ids))

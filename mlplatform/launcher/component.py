@@ -6,6 +6,7 @@ import contextlib
 import copy
 import importlib
 import importlib.util
+import json
 import linecache
 import logging
 import os
@@ -21,6 +22,8 @@ from .fields import objects, section
 
 #: What kfp calls the module of a component: pickles of classes defined in one name it.
 MODULE = "ephemeral_component"
+#: Begins the first line of what the SDK writes.
+_TOLD = "# mlplatform: "
 #: Newest first: where kfp 2 has kept the executor.
 _EXECUTORS = ("kfp.dsl.executor", "kfp.components.executor")
 
@@ -57,7 +60,13 @@ def run_component(spec: Mapping[str, Any]) -> None:
 
 def _is_own(spec: Mapping[str, Any]) -> bool:
     """Whether the component brings what runs it (the SDK's do, unless they use kfp's own types)."""
-    return spec["python"]["source"].startswith("# mlplatform: ") and not spec["python"].get("kfp_path")
+    first = spec["python"]["source"].partition("\n")[0]
+    if not first.startswith(_TOLD):
+        return False
+    try:
+        return not json.loads(first[len(_TOLD) :]).get("kfp")
+    except (ValueError, AttributeError):
+        return False
 
 
 def load_executor() -> Callable[..., Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def ml_local(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalPlatform]:
     """A temporary home with a service of its own: ``p.run(...)`` in the test goes there, and nothing of it is left.
 
-    No network is used, MLflow is off.
+    No network is used: packages that are not here cannot be had.
     """
     from mlplatform.sdk.testing import LocalPlatform
 

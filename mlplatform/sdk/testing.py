@@ -16,12 +16,12 @@ class LocalPlatform:
 
     Attributes:
         home: the temporary home folder.
-        environment: variables that point this process at it.
+        environment: variables that point this process at it, and keep it off the network.
     """
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.environment: Mapping[str, str] = {"MLPLATFORM_HOME": str(home), "MLPLATFORM_TRACKING": "off"}
+        self.environment: Mapping[str, str] = {"MLPLATFORM_HOME": str(home), "MLPLATFORM_OFFLINE": "1"}
 
     @property
     def client(self) -> LocalClient:

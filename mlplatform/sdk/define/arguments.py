@@ -42,13 +42,10 @@ class Arguments:
         """Inputs of the task: declared ones that were not given too, for their defaults."""
         found: dict[str, InputSpec] = {}
         for name, spec in self._declared.items():
-            if name in self._specs:
-                continue
-            if self._is_object(name):
+            if name in self._specs or name in self.templates or self._is_object(name):
                 continue
             found[name] = spec
-            if name not in self.templates:
-                self.templates[name] = self._leaf(name, spec.type)
+            self.templates[name] = self._leaf(name, spec.type)
         for name in self._signature.interface.outputs:
             if self._signature.uses_kfp and name in self._signature.names:
                 self.templates[name] = {"passed": name}

@@ -76,7 +76,7 @@ def outputs_of(returned: Any, annotation: Any, kfp_style: bool, pipeline: str) -
 
 def _named_outputs(returned: Any) -> dict[str, Any]:
     if isinstance(returned, Task):
-        if returned._ordered or len(returned._channels) > 1:
+        if returned._ordered or (len(returned._channels) > 1 and "Output" not in returned._channels):
             return dict(returned.outputs)
         return {"Output": returned}
     if isinstance(returned, Placeholder):

@@ -247,7 +247,8 @@ class _Dag:
         if isinstance(channel, LoopItem) and channel._loop is self.group:
             return channel._injected()
         if self.parent is None:
-            if channel._producer is None and (channel._key in self.parameters or channel._key in self.artifacts):
+            known = (self.parameters, self.artifacts, self.dags.emission.large)
+            if channel._producer is None and any(channel._key in names for names in known):
                 return channel._key
             raise InvalidPipeline(
                 f"{user} uses {channel._what()}, which is not of this pipeline.",

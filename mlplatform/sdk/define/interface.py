@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -63,11 +64,14 @@ def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
         return typing.get_type_hints(function, include_extras=True)
     except _UNREADABLE:
         raw = dict(getattr(function, "__annotations__", {}))
-        scope = getattr(function, "__globals__", {})
+        module = sys.modules.get(getattr(function, "__module__", ""))
+        scope = getattr(function, "__globals__", None) or dict(vars(module) if module else {})
         return {name: _evaluated(text, scope) for name, text in raw.items()}
 
 
 def _evaluated(annotation: Any, scope: dict[str, Any]) -> Any:
+    if isinstance(annotation, typing.ForwardRef):
+        annotation = annotation.__forward_arg__
     if not isinstance(annotation, str):
         return annotation
     try:
@@ -267,8 +271,8 @@ def parts_of(annotation: Any) -> tuple[str, dict[str, Any]] | None:
     """(how, name -> annotation) of a result that has parts: NamedTuple, tuple of known length, TypedDict, dataclass;
     None for everything else."""
     if _is_named_tuple(annotation):
-        hints = getattr(annotation, "__annotations__", {})
-        return "fields", {name: _evaluated(hints.get(name, Any), {}) for name in annotation._fields}
+        hints = annotations_of(annotation)
+        return "fields", {name: hints.get(name, Any) for name in annotation._fields}
     if isinstance(annotation, dict):
         return "keys", dict(annotation)  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
     if get_origin(annotation) is tuple:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from mlplatform.core.errors import InvalidPipeline
 from mlplatform.core.values import ParameterType
@@ -74,11 +74,11 @@ def interface_of(component: Component) -> Interface:
     return Interface(inputs, outputs)
 
 
-def load_component(source: str | os.PathLike[str]) -> LoadedComponent:
+def load_component(source: Any) -> LoadedComponent:
     """A component from a compiled component or pipeline.
 
     Args:
-        source: path of a YAML or JSON file (or package), or its text.
+        source: path of a YAML or JSON file (or package), or its text; or a component or pipeline made with kfp.
 
     Raises:
         InvalidPipeline: with every finding.
@@ -86,7 +86,9 @@ def load_component(source: str | os.PathLike[str]) -> LoadedComponent:
     """
     from mlplatform.planning.cel import check
 
-    text = os.fspath(source)
+    if not isinstance(source, (str, os.PathLike)):
+        return from_kfp(source)
+    text = os.fspath(cast("str | os.PathLike[str]", source))
     if "\n" in text or text.lstrip().startswith("{"):
         data, origin = text, "the text"
     else:

@@ -23,6 +23,8 @@ _PICKLE_NOTE = "pickled: no open format fits %s; reading it needs the same packa
 class AdapterError(Exception):
     """A value cannot be stored or read; the text says what to do."""
 
+    __module__ = "builtins"  # tracebacks then call it by its name alone
+
 
 def qualified(cls: Any) -> str:
     """``pandas.DataFrame`` as people write it: without private parts of the path."""

@@ -55,7 +55,7 @@ class Task:
                     cls = list[dsl.Artifact] if leaf.get("list") else dsl.Artifact
                     found[leaf["artifact"]] = Optional[dsl.Input[cls]]
                 elif "passed" in leaf:
-                    found[leaf["passed"]] = self.function.__annotations__[leaf["passed"]]
+                    found[leaf["passed"]] = self._hint(leaf["passed"])
         for name in self.spec.get("large", ()):
             found[name] = dsl.Input[dsl.Artifact]
         returned = {}
@@ -69,6 +69,13 @@ class Task:
         elif returned:
             found["return"] = NamedTuple("Outputs", list(returned.items()))  # type: ignore[misc]
         return found
+
+    def _hint(self, name: str) -> Any:
+        hint = self.function.__annotations__[name]
+        if not isinstance(hint, str):
+            return hint
+        dsl = __import__("kfp.dsl", fromlist=["Artifact"])
+        return eval(hint, {**vars(dsl), "dsl": dsl, **self.function.__globals__})  # noqa: S307 - the user's own
 
     @property
     def __signature__(self) -> inspect.Signature:

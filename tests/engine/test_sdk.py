@@ -19,8 +19,6 @@ from mlplatform import dsl
 from mlplatform.core.errors import InvalidInput, InvalidParameters, TaskFailed, Unsupported
 from mlplatform.sdk.testing import LocalPlatform
 
-pytest_plugins = ()
-
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
@@ -216,7 +214,7 @@ def total(frame: pd.DataFrame, values: list) -> float:
 
 
 @ml.pipeline
-def given(frame: pd.DataFrame, values: list = [1, 2]) -> float:
+def given(frame: pd.DataFrame, values: list = [1, 2]) -> float:  # noqa: B006 - as people write it
     return total(frame, values)
 
 

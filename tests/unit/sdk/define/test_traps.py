@@ -135,10 +135,19 @@ def test_kfp_style_wants_annotations_that_kfp_knows() -> None:
         made("import pathlib\n@dsl.component\ndef f(a: pathlib.Path) -> int: ...\n")
 
 
+PLAIN = """
+@ml.component
+def f(a: int, b: int = 2) -> int:
+    return a * b
+
+@ml.pipeline
+def p(a: int) -> int:
+    return f(f(a))
+"""
+
+
 def test_outside_of_pipelines_everything_is_plain_python() -> None:
-    module = made(
-        "@ml.component\ndef f(a: int, b: int = 2) -> int:\n    return a * b\n\n@ml.pipeline\ndef p(a: int) -> int:\n    return f(f(a))\n"
-    )
+    module = made(PLAIN)
     function: Callable[..., Any] = module.f
     assert function(3) == 6
     assert function.map([1, 2], b=5) == [5, 10]  # type: ignore[attr-defined]

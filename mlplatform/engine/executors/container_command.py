@@ -9,9 +9,12 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from mlplatform.engine.executors.container_engine import CLIENT_VARIABLES, Engine
 
+#: A submitter's word for the network of containers (as ``--network`` takes it).
+NETWORK_VARIABLE: Final = "MLPLATFORM_CONTAINER_NETWORK"
 #: Labels by which our containers are found.
 LABEL_ATTEMPT: Final = "dev.mlplatform.attempt"
 LABEL_OWNER: Final = "dev.mlplatform.owner"
@@ -48,6 +51,7 @@ class ContainerRun:
     shared_memory: int | None = None
     gpus: Sequence[int] | None = None
     pull: str = ""
+    network: str = ""
 
 
 def container_name(cookie: str) -> str:
@@ -60,6 +64,8 @@ def run_arguments(run: ContainerRun, engine: Engine, user: str) -> tuple[list[st
     belong to."""
     words = ["run", "--name", run.name, f"--pull={_PULL[run.pull]}"]
     words += _user(engine, user)
+    if run.network:
+        words += ["--network", run.network]
     for name, value in sorted(run.labels.items()):
         words += ["--label", f"{name}={value}"]
     for name, value in sorted(run.env.items()):
@@ -80,6 +86,25 @@ def run_arguments(run: ContainerRun, engine: Engine, user: str) -> tuple[list[st
     if run.command:
         words += ["--entrypoint", run.command[0]]
     return words, [run.image, *run.command[1:], *run.args]
+
+
+def choose_network(engine: Engine, env: Mapping[str, str]) -> tuple[str, str]:
+    """(network of a container, "" for the engine's own choice; a note for its task's log, "" for none).
+
+    Tasks log to MLflow through this machine's loopback interface, so a container shares the machine's network where it
+    can: no less than any other task of this machine has. ``MLPLATFORM_CONTAINER_NETWORK`` names another one.
+    """
+    address = env.get("MLFLOW_TRACKING_URI", "")
+    asked = env.get(NETWORK_VARIABLE, "")
+    if urlsplit(address).hostname not in ("127.0.0.1", "localhost", "::1"):
+        return asked, ""
+    if engine.remote or (engine.name == "docker" and engine.rootless):
+        where = "runs in a virtual machine" if engine.remote else "has a network of its own without root"
+        return asked, f"{engine.name} {where}: MLflow cannot be reached from the container, and what it logs is lost"
+    if asked in ("", "host"):
+        return "host", ""
+    reason = f"{NETWORK_VARIABLE}={asked}: MLflow at {address} may not be reachable from the container"
+    return asked, f"{reason}; without it the container shares this machine's network"
 
 
 def is_client_variable(name: str) -> bool:

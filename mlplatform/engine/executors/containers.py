@@ -25,6 +25,7 @@ from mlplatform.engine.executors.container_command import (
     LABEL_OWNER,
     Bind,
     ContainerRun,
+    choose_network,
     container_name,
     is_client_variable,
     run_arguments,
@@ -100,6 +101,9 @@ class ContainerExecutor:
         place = Path(spec["scratch"]) / _PLAN  # gone with the scratch folder, should nobody come to read it
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_private(place, plan)
+        if plan["note"]:
+            with open(launch.directory / "task.log", "a", encoding="utf-8") as log:
+                log.write(f"mlplatform: note: {plan['note']}\n")
         own = launcher_spec(spec, place, plan["client_env"])
         _write_private(path, own)
         base = Interpreter(sys.executable, "", platform.python_version())
@@ -186,6 +190,7 @@ def shim_plan(
                 f"a secret cannot be put into the variable {name}, which {engine.name} itself reads"
             )
     mounts: list[Mapping[str, Any]] = list(spec.get("mounts") or ())
+    network, note = choose_network(engine, spec["env"])
     run = ContainerRun(
         name=container_name(spec["cookie"]),
         image=asked["image"],
@@ -200,6 +205,7 @@ def shim_plan(
         shared_memory=asked["shared_memory"],
         gpus=spec.get("gpus"),
         pull=asked["pull"],
+        network=network,
     )
     options, rest = run_arguments(run, engine, f"{os.getuid()}:{os.getgid()}")
     return {
@@ -215,6 +221,7 @@ def shim_plan(
         "env": {name: value for name, value in env.items() if not is_client_variable(name)},
         "files": [dict(mount) for mount in mounts if "files" in mount],
         "owner_label": LABEL_OWNER,
+        "note": note,
         "boot": boot_id(),
         "grace": max(1, int(grace - _MARGIN)),
         "log": spec["log"],

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mlplatform.core.model import TaskKey
 from mlplatform.engine.executors.container_command import (
     Bind,
     ContainerRun,
+    choose_network,
     container_name,
     covering,
     run_arguments,
@@ -341,6 +343,35 @@ def test_command_line() -> None:
     options, _ = run_arguments(run, ROOTLESS, "1000:1000")
     assert "--user 0:0" in " ".join(options)
     assert "--device nvidia.com/gpu=0 --device nvidia.com/gpu=2" in " ".join(options)
+
+
+@pytest.mark.parametrize(
+    ("engine", "env", "network", "words"),
+    [
+        (DOCKER, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5001"}, "host", ""),
+        (ROOTLESS, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5001"}, "host", ""),
+        (DOCKER, {"MLFLOW_TRACKING_URI": "https://mlflow.example"}, "", ""),
+        (DOCKER, {}, "", ""),
+        (DOCKER, {"MLPLATFORM_CONTAINER_NETWORK": "mine"}, "mine", ""),
+        (
+            DOCKER,
+            {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5001", "MLPLATFORM_CONTAINER_NETWORK": "bridge"},
+            "bridge",
+            "MLPLATFORM_CONTAINER_NETWORK=bridge: MLflow at http://127.0.0.1:5001 may not be reachable",
+        ),
+        (replace(DOCKER, rootless=True), {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5001"}, "", "cannot be reached"),
+        (replace(DOCKER, remote=True), {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5001"}, "", "virtual machine"),
+    ],
+)
+def test_a_container_reaches_mlflow_or_its_task_is_told(
+    engine: Engine, env: dict[str, str], network: str, words: str
+) -> None:
+    chosen, note = choose_network(engine, env)
+    assert chosen == network
+    assert bool(note) is bool(words)
+    assert words in note
+    line = run_arguments(ContainerRun("n", "i", network=chosen), engine, "0:0")[0]
+    assert (["--network", network] == line[line.index("--network") :][:2]) if network else "--network" not in line
 
 
 def test_covering_keeps_what_differs() -> None:

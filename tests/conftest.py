@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def pytest_configure(config: pytest.Config) -> None:
     home = tempfile.mkdtemp(prefix="mlp-")
     os.environ["MLPLATFORM_HOME"] = home
+    # A home whose tasks log nothing needs no MLflow server while it is tested: each would cost ten seconds of a core.
+    os.environ.setdefault("MLPLATFORM_TRACKING_LAZY_SECONDS", "3600")
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
 
 

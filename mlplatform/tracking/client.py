@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -26,7 +27,7 @@ _log = logging.getLogger(__name__)
 HOOK = Path(__file__).with_name("userhook.py")
 #: A run in which no task logged anything is brought to the home's MLflow after this long (seconds), or when somebody
 #: looks; starting a server for each of them would cost more than the runs.
-LAZY = 15.0
+LAZY = float(os.environ.get("MLPLATFORM_TRACKING_LAZY_SECONDS") or 15.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,11 +230,12 @@ def axe() -> str:
     return (build.build().parent / "axe.min.js").read_text(encoding="utf-8")
 
 
-def broken_rules(page: Page) -> list[str]:
-    """What axe finds: rule, help, and the first places."""
+def broken_rules(page: Page, only: str = "") -> list[str]:
+    """What axe finds: rule, help, and the first places. ``only``: a tag of rules, such as ``cat.color``."""
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate(axe())  # not a script element: the page's own policy would refuse that
-    found: dict[str, Any] = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    options: dict[str, Any] = {"resultTypes": ["violations"]} | ({"runOnly": [only]} if only else {})
+    found: dict[str, Any] = page.evaluate("options => axe.run(document, options)", options)
     return [
         f"{one['id']}: {one['help']}: " + json.dumps([node["html"][:200] for node in one["nodes"][:3]])
         + json.dumps([any_["message"] for node in one["nodes"][:2] for any_ in node["any"]][:3])

@@ -36,14 +36,15 @@ def settled(page: Page) -> None:
     page.wait_for_load_state("load")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing(site: Site, tab: Watched, theme: str) -> None:
-    found: list[str] = []
-    tab.page.emulate_media(color_scheme=theme)  # pyright: ignore[reportArgumentType]
-    for name, address in PAGES.items():
-        page = tab.open(address(site))
-        settled(page)
-        found += [f"{name}, {theme}: {one}" for one in broken_rules(page)]
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_in_both_themes(site: Site, tab: Watched, name: str) -> None:
+    """All rules in the light theme; in the dark one those that see colours: nothing else differs."""
+    tab.page.emulate_media(color_scheme="light")
+    page = tab.open(PAGES[name](site))
+    settled(page)
+    found = [f"light: {one}" for one in broken_rules(page)]
+    page.emulate_media(color_scheme="dark")
+    found += [f"dark: {one}" for one in broken_rules(page, "cat.color")]
     assert not found, "\n".join(found)
 
 

@@ -1,7 +1,6 @@
 /** The frame around every page: where one can go, whether it is live, theme, shortcuts. */
 
 import { useEffect, useState } from "preact/hooks";
-import type { ComponentType } from "preact";
 import { Dialog, SkeletonRows, Toasts, Empty, ErrorNotice } from "./parts/basics";
 import { Icon } from "./parts/icon";
 import { helpOpen, shortcuts } from "./base/keys";
@@ -11,17 +10,11 @@ import { theme, type Theme } from "./base/settings";
 import { Runs } from "./pages/runs";
 import icon from "./icon.svg";
 
-type Page = ComponentType<{ path: string[] }>;
-/** Only the first page is in the first file; the others come when they are opened. */
-const PAGES: Record<string, () => Promise<{ default: Page }>> = {
-  run: () => import("./pages/run"),
-  pipelines: () => import("./pages/pipelines"),
-  pipeline: () => import("./pages/pipeline"),
-  recurringruns: () => import("./pages/recurring"),
-  artifacts: () => import("./pages/artifacts"),
-  compare: () => import("./pages/compare"),
-};
-const loaded = new Map<string, Page>();
+type Pages = typeof import("./pages/rest").PAGES;
+type Name = keyof Pages;
+/** The list of runs is in the first file; all other pages come together when one of them is opened. */
+let rest: Pages | null = null;
+const NAMES = new Set(["artifacts", "compare", "pipeline", "pipelines", "recurringruns", "run"]);
 
 /** Which page an address means. KFP's own links have a "details" in them. */
 function pageOf(path: string[]): { name: string; rest: string[] } {
@@ -46,20 +39,19 @@ function pageOf(path: string[]): { name: string; rest: string[] } {
   }
 }
 
-function Lazy({ name, path }: { name: string; path: string[] }) {
+function Lazy({ name, path }: { name: Name; path: string[] }) {
   const [, again] = useState(0);
   const [error, setError] = useState<unknown>(null);
-  const Found = loaded.get(name);
+  const Found = rest?.[name];
   useEffect(() => {
-    setError(null);
-    if (loaded.has(name)) return;
-    PAGES[name]!()
+    if (rest) return;
+    import("./pages/rest")
       .then((module) => {
-        loaded.set(name, module.default);
+        rest = module.PAGES;
         again((value) => value + 1);
       })
       .catch(setError);
-  }, [name]);
+  }, []);
   if (Found) return <Found path={path} />;
   if (error)
     return (
@@ -144,7 +136,7 @@ function Help() {
 }
 
 export function App() {
-  const { name, rest } = pageOf(place.value.path);
+  const { name, rest: inside } = pageOf(place.value.path);
   useEffect(() => {
     const title = ITEMS.find((one) => one.id === name)?.title;
     if (title) document.title = `${title} · mlplatform`;
@@ -154,9 +146,9 @@ export function App() {
       <Nav current={name} />
       <main class="main" id="main">
         {name === "runs" ? (
-          <Runs path={rest} />
-        ) : name in PAGES ? (
-          <Lazy key={`${name}/${name === "run" || name === "pipeline" ? rest[0] : ""}`} name={name} path={rest} />
+          <Runs path={inside} />
+        ) : NAMES.has(name) ? (
+          <Lazy key={`${name}/${name === "run" || name === "pipeline" ? inside[0] : ""}`} name={name as Name} path={inside} />
         ) : (
           <Empty title="There is no such page">
             The address <code>{window.location.hash}</code> means nothing here. <a href="#/runs">All runs</a>

@@ -106,12 +106,27 @@ function Side({ runs }: { runs: Compared[] }) {
           </tbody>
           {section("Parameters", (one) => one.parameters)}
           {section("Outputs", (one) => one.outputs)}
-          {section("Metrics", (one) => one.metrics)}
+          {section("Metrics", (one) => gathered(one.metrics))}
         </table>
       </div>
       <Plots runs={runs} />
     </div>
   );
+}
+
+/** Of a loop's iterations one row: from the least to the greatest. The plot shows them one by one. */
+function gathered(metrics: Record<string, number>): Record<string, Json> {
+  const found: Record<string, Json> = {};
+  const many = new Map<string, number[]>();
+  for (const [name, value] of Object.entries(metrics)) {
+    const all = name.replace(/\[\d+\]/g, "[·]");
+    if (all === name) found[name] = value;
+    else many.set(all, [...(many.get(all) ?? []), value]);
+  }
+  for (const [name, values] of many) {
+    found[name] = `${Math.min(...values)} to ${Math.max(...values)}, ${values.length} times`;
+  }
+  return found;
 }
 
 const WIDTH = 520;

@@ -185,7 +185,7 @@ function Versions({ id, list }: { id: string; list: Version[] }) {
     <div class="body"><div class="page">
       <section class="section">
         <table class="plain">
-          <thead><tr><th>Version</th><th>Description</th><th>Created</th><th>From</th><th>To</th><th /></tr></thead>
+          <thead><tr><th>Version</th><th>Description</th><th>Created</th><th>From</th><th>To</th><th>Code</th></tr></thead>
           <tbody>
             {list.map((one) => (
               <tr key={one.version_id}>

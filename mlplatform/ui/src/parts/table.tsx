@@ -89,8 +89,8 @@ export function Table<T>(props: {
           ))}
         </div>
       </div>
-      <div class="rows" ref={box} onScroll={measure} tabIndex={0} role="presentation">
-        <div class="tbody" role="rowgroup" style={{ height: `${rows.length * ROW}px` }}>
+      <div class="rows" ref={box} onScroll={measure} tabIndex={0} role="rowgroup">
+        <div class="tbody" style={{ height: `${rows.length * ROW}px` }}>
           {shown.map((row, offset) => {
             const at = range.first + offset;
             const name = props.id(row);

@@ -72,8 +72,9 @@ export function LogView({ ask, file, live }: { ask: string; file: string; live: 
     top.current = Math.max(0, Math.min(last, line));
     const element = box.current;
     if (!element) return;
-    own.current = true;
+    const before = element.scrollTop;
     element.scrollTop = scaled ? (top.current / Math.max(1, last)) * (high - element.clientHeight) : top.current * LINE;
+    own.current = element.scrollTop !== before; // only then will there be an event
     redraw();
   };
   useLayoutEffect(() => {

@@ -74,10 +74,10 @@ export function Timeline({ model, rows, selected, select, title }: {
           const label = `${title(row)}, ${state.toLowerCase()}${took !== null ? `, ${duration(took)}` : ""}`;
           return (
             <div role="listitem" key={row.id}>
-              <button type="button" class="lane" aria-current={row.id === selected ? "true" : undefined} aria-label={label}
+              <button type="button" class="lane" aria-current={row.id === selected ? "true" : undefined}
                 title={row.started !== null ? `${label}\nfrom ${absolute(row.started)}` : label}
                 style={{ transform: `translateY(${(at.first + offset) * ROW}px)` }} onClick={() => select(row)}>
-                <span class="who"><Mark state={state} /><span class="cut">{title(row)}</span></span>
+                <span class="who"><Mark state={state} label /><span class="cut">{title(row)}</span></span>
                 <span class="track">
                   {row.created !== null && (row.started ?? end) > row.created && (
                     <span class="wait" style={{ left: share(row.created), width: `${(((row.started ?? end) - row.created) / span) * 100}%` }} />

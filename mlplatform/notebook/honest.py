@@ -3,28 +3,24 @@
 
 nbval takes a cell for good when no error message comes. An unknown magic, a shell command that fails, or an error
 swallowed by ``%%capture --no-stderr`` and its like send none; here they do. It is a text that kernels run
-(:mod:`mlplatform.notebook.linear`), or a startup file of IPython for nbval alone.
+(:mod:`mlplatform.notebook.linear`), or a startup file of IPython for nbval alone; it leaves no name behind.
 """
 
-from __future__ import annotations
 
-from typing import Any
-
-
-def make_honest(shell: Any) -> None:
+def _make_honest(shell):
     """Usage errors of magics and failing shell commands raise."""
     from IPython.core.error import UsageError
 
-    def usage_error(error: Any) -> None:
+    def usage_error(error):
         shell._showtraceback(type(error), error, [f"UsageError: {error}"])
 
-    def system(command: str) -> None:
+    def system(command):
         plain_system(command)
         status = shell.user_ns.get("_exit_code", 0)
         if status:
             raise RuntimeError(f"the shell command ended with exit status {status}: {command}")
 
-    def getoutput(command: str, split: bool = True, depth: int = 0) -> Any:
+    def getoutput(command, split=True, depth=0):
         import subprocess
 
         words = shell.var_expand(command, depth=depth + 1)
@@ -37,7 +33,7 @@ def make_honest(shell: Any) -> None:
 
         return SList(done.stdout.splitlines())
 
-    def run_line_magic(name: str, line: str, _stack_depth: int = 1) -> Any:
+    def run_line_magic(name, line, _stack_depth=1):
         """Line magics inside an expression and automagic go through here as well."""
         if shell.find_line_magic(name) is None:
             raise UsageError(f"Line magic function `%{name}` not found.")
@@ -51,10 +47,10 @@ def make_honest(shell: Any) -> None:
 
 
 try:
-    from IPython import get_ipython
-except ImportError:  # read, not run in a kernel
-    pass
-else:
-    if get_ipython() is not None:
-        make_honest(get_ipython())
-        del make_honest
+    _shell = get_ipython()  # type: ignore[name-defined]  # a kernel has it among its builtins
+except NameError:
+    _shell = None  # read, not run in a kernel
+if _shell is not None:
+    _make_honest(_shell)
+    del _make_honest
+del _shell

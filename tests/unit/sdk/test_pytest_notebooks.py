@@ -24,7 +24,7 @@ BOOKS: dict[str, tuple[list[dict[str, Any]], str]] = {
     "right": (
         [
             md("## Make"),
-            code("xs = [1]\nys = xs\nopen('here.txt', 'a').write('x')"),
+            code("xs = [1]\nys = xs\nn = open('here.txt', 'a').write('x')"),
             md("## Use"),
             code("ys.append(len(open('here.txt').read()))\nprint(xs)") | {"outputs": shown("[1, 1]\n")},
         ],
@@ -33,7 +33,6 @@ BOOKS: dict[str, tuple[list[dict[str, Any]], str]] = {
     "by-chance": ([md("## A"), code("import random\nx = random.random()"), md("## B"), code("print(x)")], ""),
     "ignored-error": ([code("# NBVAL_IGNORE_OUTPUT\n1 / 0")], "cell 0 fails: ZeroDivisionError"),
     "unknown-magic": ([code("%no_such_magic")], "cell 0 fails: UsageError"),
-    "failing-command": ([code("!exit 3")], "cell 0 fails: RuntimeError: the shell command ended with exit status 3"),
     "missing-output": (
         [code("if False:\n    print(1)") | {"outputs": shown("1\n")}],
         "cell 0: the file shows an output, and running it gives none",
@@ -79,7 +78,7 @@ def test_a_notebook(name: str, told: str) -> None:
 
 @pytest.mark.slow
 def test_runs_leave_nothing_beside_the_notebooks(told: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    places = Path(tmp_path_factory.getbasetemp()).glob("books*/right/*")
+    places = Path(tmp_path_factory.getbasetemp()).glob("books0/right/*")
     assert [place.name for place in places] == ["right.ipynb"]
 
 

@@ -246,6 +246,8 @@ def _packages(
             found[f"{name}: image"] = executor.image
             python = recognise(executor)
             found[f"{name}: packages"] = ", ".join(python.packages) if python is not None else ""
+            sdk = describe(python.source) if python is not None else None
+            found.update({f"{name}: {package}": version for package, version in (sdk.packages if sdk else {}).items()})
     return found
 
 

@@ -72,10 +72,9 @@ def settle(run: Run) -> None:
 
 
 def go_on(run: Run) -> None:
-    """A run that was resumed moves again: so do its outputs."""
-    view = _views.get(_key(run))
-    if view is not None and view.shown:
-        view.follow()
+    """A run was resumed: what is on show keeps telling how it failed, the next output follows how it goes on."""
+    with _turn:
+        _views.pop(_key(run), None)
 
 
 def _key(run: Run) -> tuple[str, str]:

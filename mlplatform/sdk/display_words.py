@@ -13,8 +13,9 @@ from typing import Any, Final
 from mlplatform.sdk.looks import GLYPHS, counted, duration
 from mlplatform.sdk.snapshot import Snapshot
 
-#: Last lines of a traceback that are shown, and how long one may be.
-_TRACEBACK: Final = 10
+#: Last and first lines of a traceback that are shown, and how long one may be.
+_TRACEBACK: Final = 7
+_HEAD: Final = 4
 _LINE: Final = 240
 #: Characters of a value or a reason in a table.
 _WIDTH: Final = 120
@@ -101,9 +102,9 @@ def _failure(task: Mapping[str, Any]) -> Failure:
     error: Mapping[str, Any] = task["error"] or {"message": "no reason was recorded"}
     tries = f" after {task['attempts']} attempts" if task["attempts"] > 1 else ""
     trace = [short(clean(line), _LINE) for line in (error.get("traceback") or "").rstrip().splitlines()]
-    if len(trace) > _TRACEBACK:
-        trace = ["…", *trace[-_TRACEBACK:]]
-    lines = trace or [short(clean(line), _LINE) for line in error["message"].strip().splitlines()[:_TRACEBACK]]
+    if len(trace) > _TRACEBACK + _HEAD:  # the user's own line comes first, what went wrong last
+        trace = [*trace[:_HEAD], "  …", *trace[-_TRACEBACK:]]
+    lines = trace or [short(clean(line), _LINE) for line in error["message"].strip().splitlines()[: _TRACEBACK + _HEAD]]
     return Failure(clean(key_of(task)), f"failed{tries}", tuple(lines), clean(error.get("hint") or ""))
 
 

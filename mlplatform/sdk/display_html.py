@@ -51,6 +51,12 @@ def html(snapshot: Snapshot) -> str:
         rows //= 2
 
 
+def line(snapshot: Snapshot) -> str:
+    """The run in one line: how it is, and where to see more."""
+    links = "".join(f' · <a href="{escape(url)}" target="_blank">{name}</a>' for name, url in snapshot.links.items())
+    return f'<div style="{_BOX}">{_head(snapshot, links)}</div>'
+
+
 def _whole(snapshot: Snapshot, rows: int, *, with_picture: bool) -> str:
     parts = [_head(snapshot), *_failures(snapshot), *_logs(snapshot), _steps(snapshot)]
     if with_picture:
@@ -64,13 +70,12 @@ def sign(state: str) -> str:
     return f'<span style="color:{picture.color_of(state)};font-weight:700">{words.glyph(state)}</span>'
 
 
-def _head(snapshot: Snapshot) -> str:
+def _head(snapshot: Snapshot, more: str = "") -> str:
     report = snapshot.report
     name, run_id = escape(words.clean(report["name"])), escape(report["run_id"])
-    state = "FAILED" if report["state"] == "FAILED" else report["state"]
     return (
-        f'<div>{sign(state)} <b style="font-size:14px">{name}</b> <b>{escape(words.verdict(snapshot))}</b> '
-        f'<span style="{_DIM}">· {escape(words.tally(snapshot))} · <code>{run_id}</code></span></div>'
+        f'<div>{sign(report["state"])} <b style="font-size:14px">{name}</b> <b>{escape(words.verdict(snapshot))}</b> '
+        f'<span style="{_DIM}">· {escape(words.tally(snapshot))} · <code>{run_id}</code>{more}</span></div>'
     )
 
 

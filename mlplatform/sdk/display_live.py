@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from mlplatform.core.errors import MlPlatformError, NotFound
-from mlplatform.sdk.display import bundle
+from mlplatform.sdk.display import bundle, line_bundle
+from mlplatform.sdk.display_text import text
 from mlplatform.sdk.feed import feed_of
 from mlplatform.sdk.snapshot import Snapshot, take_snapshot
 
@@ -58,10 +59,10 @@ def show(run: Run) -> None:
 
 
 def show_once(run: Run) -> None:
-    """Display a run unless it is on show already."""
+    """Display a run in one line, unless it is on show already."""
     view = _view_of(run)
     if not view.shown:
-        view.add()
+        view.add(compact=True)
 
 
 def settle(run: Run) -> None:
@@ -94,22 +95,24 @@ class _View:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._ids: list[str] = []
+        self._ids: dict[str, bool] = {}  # in one line?
         self._busy = threading.RLock()
         self._thread: threading.Thread | None = None
-        self._last: dict[str, str] = {}
+        self._last = ""
 
     @property
     def shown(self) -> bool:
         return bool(self._ids)
 
-    def add(self) -> None:
+    def add(self, *, compact: bool = False) -> None:
         """One more output, in the cell that runs now."""
         with self._busy:
             found = self._take()
-            self._ids.append(uuid4().hex)
-            self._last = bundle(found) if found is not None else {"text/plain": repr(self._run)}
-            _send(self._last, self._ids[-1])
+            name = uuid4().hex
+            self._ids[name] = compact
+            self._last = text(found) if found is not None else ""
+            shown = (line_bundle(found) if compact else bundle(found)) if found else {"text/plain": repr(self._run)}
+            _send(shown, name)
         if found is not None and found.report["finished_at"] is None:
             self.follow()
 
@@ -127,12 +130,13 @@ class _View:
             found = self._take()
             if found is None:
                 return
-            now = bundle(found)
+            now = text(found)
             if _timeless(now) == _timeless(self._last):
                 return
             self._last = now
-            for name in self._ids:
-                _send(now, name, update=True)
+            whole = bundle(found) if not all(self._ids.values()) else {}
+            for name, compact in self._ids.items():
+                _send(line_bundle(found) if compact else whole, name, update=True)
 
     def _keep(self) -> None:
         feed = feed_of(self._run.client, self._run.run_id)
@@ -158,6 +162,6 @@ def _send(found: dict[str, str], name: str, *, update: bool = False) -> None:
     shell().display_pub.publish(data=found, metadata={}, transient={"display_id": name}, update=update)
 
 
-def _timeless(found: dict[str, str]) -> str:
+def _timeless(found: str) -> str:
     """A display without the time it was taken at."""
-    return found.get("text/plain", "").rpartition("as of ")[0]
+    return found.rpartition("as of ")[0]

@@ -18,11 +18,7 @@ _METRICS: Final = 12
 def text(snapshot: Snapshot) -> str:
     """Failed tasks first, then running ones, results, tasks."""
     report = snapshot.report
-    state = report["state"]
-    lines = [
-        f"{words.glyph(state)} {words.clean(report['name'])}  {report['run_id']}  {words.verdict(snapshot)}  "
-        f"{words.tally(snapshot)}"
-    ]
+    lines = [line(snapshot)]
     failed = words.failures(snapshot)
     for failure in failed[:_FAILURES]:
         lines += ["", f"{words.glyph('FAILED')} {failure.task} {failure.head}"]
@@ -41,6 +37,14 @@ def text(snapshot: Snapshot) -> str:
     lines += _tasks(snapshot)
     lines += ["", *(f"{name}: {url}" for name, url in snapshot.links.items()), f"as of {words.moment(snapshot.now)}"]
     return "\n".join(lines)
+
+
+def line(snapshot: Snapshot) -> str:
+    """``● name  id  succeeded in 12s  3 tasks: 2 succeeded, 1 cached``."""
+    report = snapshot.report
+    name = words.clean(report["name"])
+    verdict, tally = words.verdict(snapshot), words.tally(snapshot)
+    return f"{words.glyph(report['state'])} {name}  {report['run_id']}  {verdict}  {tally}"
 
 
 def _results(snapshot: Snapshot) -> list[str]:

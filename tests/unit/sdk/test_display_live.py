@@ -60,7 +60,8 @@ def test_it_is_true_in_the_saved_notebook(tmp_path: Path, monkeypatch: pytest.Mo
     assert result[0].data["text/plain"] == "{'result': 14}"
     kinds = [output.output_type for output in again]
     assert kinds == ["display_data", "error"], "who waits for a run that is not on show sees it"
-    assert "failed after" in again[0].data["text/plain"].splitlines()[0]
+    assert "  failed after " in again[0].data["text/plain"]
+    assert "\n" not in again[0].data["text/plain"], "in one line"
     assert again[1].ename == "TaskFailed"
     assert again[1].traceback[0] == "Traceback (most recent call last):"
     assert "return int(text) // by" in "\n".join(again[1].traceback)

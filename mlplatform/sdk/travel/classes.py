@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import importlib
 import os
@@ -79,15 +80,25 @@ def _definition(cls: Any) -> str:
 
 def _by_value(value: Any) -> bytes:
     """cloudpickle, with what is defined in project modules and cells by value."""
-    cloudpickle = load_cloudpickle()
     module = sys.modules.get(getattr(value, "__module__", ""))
-    if module is not None and module.__name__ != "__main__" and not _importable(value):
+    loose = [module] if module is not None and module.__name__ != "__main__" and not _importable(value) else []
+    with _pickled_by_value(loose):
+        return load_cloudpickle().dumps(value)
+
+
+@contextlib.contextmanager
+def _pickled_by_value(modules: "list[Any]") -> Any:
+    """What these modules define is pickled by value inside."""
+    cloudpickle = load_cloudpickle()
+    known = cloudpickle.list_registry_pickle_by_value()
+    fresh = [module for module in modules if module.__name__ not in known]
+    for module in fresh:
         cloudpickle.register_pickle_by_value(module)
-        try:
-            return cloudpickle.dumps(value)
-        finally:
+    try:
+        yield
+    finally:
+        for module in fresh:
             cloudpickle.unregister_pickle_by_value(module)
-    return cloudpickle.dumps(value)
 
 
 def load_cloudpickle() -> Any:
@@ -109,11 +120,8 @@ def save_pickle(value: Any, path: str) -> tuple[str, dict[str, Any]]:
                 return ("class", item.__module__, item.__qualname__, _definition(item))
             return None
 
-    loose = _loose_modules()
-    for module in loose:
-        cloudpickle.register_pickle_by_value(module)
     try:
-        with open(path, "wb") as file:
+        with open(path, "wb") as file, _pickled_by_value(_loose_modules()):
             Pickler(file, protocol=5).dump(value)
     except (AdapterError, OSError):
         raise
@@ -122,9 +130,6 @@ def save_pickle(value: Any, path: str) -> tuple[str, dict[str, Any]]:
             "a %s cannot be stored (%s: %s): return what can be written to a file, such as an array, a table, "
             "a path or plain data" % (qualified(type(value)), type(problem).__name__, problem)
         ) from None
-    finally:
-        for module in loose:
-            cloudpickle.unregister_pickle_by_value(module)
     note = _PICKLE_NOTE % qualified(type(value))
     return "system.Artifact", {"format": "pickle", "note": note, "python_type": qualified(type(value))}
 

@@ -73,6 +73,8 @@ def _same(one: Any, other: Any, depth: int = 0) -> bool:
             return False
         if one.dtype.hasobject:
             return all(_same(a, b, depth + 1) for a, b in zip(one.ravel(), other.ravel()))  # noqa: B905
+        if one.dtype.names:  # between its fields there are bytes that nobody wrote
+            return all(_same(one[name].copy(), other[name].copy(), depth + 1) for name in one.dtype.names)
         return one.tobytes() == other.tobytes()
     if isinstance(one, dict):
         keys = list(one)
@@ -84,8 +86,11 @@ def _same(one: Any, other: Any, depth: int = 0) -> bool:
         return _same(dict(state), dict(other.__dict__), depth + 1)
     if isinstance(one, type) or callable(one):
         return one is other
+    if isinstance(one, (bool, int, float, complex, str, bytes, type(None))):
+        return one == other or (one != one and other != other)
     try:
-        return pickle.dumps(one) == pickle.dumps(other)
+        made, again = one.__reduce_ex__(2), other.__reduce_ex__(2)
+        return _same(made, again, depth + 1) if isinstance(made, tuple) else pickle.dumps(one) == pickle.dumps(other)
     except (pickle.PicklingError, TypeError, ValueError, AttributeError, NotImplementedError, RecursionError):
         return False
 

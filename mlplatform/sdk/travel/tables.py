@@ -50,15 +50,14 @@ def _save_pandas(value: Any, path: str) -> Any:
         or not all(type(n) in (str, int) for n in frame.columns)
     ):
         return None
-    missing = []
+    objects: Any = {}
     for position in range(frame.shape[1]):
         column = frame.iloc[:, position]
         if column.dtype == object:
             kind = _plain_objects(pandas, column)
             if kind is None:
                 return None
-            if kind == "nan":
-                missing.append(position)
+            objects[str(position)] = kind
     for level in range(frame.index.nlevels):
         values = frame.index.get_level_values(level)
         if values.dtype == object and _plain_objects(pandas, values.to_series()) is None:
@@ -67,14 +66,13 @@ def _save_pandas(value: Any, path: str) -> Any:
     table = arrow.Table.from_pandas(frame)
     back = table.slice(0, min(len(frame), 1000)).to_pandas()
     head = frame.iloc[:1000]
-    for position in missing:
-        back.isetitem(position, back.iloc[:, position].where(back.iloc[:, position].notna(), float("nan")))
+    _as_objects(back, objects)
     if not _same_frame(pandas, back, head):
         return None
     importlib.import_module("pyarrow.parquet").write_table(table, path)
     metadata = {"format": "parquet", "rows": len(frame), "columns": [str(name) for name in frame.columns][:200]}
-    if missing:
-        metadata["nan_columns"] = missing
+    if objects:
+        metadata["object_columns"] = objects
     frequency = getattr(frame.index, "freqstr", None) if type(frame.index) is pandas.DatetimeIndex else None
     if frequency:
         metadata["index_freq"] = frequency
@@ -87,6 +85,16 @@ def _save_pandas(value: Any, path: str) -> Any:
             return None
         metadata["series_name"] = value.name
     return "system.Dataset", metadata
+
+
+def _as_objects(frame: Any, columns: Any) -> None:
+    """Columns of Python objects, which readers of Parquet make something else: what is missing is None or NaN."""
+    pandas = sys.modules["pandas"]
+    for position, kind in columns.items():
+        column = frame.iloc[:, int(position)]
+        values = column.to_numpy(dtype=object, copy=True)
+        values[column.isna().to_numpy()] = None if kind == "none" else float("nan")
+        frame.isetitem(int(position), pandas.Series(values, index=frame.index, dtype=object))
 
 
 def _plain_objects(pandas: Any, column: Any) -> str | None:
@@ -159,9 +167,7 @@ def load_parquet(path: str, metadata: Any, scope: dict) -> Any:
     if kind.startswith("pyarrow"):
         return table
     frame = table.to_pandas()
-    for position in metadata.get("nan_columns") or ():
-        column = frame.iloc[:, int(position)]
-        frame.isetitem(int(position), column.where(column.notna(), float("nan")))
+    _as_objects(frame, metadata.get("object_columns") or {})
     if metadata.get("index_freq"):
         frame.index.freq = metadata["index_freq"]
     frame.attrs = dict(metadata.get("attrs") or {})

@@ -283,6 +283,8 @@ class Preparer:
             folder = str(job.driver.run.context.get("cwd") or "")
             if os.path.isdir(folder):
                 spec["cwd"] = folder
+            # In another folder the same code reads other files.
+            code |= {"folder": folder, "folders": list(sdk.folders)}
         launch = self._launch(job, "python", spec, interpreter=interpreter)
         return launch, code, {"python": interpreter.version, "packages": interpreter.digest}
 

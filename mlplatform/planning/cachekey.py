@@ -190,4 +190,6 @@ def _explain_code(before: JsonValue, after: JsonValue) -> str:
         told = explain_parts(child(before, "parts"), child(after, "parts"))
         if told:
             return told
+        if before.get("folder") != after.get("folder"):
+            return f"it runs in another folder: {preview(before.get('folder'))} -> {preview(after.get('folder'))}"
     return "the component's code changed"

@@ -2,7 +2,8 @@
 
 ``# mlplatform: {...}`` holds JSON: ``name``, ``parts`` (what the function is made of, each by digest: ``function
 train``, ``helper clean``, ``global RATES``, ``module features.text``, ``package pandas`` ...), ``adapter`` (the form of
-inputs and outputs), ``kfp`` (whether it needs kfp's runtime), ``reads`` (paths its author names).
+inputs and outputs), ``kfp`` (whether it needs kfp's runtime), ``reads`` (paths its author names), ``folders`` (where
+the project's modules lie: two copies of a project may have other files beside them).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class SdkComponent:
     adapter: int
     needs_kfp: bool = False
     reads: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
     spec: str = ""
     packages: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -55,6 +57,7 @@ def describe(source: str) -> SdkComponent | None:
             adapter=int(told["adapter"]),
             needs_kfp=bool(told.get("kfp")),
             reads=tuple(str(path) for path in told.get("reads") or ()),
+            folders=tuple(str(path) for path in told.get("folders") or ()),
             spec=_spec(rest),
             packages={str(key): str(value) for key, value in told.get("packages", {}).items()},
         )

@@ -9,10 +9,13 @@ import ast
 import builtins
 import inspect
 import json
+import os
 import re
+import sys
 import textwrap
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from mlplatform.capture import Captured, capture
@@ -28,18 +31,40 @@ _TYPING: frozenset[str] = frozenset(vars(typing)["__all__"])
 
 
 class Captures:
-    """Captures of one compilation: each function once."""
+    """Captures of one compilation: each function once. ``portable``: for a document that leaves this machine, in which
+    files are named as seen from the working folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, portable: bool = False) -> None:
+        self.portable = portable
         self._found: dict[int, tuple[Any, Captured]] = {}
 
     def of(self, function: Callable[..., Any]) -> Captured:
         """Raises CannotCapture."""
         known = self._found.get(id(function))
         if known is None or known[0] is not function:
-            known = (function, capture(function))
+            found = capture(function)
+            known = (function, replace(found, source=_portable(found.source)) if self.portable else found)
             self._found[id(function)] = known
         return known[1]
+
+
+def folders_of(captured: Captured) -> list[str]:
+    """Where the project's modules lie: files beside them may be read."""
+    files = [getattr(sys.modules.get(name), "__file__", None) for name in captured.modules]
+    return sorted({os.path.dirname(os.path.abspath(file)) for file in files if isinstance(file, str)})
+
+
+def _portable(source: str) -> str:
+    """Without paths of this machine in the comments that say where definitions were written."""
+
+    def shown(match: re.Match[str]) -> str:
+        file = str(json.loads(match[2]))
+        if not os.path.isabs(file):
+            return match[0]
+        near = os.path.relpath(file)
+        return f"{match[1]}{json.dumps(os.path.basename(file) if near.startswith('..') else near)}"
+
+    return re.sub(r'(?m)^(# line \d+ )(".*")$', shown, source)
 
 
 class NoCaptures(Captures):

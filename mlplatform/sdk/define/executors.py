@@ -86,6 +86,7 @@ def _python(task: PythonTask, arguments: dict[str, Any], captures: Captures) -> 
             "kfp": component.signature.uses_kfp,
             "reads": list(options.reads or ()),
             "packages": dict(captured.distributions),
+            "folders": [] if captures.portable else embed.folders_of(captured),
         }
         source = embed.with_adapter(captured, spec, about)
     command, args = lightweight(function, source, packages)

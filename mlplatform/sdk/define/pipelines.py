@@ -204,7 +204,7 @@ class Pipeline(Generic[P, R]):
         Raises:
             InvalidPipeline, CannotCapture: with every finding.
         """
-        document, _ = self._document({}, Captures())
+        document, _ = self._document({}, Captures(portable=True))
         _validate(document)
         text = dump.dump(document)
         if path is not None:

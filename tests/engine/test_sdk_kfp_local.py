@@ -57,7 +57,8 @@ from kfp import local, components
 local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[2])
 task = components.load_component_from_file(sys.argv[1])(rows=6)
 found = task.outputs["array"]
-json.dump({"total": task.outputs["total"], "path": found.path, "metadata": dict(found.metadata)}, open(sys.argv[3], "w"))
+told = {"total": task.outputs["total"], "path": found.path, "metadata": dict(found.metadata)}
+json.dump(told, open(sys.argv[3], "w"))
 """
 
 
@@ -71,7 +72,8 @@ def test_kfp_local_gives_the_same(tmp_path: Path) -> None:
         (tmp_path / "bin" / name).symlink_to(sys.executable)
     path = f"{tmp_path / 'bin'}:{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-c", RUN, str(tmp_path / "p.yaml"), str(tmp_path / "root"), str(tmp_path / "told.json")]
+    words = [str(tmp_path / name) for name in ("p.yaml", "root", "told.json")]
+    command = [sys.executable, "-c", RUN, *words]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads((tmp_path / "told.json").read_text())

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from mlplatform import __version__
-from mlplatform.server import contents, faults, pages
+from mlplatform.server import contents, faults, mlflow, pages
 from mlplatform.server.access import Activity, Guard
 from mlplatform.server.api import (
     artifacts,
@@ -56,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.activity = Activity()
     for module in (compare, runs, logs, tasks, events, pipelines, experiments, recurring, artifacts, machine):
         app.include_router(module.router)
-    for router in (kfp_api.router, kfp_runs.router):
+    for router in (kfp_api.router, kfp_runs.router, mlflow.router):
         app.include_router(router)
     app.include_router(pages.router)
     faults.install(app)

@@ -16,6 +16,7 @@ from mlplatform.server.settings import Settings
 if TYPE_CHECKING:
     from mlplatform.artifacts import Artifacts
     from mlplatform.server.events import Hub
+    from mlplatform.server.mlflow import Starter
     from mlplatform.store.catalog import Catalog
     from mlplatform.store.runstore import SqlRunStore
 
@@ -57,6 +58,12 @@ class Context:
         from mlplatform.artifacts import Artifacts
 
         return Artifacts()
+
+    @cached_property
+    def mlflow(self) -> Starter:
+        from mlplatform.server.mlflow import Starter
+
+        return Starter(self.settings.home)
 
     def now(self) -> float:
         return float(self.clock())

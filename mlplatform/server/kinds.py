@@ -58,7 +58,18 @@ def _by_text(head: bytes) -> tuple[str, str]:
         return _BY_SUFFIX["svg"]
     if start[:1] in (b"{", b"["):
         return _BY_SUFFIX["ipynb" if b'"nbformat"' in head else "json"]
-    return TEXT
+    return _BY_SUFFIX["csv"] if delimiter_of(head) else TEXT
+
+
+def delimiter_of(head: bytes) -> str:
+    """What parts the cells of a text that looks like a table (several columns, as many in each line); else empty."""
+    lines = head.decode("utf-8", "replace").splitlines()[:21]
+    whole = [line for line in (lines[:-1] if len(lines) > 20 else lines) if line]
+    for delimiter in ("\t", ",", ";"):
+        counts = {line.count(delimiter) for line in whole if '"' not in line}
+        if len(whole) > 1 and len(counts) == 1 and counts.pop() > 0:
+            return delimiter
+    return ""
 
 
 def _is_text(head: bytes) -> bool:

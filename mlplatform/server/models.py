@@ -92,7 +92,8 @@ class RunDetail(RunSummary):
     """A run without its tasks. ``seq``: the newest event that this answer holds: follow the run from there.
 
     ``inputs`` and ``outputs`` hold parameters and artifacts under their names. ``document``: the digest of its pipeline
-    document. ``context``: what it was submitted with. ``commands``: the command line's way of doing things to it.
+    document. ``context``: what it was submitted with. ``mlflow``: where MLflow's pages show it, relative to ours, or
+    empty. ``commands``: the command line's way of doing things to it.
     """
 
     seq: int

@@ -54,7 +54,7 @@ def _of_file(here: Context, artifact: Artifact, path: str, file: Path) -> dict[s
         case "image" | "html" | "notebook":
             return {"kind": kind, "url": address(here, artifact.uri, type_, path)}
         case "csv":
-            return _table(head[:_HEAD], "\t" if file.name.endswith("tsv") else ",", truncated)
+            return _table(head[:_HEAD], "\t" if (path or file.name).endswith("tsv") else ",", truncated)
         case "parquet":
             return _parquet(file)
         case "json":
@@ -79,6 +79,7 @@ def _json(data: bytes, truncated: bool) -> dict[str, Any]:
 
 def _table(data: bytes, delimiter: str, truncated: bool) -> dict[str, Any]:
     text = data.decode("utf-8-sig", "replace")
+    delimiter = kinds.delimiter_of(data) or delimiter
     if truncated:
         text = text[: text.rfind("\n") + 1]
     rows: list[list[str]] = []

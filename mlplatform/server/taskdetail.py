@@ -12,7 +12,7 @@ from mlplatform.ir.load import loads
 from mlplatform.ir.model import Component, ContainerExecutor, ImporterExecutor, Pipeline
 from mlplatform.planning.notebook_component import recognise_notebook
 from mlplatform.planning.python_component import recognise
-from mlplatform.sdk.records import log_file, mlflow_url
+from mlplatform.sdk.records import log_file
 from mlplatform.server.context import Context
 from mlplatform.server.words import error_json, values_json
 
@@ -41,7 +41,7 @@ def detail(here: Context, run: RunRecord, task: TaskRecord) -> dict[str, Any]:
         "finished_at": task.finished_at,
         "retry_at": task.retry_at,
         "mlflow_run_id": task.mlflow_run_id,
-        "mlflow": mlflow_url(here.settings.home, run) if task.mlflow_run_id else "",
+        "mlflow": f"mlflow/open/{task.mlflow_run_id}" if task.mlflow_run_id else "",
         "attempts": [_attempt(attempt) for attempt in attempts],
         "code": code,
         "cost": _cost(here, run, task, attempts),

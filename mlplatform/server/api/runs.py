@@ -11,7 +11,6 @@ from mlplatform.core.errors import InvalidInput, MlPlatformError
 from mlplatform.core.model import RunRecord, Values
 from mlplatform.core.queries import RunQuery, Sort
 from mlplatform.core.states import RunState
-from mlplatform.sdk.records import mlflow_url
 from mlplatform.server import models, submitting, words
 from mlplatform.server.context import Context, Here
 from mlplatform.server.faults import RESPONSES
@@ -140,7 +139,7 @@ def detail(here: Context, run: RunRecord) -> dict[str, Any]:
         "outputs": words.values_json(run.outputs),
         "document": run.spec_digest,
         "context": dict(run.context),
-        "mlflow": mlflow_url(here.settings.home, run),
+        "mlflow": f"mlflow/open/{run.mlflow_run_id}" if run.mlflow_run_id else "",
         "counts": counts,
         "commands": commands,
     }

@@ -102,9 +102,13 @@ class Guard:
                 return
             self._admit(scope, headers)
             _check_length(headers, self._settings.body_limit)
-            await self._app(scope, _Counted(receive, self._settings.body_limit), sent)
+            counted = _Counted(receive, self._settings.body_limit, sent)
+            await self._app(scope, counted, sent)
+            if counted.left < 0:
+                raise Refused(413, "TOO_LARGE", f"the request is longer than {self._settings.body_limit >> 20} MiB")
         except Refused as refused:
             if not sent.started:
+                sent.muted = False
                 await _answer(sent, refused.status, refused.body)
 
     # ------------------------------------------------------------------ who
@@ -208,29 +212,18 @@ def _check_length(headers: Mapping[str, str], limit: int) -> None:
         raise Refused(413, "TOO_LARGE", f"the request is longer than {limit >> 20} MiB")
 
 
-class _Counted:
-    """``receive`` that stops at the limit, for bodies that do not tell their length."""
-
-    def __init__(self, receive: Receive, limit: int) -> None:
-        self._receive = receive
-        self._left = limit
-
-    async def __call__(self) -> Message:
-        message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            raise Refused(413, "TOO_LARGE", "the request is too long")
-        return message
-
-
 class _Sent:
     """``send`` that adds the headers every answer has, unless the answer has its own."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.started = False
+        #: Drop what comes: another answer will be given.
+        self.muted = False
 
     async def __call__(self, message: Message) -> None:
+        if self.muted and not self.started:
+            return
         if message["type"] == "http.response.start":
             self.started = True
             headers: list[tuple[bytes, bytes]] = list(message.get("headers", ()))
@@ -238,6 +231,26 @@ class _Sent:
             headers += [(n.encode(), v.encode()) for n, v in _HEADERS.items() if n.encode() not in present]
             message = {**message, "headers": headers}
         await self._send(message)
+
+
+class _Counted:
+    """``receive`` that ends at the limit, for bodies that do not tell their length; the app's answer to that is not
+    sent."""
+
+    def __init__(self, receive: Receive, limit: int, sent: _Sent) -> None:
+        self._receive = receive
+        self._sent = sent
+        self.left = limit
+
+    async def __call__(self) -> Message:
+        if self.left < 0:
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        self.left -= len(message.get("body", b""))
+        if self.left < 0:
+            self._sent.muted = True
+            return {"type": "http.disconnect"}
+        return message
 
 
 async def _answer(send: Send, status: int, error: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from mlplatform.server.settings import Settings
 if TYPE_CHECKING:
     from mlplatform.artifacts import Artifacts
     from mlplatform.server.events import Hub
-    from mlplatform.server.mlflow import Starter
+    from mlplatform.server.starter import Starter
     from mlplatform.store.catalog import Catalog
     from mlplatform.store.runstore import SqlRunStore
 
@@ -61,7 +61,7 @@ class Context:
 
     @cached_property
     def mlflow(self) -> Starter:
-        from mlplatform.server.mlflow import Starter
+        from mlplatform.server.starter import Starter
 
         return Starter(self.settings.home)
 

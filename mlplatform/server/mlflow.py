@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http.client
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,16 +17,15 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from mlplatform.core.errors import MlPlatformError, NotFound, TrackingError
-from mlplatform.engine.home import Home
+from mlplatform.core.errors import NotFound, TrackingError
 from mlplatform.server import catalog_models as models
 from mlplatform.server.context import Context, Here
 from mlplatform.server.faults import RESPONSES
 
 router = APIRouter()
 
-#: Seconds: MLflow's first start makes an environment for it; a page of it may take long.
-_START, _ANSWER = 600.0, 120.0
+#: Seconds that a page of MLflow's may take.
+_ANSWER = 120.0
 #: What goes on to MLflow, and what comes back.
 _ASKED: Final = ("accept", "accept-language", "content-type", "if-none-match", "if-modified-since", "range")
 _TOLD: Final = ("content-type", "content-encoding", "content-length", "content-disposition", "etag", "last-modified",
@@ -42,44 +40,6 @@ _STARTING: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><meta
 <title>MLflow</title><h1>MLflow is starting</h1><p>The first time, an environment is made for it, which may take some
 minutes. This page goes on by itself.</p></html>"""
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-
-
-class Starter:
-    """Knows where the home's MLflow answers, and has it started. Thread-safe."""
-
-    def __init__(self, home: Home) -> None:
-        self._home = home
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._url = ""
-        self.trouble = ""
-
-    def url(self, *, again: bool = False) -> str:
-        """Its address, or empty while it is being started (by this call, if need be)."""
-        with self._lock:
-            if again:
-                self._url = ""
-            if self._url or (self._thread is not None and self._thread.is_alive()):
-                return self._url
-            self.trouble = ""
-            self._thread = threading.Thread(target=self._start, daemon=True, name="mlflow")
-            self._thread.start()
-        self._thread.join(1.0)  # one that runs answers at once
-        return self._url
-
-    def _start(self) -> None:
-        from mlplatform.tracking.door import ask
-
-        try:
-            told = ask(self._home.mlflow, "ui", _START)
-        except (MlPlatformError, OSError) as error:
-            self.trouble = str(error)
-            return
-        servers: dict[str, Any] = dict(told.get("servers") or {})
-        self._url = str(told.get("url") or "")
-        if not self._url:
-            found = [str(about.get("trouble") or "") for about in servers.values()]
-            self.trouble = "; ".join(filter(None, found)) or "MLflow did not start; see mlflow/server.log of the home"
 
 
 @router.get("/api/v1/mlflow", response_model=models.MlflowModel, tags=["machine"], responses=RESPONSES)

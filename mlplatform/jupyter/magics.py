@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from mlplatform.core.errors import InvalidInput, MlPlatformError, NotFound
 from mlplatform.jupyter.eyes import Executed, Unsaved, unsaved
-from mlplatform.jupyter.whereabouts import open_notebook
+from mlplatform.jupyter.whereabouts import kernel_id, open_notebook
 
 #: What the JupyterLab extension listens to, and how many seconds a save may take.
 SAVE_TARGET: Final = "mlplatform.save"
-_SAVING: Final = 3
+_SAVING: Final = 3.0
 _HELP: Final = """\
 %mlplatform run [NOTEBOOK] [-p NAME=VALUE] [--name NAME] [--experiment NAME] [--no-cache] [--saved]
                           run this notebook (or the one named) as a pipeline; it returns at once
@@ -65,19 +65,18 @@ def inside_a_task() -> bool:
     return bool(os.environ.get("MLPLATFORM_ATTEMPT"))
 
 
-def ask_to_save(path: Path) -> bool:
-    """Ask our JupyterLab extension, if it is there, to save the notebook; False if nothing was saved."""
-    try:
-        from comm import create_comm
-    except ImportError:
+def ask_to_save(path: Path, seconds: float) -> bool:
+    """Ask our JupyterLab extension, if it is there, to save the notebook; False if nothing was saved in time."""
+    if not kernel_id():
         return False
+    from comm import create_comm
+
     before = path.stat().st_mtime_ns
     comm = create_comm(target_name=SAVE_TARGET)
     try:
-        for _ in range(_SAVING * 20):
+        for _ in range(round(seconds * 20)):
             time.sleep(0.05)
             if path.is_file() and path.stat().st_mtime_ns != before:
-                time.sleep(0.05)  # the rest of it
                 return True
     finally:
         comm.close()
@@ -183,9 +182,10 @@ class Magics:
             cells = [cell.source for cell in read_notebook(str(path)).cells if cell.kind == "code"]
             return unsaved(self._inputs(), cells, path.stat().st_mtime)
 
+        # What was typed and never executed cannot be seen from here: saving takes that along.
+        if ask_to_save(path, _SAVING if compared() else _SAVING / 3):
+            time.sleep(0.05)  # the rest of it
         found = compared()
-        if found and ask_to_save(path):
-            found = compared()
         if found:
             raise InvalidInput(
                 f"{path.name} is not saved as you see it, and what is saved is what would run.\n\n"

@@ -19,8 +19,10 @@ from mlplatform.core.model import Artifact, CacheEntry, TaskKey, Values
 from mlplatform.core.values import child
 from mlplatform.engine.ports import ArtifactStore, RunStore
 from mlplatform.launcher.verify import check_reads
-from mlplatform.planning.cachekey import Parts, Uncacheable, explain
+from mlplatform.planning.cachekey import Parts, Uncacheable, distance, explain
 
+#: Earlier results of a task that are compared to say what changed.
+_COMPARED = 10
 #: Larger files that a task wrote into the project are not kept for putting back; their task is not cached.
 _KEPT_FILE_MAX = 256 * 2**20
 
@@ -67,10 +69,12 @@ class ResultCache:
             reason = reason or difference
         if reason:
             return Miss(reason)
-        similar = self._store.cache_similar(identity)
+        similar = self._store.cache_similar(identity, _COMPARED)
         if not similar:
             return Miss("no earlier result of this task is kept")
-        return Miss(explain(similar[0].parts, parts.values) or "its earlier result is gone")
+        # The most like it, the newest of those: somebody who goes back and forth is told of one change, not of two.
+        nearest = min(similar, key=lambda entry: distance(entry.parts, parts.values))
+        return Miss(explain(nearest.parts, parts.values) or "its earlier result is gone")
 
     def _difference(self, entry: CacheEntry, env: Mapping[str, str]) -> str:
         for item in entry.trace:

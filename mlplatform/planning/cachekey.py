@@ -149,6 +149,17 @@ def explain(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue]) -> str:
     return ""
 
 
+def distance(old: JsonValue | Mapping[str, JsonValue], new: JsonValue | Mapping[str, JsonValue]) -> int:
+    """In how many places two tasks' parts differ.
+
+    >>> distance({"code": {"parts": {"a": "1", "b": "2"}}}, {"code": {"parts": {"a": "1", "b": "3", "c": "4"}}})
+    2
+    """
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return sum(distance(old.get(name), new.get(name)) for name in {*old, *new})
+    return int(old != new)
+
+
 def _explain_part(name: str, before: JsonValue, after: JsonValue) -> str:
     match name:
         case "code":

@@ -1,4 +1,7 @@
-/** The tab's one stream of events. A page says what it wants to hear; what was missed while away comes on return. */
+/** The tab's one stream of events. A page says what it wants to hear; what was missed while away comes on return.
+ *
+ * A tab that nobody sees holds no stream: browsers allow six connections to a server, and people open more tabs.
+ */
 
 import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
@@ -8,6 +11,8 @@ import type { LiveEvent } from "./types";
 
 export const connection = signal<"off" | "live" | "lost">("off");
 
+/** A tab that was left keeps its stream this long, so that switching to and fro costs nothing. */
+const GRACE = 20_000;
 const RETRY = [300, 600, 1000, 2000, 3000];
 
 /** Hear of one run with its tasks ("" : of all runs as a whole), from event `after` on. Returns how to stop. */
@@ -18,6 +23,8 @@ export function listen(run: string, after: number | null, take: (events: LiveEve
   let failures = 0;
 
   const open = () => {
+    timer = 0;
+    if (document.hidden) return; // opened when somebody looks
     source = new EventSource(url("events", { run, after: last }));
     source.addEventListener("hello", (event) => {
       const told = JSON.parse((event as MessageEvent<string>).data) as { seq: number; now: number };
@@ -47,8 +54,21 @@ export function listen(run: string, after: number | null, take: (events: LiveEve
     };
   };
 
+  const looked = () => {
+    window.clearTimeout(timer);
+    timer = 0;
+    if (document.hidden) {
+      timer = window.setTimeout(() => {
+        source?.close();
+        source = null;
+        connection.value = "off";
+      }, GRACE);
+    } else if (source === null || source.readyState === EventSource.CLOSED) open();
+  };
+  document.addEventListener("visibilitychange", looked);
   open();
   return () => {
+    document.removeEventListener("visibilitychange", looked);
     source?.close();
     window.clearTimeout(timer);
     connection.value = "off";

@@ -47,15 +47,21 @@ export class RunModel {
   private seq = 0;
   private closed = false;
   private again = 0;
+  private slow = 0;
 
   constructor(readonly id: string) {
     void this.load();
+    // Unseen, a tab has no stream; its title tells the state all the same.
+    this.slow = window.setInterval(() => {
+      if (document.hidden && this.run.peek()?.finished_at === null) void this.reload();
+    }, 20_000);
   }
 
   close(): void {
     this.closed = true;
     this.stop?.();
     window.clearTimeout(this.again);
+    window.clearInterval(this.slow);
   }
 
   /** Read it to hear of changes of one node. */

@@ -289,7 +289,8 @@ class Run:
         return self
 
     def diff(self, other: Run | str) -> RunDiff:
-        """How another run differs: parameters, code, packages, data, metrics, durations.
+        """How another run differs: parameters, code, packages, data, metrics, durations. Waits until both have ended,
+        however they do.
 
         Args:
             other: a run, or what ``mlplatform.run`` takes.
@@ -299,7 +300,7 @@ class Run:
         if isinstance(other, str):
             with store_records.open_records(self.client.home) as store:
                 other = Run(self.client.home, store.find_run(other).run_id)
-        return diff_runs(self, other)
+        return diff_runs(self.wait(check=False), other.wait(check=False))
 
     # ------------------------------------------------------------------ how it looks
     def __repr__(self) -> str:

@@ -297,7 +297,7 @@ class Preparer:
         spec["cwd"] = run.context.get("cwd") or spec["cwd"]
         folder = {"python": interpreter.version, "packages": interpreter.digest, "folder": spec["cwd"]}
         cache = bool(run.context.get("cache", True))
-        book = (run.run_id, job.driver.pipeline, run.parameters, folder, job.driver.env)
+        book = (run.run_id, job.driver.pipeline, run.parameters, folder, spec["env"])
         await core.on_files(core.notebooks.open, *book, cache=cache)
         spec["notebook"] = core.notebooks.section(run.run_id, task, job.start.attempt)
         launch = self._launch(job, "notebook", spec, interpreter=interpreter)

@@ -1,0 +1,220 @@
+"""Notebooks on the real engine: what linear running gives, after edits, failures and deaths too."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.home import TestHome, home_in
+
+
+class Book:
+    """A notebook of sections in a folder and home of its own. ``cells``: heading -> source."""
+
+    def __init__(self, home: TestHome, **cells: str) -> None:
+        self.home = home
+        self.cells = dict(cells)
+
+    @property
+    def path(self) -> Path:
+        return self.home.folder / "book.ipynb"
+
+    def run(self, *words: str, **cells: str) -> dict[str, Any]:
+        """Write the notebook, with these cells changed, and run it."""
+        self.cells.update(cells)
+        made: list[dict[str, Any]] = []
+        for title, source in self.cells.items():
+            made.append({"cell_type": "markdown", "metadata": {}, "source": f"## {title}"})
+            code = {"cell_type": "code", "metadata": {}, "source": source, "outputs": [], "execution_count": None}
+            made.append(code)
+        for index, cell in enumerate(made):
+            cell["id"] = f"c{index}"
+        document = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": made}
+        self.path.write_text(json.dumps(document))
+        return self.home.json("run", str(self.path), *words, timeout=300)
+
+    def values(self, result: dict[str, Any], *names: str) -> dict[str, Any]:
+        to = self.home.folder / "values.pkl"
+        done = self.home.command("runs", "values", result["run_id"], *names, "--to", str(to))
+        assert done.returncode == 0, done.stderr
+        return {name: pickle.loads(data) for name, data in pickle.loads(to.read_bytes()).items()}
+
+
+def ran(result: dict[str, Any]) -> list[str]:
+    """Names of the tasks that ran."""
+    return [task["name"] for task in result["tasks"] if task["state"] == "SUCCEEDED"]
+
+
+def why(result: dict[str, Any], name: str) -> str:
+    return next(task["why"] for task in result["tasks"] if task["name"] == name)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHome]:
+    with home_in(tmp_path_factory.mktemp("notebooks")) as home:
+        yield home
+
+
+def in_folder(shared: TestHome, name: str) -> TestHome:
+    """The same home, another folder for the notebook."""
+    folder = shared.folder / name
+    folder.mkdir()
+    (folder / "home").symlink_to(shared.root, target_is_directory=True)
+    shared.root.mkdir(exist_ok=True)
+    return TestHome(folder, shared.env)
+
+
+def test_edits_rerun_what_they_reach_and_nothing_else(shared: TestHome) -> None:
+    book = Book(
+        in_folder(shared, "edits"),
+        make="import numpy as np\nlog = ['start']\nbase = 10\nnp.random.seed(1)",
+        grow="log.append(base + 1)",
+        other="unrelated = sum(range(100))\nalso = unrelated",
+        draw="drawn = np.random.rand(2).tolist()",
+        use="n = len(log)\nlast = log[-1]\nprint(n, last)",
+    )
+    first = book.run()
+    assert first["state"] == "SUCCEEDED", first["error"]
+    assert ran(first) == ["make", "grow", "other", "draw", "use"]
+    again = book.run()
+    assert ran(again) == []
+    edited = book.run(grow="log.append(base + 100)  # more")
+    assert ran(edited) == ["grow", "use"]
+    assert "cell 3 changed" in why(edited, "grow")
+    assert "variable log, which it read, changed" in why(edited, "use")
+    values = book.values(edited, "log", "last", "drawn", "unrelated")
+    assert values["log"] == ["start", 110]
+    assert values["drawn"] == book.values(first, "drawn")["drawn"]
+    assert ran(book.run(other="unrelated = 5 # a comment\nalso = unrelated")) == ["other"]
+    assert ran(book.run(other="unrelated = 5\nalso  =  unrelated")) == []
+
+
+def test_what_cannot_be_kept_merges_and_says_so(shared: TestHome) -> None:
+    book = Book(
+        in_folder(shared, "merge"),
+        make="import threading\nlock = threading.Lock()\ncount = 0",
+        work="with lock:\n    count += 1",
+        end="total = count + 1",
+    )
+    assert book.run()["state"] == "SUCCEEDED"
+    assert ran(book.run()) == []
+    edited = book.run(end="total = count + 2")
+    assert ran(edited) == ["make", "work", "end"]
+    assert "lock" in why(edited, "make")
+    assert book.values(edited, "total", "lock") == {"total": 3}
+
+
+def test_a_failure_is_the_users_own_and_the_next_run_goes_on_behind_what_is_done(shared: TestHome) -> None:
+    book = Book(
+        in_folder(shared, "failure"),
+        make="import time\nstamp = time.time_ns()",
+        breaks="def f(x):\n    return 1 / x\nprint('before')\nf(0)",
+        end="done = stamp",
+    )
+    failed = book.run()
+    assert failed["state"] == "FAILED"
+    error = next(task["error"] for task in failed["tasks"] if task["name"] == "breaks")
+    assert error["message"] == "ZeroDivisionError: division by zero"
+    assert "return 1 / x" in error["traceback"]
+    assert "cell 3" in error["traceback"]
+    assert "mlplatform" not in error["traceback"].replace(str(shared.folder), "")
+    cells = json.loads(Path(failed["notebook"]).read_bytes())["cells"]
+    assert [output["output_type"] for output in cells[3]["outputs"]] == ["stream", "error"]
+    assert cells[5]["execution_count"] is None
+    mended = book.run(breaks="def f(x):\n    return 1 / x\nf(1)")
+    assert ran(mended) == ["breaks", "end"]
+
+
+def test_files_between_tasks(shared: TestHome) -> None:
+    home = in_folder(shared, "files")
+    (home.folder / "given.txt").write_text("2")
+    book = Book(
+        home,
+        write="given = int(open('given.txt').read())\nwith open('out.txt', 'w') as f:\n    f.write(str(given * 2))",
+        free="unrelated = 1",
+        read="found = open('out.txt').read()",
+    )
+    assert book.run()["state"] == "SUCCEEDED"
+    assert ran(book.run()) == []
+    (home.folder / "out.txt").unlink()
+    assert ran(book.run()) == []
+    assert (home.folder / "out.txt").read_text() == "4"
+    (home.folder / "given.txt").write_text("3")
+    changed = book.run()
+    assert ran(changed) == ["write", "read"]
+    assert book.values(changed, "found") == {"found": "6"}
+    (home.folder / "out.txt").write_text("mine")
+    edited = book.run()
+    assert "write" in ran(edited)
+    assert book.values(edited, "found") == {"found": "6"}
+
+
+def test_hidden_state_crosses_into_another_process(shared: TestHome) -> None:
+    book = Book(
+        in_folder(shared, "hidden"),
+        settings=(
+            "import os, random, decimal, warnings, statistics, json\nimport numpy as np\n"
+            "os.environ['BOOK'] = 'set'\nos.makedirs('sub', exist_ok=True)\nos.chdir('sub')\n"
+            "random.seed(3)\nnp.random.seed(4)\n"
+            "np.seterr(divide='raise')\ndecimal.getcontext().prec = 5\n"
+            "warnings.simplefilter('error', UserWarning)\n"
+            "old = statistics.mean\nstatistics.mean = lambda xs: old(xs) + 1000\n"
+            "first = random.random(), np.random.rand()"
+        ),
+        look=(
+            "def attempt(f):\n    try:\n        return f()\n"
+            "    except Exception as e:\n        return type(e).__name__\n"
+            "seen = [os.environ.get('BOOK'), os.path.basename(os.getcwd()), random.random(),\n"
+            "    float(np.random.rand()), attempt(lambda: np.array([1.0]) / 0), str(decimal.Decimal(1) / 3),\n"
+            "    attempt(lambda: warnings.warn('x')),\n"
+            "    statistics.mean([1])]"
+        ),
+    )
+    first = book.run()
+    assert first["state"] == "SUCCEEDED", first["error"]
+    linear = book.values(first, "seen")["seen"]
+    assert linear[:2] == ["set", "sub"]
+    assert linear[4:] == ["FloatingPointError", "0.33333", "UserWarning", 1001]
+    edited = book.run(look=book.cells["look"] + "\nmore = 1")
+    assert ran(edited) == ["look"]
+    assert book.values(edited, "seen")["seen"] == linear
+
+
+def test_the_session_is_killed_in_a_cell(tmp_path: Path) -> None:
+    with home_in(tmp_path) as home:
+        book = Book(home, make="import os, time\nx = [1]", dies="os.kill(os.getpid(), 9)", end="y = x + [2]")
+        failed = book.run()
+        assert failed["state"] == "FAILED"
+        assert "SIGKILL" in failed["error"]["message"]
+        mended = book.run(dies="x.append(5)")
+        assert ran(mended) == ["dies", "end"]
+        assert book.values(mended, "y") == {"y": [1, 5, 2]}
+
+
+def test_the_service_is_killed_while_a_cell_runs(tmp_path: Path) -> None:
+    """The session finishes its cell; the next service finds its result and goes on in another session."""
+    with home_in(tmp_path) as home:
+        flag, go = tmp_path / "began", tmp_path / "go"
+        cell = f"import os, time\nopen({str(flag)!r}, 'a').write('x')\nwhile not os.path.exists({str(go)!r}):\n"
+        cell += "    time.sleep(0.05)\nx.append(2)"
+        book = Book(home, make="x = [1]", waits=cell, end="y = x + [3]")
+        started = book.run("--detach")
+        deadline = time.monotonic() + 120
+        while not flag.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        service = json.loads((home.root / "service.json").read_bytes())
+        os.kill(service["pid"], signal.SIGKILL)
+        go.touch()
+        state = home.json("runs", "resume", started["run_id"], timeout=300)
+        assert state["state"] == "SUCCEEDED", state["error"]
+        assert book.values(state, "y") == {"y": [1, 2, 3]}
+        assert flag.read_text() == "x"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 
 from tests.support.home import TestHome, home_in
 from tests.support.pipelines import Builder
+from tests.support.podman import podman
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,59 @@ def test_environment_variable_that_is_read(home: TestHome) -> None:
     assert (state, text) == ("SUCCEEDED", "b")
     assert "PROBE" in why
     assert outcome(home, pipeline)[:2] == ("SUCCEEDED", "none")
+
+
+def test_version_of_a_package(home: TestHome) -> None:
+    """Packages beside the interpreter's own, as PYTHONPATH may name them; the task need not import them."""
+    packages = home.folder / "site-packages"
+    pipeline = reader("package", "import importlib.metadata as m\nreturn m.version('probed')")
+
+    def install(version: str) -> None:
+        shutil.rmtree(packages, ignore_errors=True)
+        about = packages / f"probed-{version}.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: probed\nVersion: {version}\n")
+        (about / "RECORD").write_text("")
+
+    env = {"PYTHONPATH": str(packages)}
+    install("1.0")
+    assert outcome(home, pipeline, env=env)[:2] == ("SUCCEEDED", "1.0")
+    assert outcome(home, pipeline, env=env)[:2] == ("CACHED", "1.0")
+    install("2.0")
+    state, text, why = outcome(home, pipeline, env=env)
+    assert (state, text) == ("SUCCEEDED", "2.0")
+    assert "packages changed" in why or "probed" in why
+
+
+def test_digest_of_an_image(tmp_path: Path) -> None:
+    """The same name is another image now; another name is the same image."""
+    real = podman()
+    name = f"localhost/probe-{tmp_path.name.lower().replace('_', '-')}"
+    builder = Builder("probe-image")
+    builder.components["comp-probe"] = {"executorLabel": "exec-probe"}
+    builder.task("probe", cache=True)
+
+    def run(tag: str) -> tuple[str, str]:
+        builder.executors["exec-probe"] = {"container": {"image": f"{name}:{tag}", "command": ["echo", "here"]}}
+        result = home.run(builder, "--containers", "podman")
+        assert result["state"] == "SUCCEEDED", result["error"]
+        return result["tasks"][0]["state"], result["tasks"][0]["why"]
+
+    real.run("tag", real.image, f"{name}:one")
+    try:
+        with home_in(tmp_path, **real.env) as home:
+            assert run("one")[0] == "SUCCEEDED"
+            assert run("one")[0] == "CACHED"
+            real.run("tag", real.image, f"{name}:two")
+            assert run("two")[0] == "CACHED"
+            container = real.run("create", real.image, "true").strip()
+            real.run("commit", "--quiet", "--change", "LABEL changed=yes", container, f"{name}:one")
+            real.run("rm", container)
+            state, why = run("one")
+            assert state == "SUCCEEDED"
+            assert "the container image changed" in why
+    finally:
+        real.run("rmi", "--force", f"{name}:one", f"{name}:two")
 
 
 def test_artifact_content_under_the_same_uri(home: TestHome) -> None:

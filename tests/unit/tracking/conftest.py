@@ -184,11 +184,15 @@ def users_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
             return False
 
     try:
-        assert eventually(up, 120.0), "mlflow server did not start"
+        assert eventually(up, 400.0), "mlflow server did not start"
         yield server
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 class Switch:

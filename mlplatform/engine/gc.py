@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplatform.core.errors import MlPlatformError, NotFound
+from mlplatform.engine.notebooks.pruning import prune
 
 if TYPE_CHECKING:
     from mlplatform.engine.core import Core
@@ -39,6 +40,7 @@ async def collect_garbage(core: Core, manager: Manager, older_than_days: float |
                 await core.in_thread(core.store.get_run, folder.name)
             except NotFound:
                 freed += await core.on_files(remove, folder)
+    freed += await core.on_files(prune, core.home.root / "notebooks", core.home.root / "runs", core.clock.now())
     environments = 0
     if older_than_days is not None:
         pruned = await core.on_files(core.ports.environments.prune, older_than_days * _DAY)

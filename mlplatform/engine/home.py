@@ -11,6 +11,7 @@
       artifacts/<run_id>/...    artifact bytes (default pipeline root)
       artifacts/values/...      Python objects that runs were given, by content
       secrets.json              0600, optional: secrets of ``ml.secret`` by name, where the environment has none
+      notebooks/                what notebooks' tasks did and left (engine/notebooks/library.py)
       private/<run_id>.json     0600, environment of a run's submitter while the run lives
       mlflow/                   tracking: database, queue, artifacts
       server/                   the web server: its token (0600), the port it is reached at, its lock

@@ -35,10 +35,8 @@ def notify(run: Run, to: str | Callable[[Run], object] | None) -> None:
             for _ in run.client.watch(run.run_id):
                 pass
             tell(run)
-        except MlPlatformError as error:
-            _say(f"nobody could be told of the end of run {run.run_id}: {error.message}")
-        except Exception as error:  # noqa: BLE001 - the function is the user's, and nobody waits for this thread
-            _say(f"nobody could be told of the end of run {run.run_id}: {error!r}")
+        except (MlPlatformError, OSError, subprocess.SubprocessError) as error:  # else the user's own: Python tells it
+            _say(f"nobody could be told of the end of run {run.run_id}: {error}")
 
     threading.Thread(target=wait, name=f"notify-{run.run_id}", daemon=True).start()
 

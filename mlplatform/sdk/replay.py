@@ -11,27 +11,25 @@ import inspect
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Mapping
-from contextlib import chdir, contextmanager
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
-from mlplatform.core.errors import InvalidInput, MlPlatformError, Unsupported
+from mlplatform.core.errors import InvalidInput, Unsupported
 from mlplatform.core.ids import slug
 from mlplatform.core.model import Artifact, ArtifactValue, TaskRecord, Values
 from mlplatform.engine.naming import file_name
 from mlplatform.ir.model import Component, ContainerExecutor, Pipeline
-from mlplatform.launcher.component import load_executor, load_source, local_uri
-from mlplatform.launcher.failures import AttemptFailed
+from mlplatform.launcher.component import local_uri
 from mlplatform.launcher.lines import NAMED
 from mlplatform.planning.python_component import PythonComponent, recognise
 from mlplatform.planning.render import OutputLocations, executor_input
 from mlplatform.planning.sdk_component import describe
+from mlplatform.sdk.replay_call import Call, prepare
 from mlplatform.sdk.run_reading import read_pipeline
 from mlplatform.sdk.run_values import StoredArtifact
-from mlplatform.sdk.travel.classes import AdapterError
 
 if TYPE_CHECKING:
     from mlplatform.sdk.run_task import Task
@@ -49,7 +47,7 @@ class Replay:
         notes: what differs here from where the task ran.
     """
 
-    def __init__(self, task: str, call: _Call, folder: tempfile.TemporaryDirectory[str], notes: list[str]) -> None:
+    def __init__(self, task: str, call: Call, folder: tempfile.TemporaryDirectory[str], notes: list[str]) -> None:
         self.task = task
         self.function = call.function
         self.inputs = dict(call.arguments)
@@ -75,12 +73,12 @@ class Replay:
         Returns:
             what it returns. Whatever it raises comes out as it is.
         """
-        self.error = None
+        around = sys.exception()
         try:
             return self._run({**self.inputs, **changed})
-        except BaseException as error:
-            self.error = error
-            raise
+        finally:
+            found = sys.exception()
+            self.error = found if found is not around else None
 
     def debug(self, **changed: Any) -> Any:
         """Call the function; when it fails, open the debugger at the line of the task's code that failed.
@@ -88,13 +86,14 @@ class Replay:
         Returns:
             what it returns, if it does not fail here.
         """
-        try:
+        with suppress(Exception):
             return self.call(**changed)
-        except Exception as error:  # noqa: BLE001 - whatever the user's code raises is what is debugged
+        error = self.error
+        if error is not None:
             trace = _from_source(error.__traceback__, str(self._source))
             print("".join(_told(error, trace)), end="")  # noqa: T201 - what a debugger begins with
             _post_mortem(trace, str(self._source))
-            return None
+        return None
 
     def step(self, **changed: Any) -> Any:
         """Call the function under the debugger, from its first line."""
@@ -180,135 +179,7 @@ def _locations(folder: Path, component: Component) -> OutputLocations:
     )
 
 
-# ------------------------------------------------------------------ the call
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """A function and its arguments. ``objects``: it is an SDK component's, which gets Python objects."""
-
-    function: Callable[..., Any]
-    arguments: Mapping[str, Any]
-    source: Path
-    objects: bool = False
-    positional: tuple[str, ...] = ()
-    workdir: Path | None = None
-    environment: Mapping[str, str] | None = None
-
-    def at(self, workdir: Path, environment: Mapping[str, str]) -> _Call:
-        return _Call(self.function, self.arguments, self.source, self.objects, self.positional, workdir, environment)
-
-
-class _Caught(BaseException):
-    """Ends a runtime's work at the moment it would call the user's function."""
-
-
-class _Probe:
-    """Stands for a function where a runtime works out what to call it with; keeps that and runs nothing."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.positional: tuple[Any, ...] = ()
-        self.named: dict[str, Any] = {}
-
-    @property
-    def __name__(self) -> str:
-        return str(getattr(self.function, "__name__", "function"))
-
-    @property
-    def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]
-        return dict(getattr(self.function, "__annotations__", {}))
-
-    @property
-    def __globals__(self) -> dict[str, Any]:
-        return getattr(self.function, "__globals__", {})
-
-    @property
-    def __signature__(self) -> inspect.Signature:
-        return inspect.signature(self.function)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
-        self.positional, self.named = args, kwargs
-        raise _Caught
-
-    def call(self, source: Path, *, objects: bool) -> _Call:
-        """What it was called with."""
-        names = tuple(inspect.signature(self.function).parameters)[: len(self.positional)]
-        arguments = {**dict(zip(names, self.positional, strict=True)), **self.named}
-        return _Call(self.function, arguments, source, objects, names)
-
-
-def prepare(python: PythonComponent, data: Mapping[str, Any], source: Path) -> _Call:
-    """Load a component's source and work out what its function is called with.
-
-    Raises:
-        Unsupported: kfp's runtime, which it needs, is not installed here.
-        InvalidInput: the source does not define the function, or an argument cannot be had here.
-    """
-    module = _load(python, source)
-    target: Any = getattr(module, python.function, None)
-    if target is None:
-        raise InvalidInput(f"the component's source does not define {python.function!r}")
-    sdk = describe(python.source)
-    try:
-        if sdk is None:
-            return _kfp_call(target, data).call(source, objects=False)
-        return _sdk_call(target, data, needs_kfp=sdk.needs_kfp).call(source, objects=True)
-    except AttemptFailed as error:
-        raise _no_kfp(error) from None
-    except AdapterError as error:
-        raise InvalidInput(f"the task's arguments cannot be had here: {error}") from None
-
-
-def _kfp_call(target: Any, data: Mapping[str, Any]) -> _Probe:
-    """What kfp's runtime calls a function with."""
-    probe = _Probe(target)
-    runtime = load_executor()(executor_input=dict(data), function_to_execute=target)
-    runtime.func = probe
-    try:
-        runtime.execute()
-    except _Caught:
-        pass
-    return probe
-
-
-def _sdk_call(task: Any, data: Mapping[str, Any], *, needs_kfp: bool) -> _Probe:
-    """What an SDK component (``sdk.travel.task``) calls its function with. It may find its function only now."""
-    probe = _Probe(task.function)
-
-    def set_function(_: Any, function: Callable[..., Any]) -> None:
-        probe.function = function
-
-    probing = property(lambda _: probe, set_function)
-    task.__class__ = type("ProbedTask", (cast("type[Any]", type(task)),), {"function": probing})
-    try:
-        if needs_kfp:
-            load_executor()(executor_input=dict(data), function_to_execute=task).execute()
-        else:
-            task.execute(dict(data))
-    except _Caught:
-        pass
-    except Exception as error:
-        if type(error).__name__ != AdapterError.__name__:  # the source has a class of its own for it
-            raise
-        raise AdapterError(str(error)) from None
-    return probe
-
-
-def _load(python: PythonComponent, source: Path) -> ModuleType:
-    try:
-        return load_source(python.source, str(source))
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "kfp":
-            raise
-        raise _no_kfp(error) from None
-
-
-def _no_kfp(error: Exception) -> MlPlatformError:
-    return Unsupported(
-        f"the component needs kfp, which this kernel does not have: {error}",
-        hint="Install it: pip install 'mlplatform[kfp]'.",
-    )
-
-
+# ------------------------------------------------------------------ surroundings
 @contextmanager
 def _surroundings(workdir: Path | None, environment: Mapping[str, str] | None) -> Generator[None]:
     """The working folder and the variables that the component sets, while it is called."""

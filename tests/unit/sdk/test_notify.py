@@ -64,16 +64,16 @@ def test_what_a_failure_says(home: Home, tmp_path: Path) -> None:
     assert "divide" in text
 
 
-def test_a_function_that_fails_harms_nothing(home: Home, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_function_that_fails_is_told_by_python(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(home, failing(), tmp_path).wait(check=False, timeout=LIMIT)
-    done: queue.Queue[None] = queue.Queue()
+    told: queue.Queue[Any] = queue.Queue()
+    monkeypatch.setattr("threading.excepthook", lambda args: told.put(args.exc_value))
 
     def fail(_: Run) -> None:
-        done.put(None)
         raise ValueError("the user's own")
 
     run.notify(fail)
-    done.get(timeout=LIMIT)
+    assert str(told.get(timeout=LIMIT)) == "the user's own"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from mlplatform.core.errors import InvalidInput, Unsupported
 from mlplatform.engine.home import Home, open_home
 from mlplatform.planning.python_component import PythonComponent
 from mlplatform.sdk import replay as module
+from mlplatform.sdk import replay_call
 from mlplatform.sdk.client import LocalClient
 from mlplatform.sdk.run import Run
 from tests.support.pipelines import Builder
@@ -161,7 +162,7 @@ def test_without_kfp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kfp", None)
     python = PythonComponent("import kfp\ndef f(x: int):\n    pass\n", "f")
     with pytest.raises(Unsupported, match="needs kfp") as caught:
-        module.prepare(python, {"inputs": {}, "outputs": {"outputFile": ""}}, tmp_path / "c" / "f.py")
+        replay_call.prepare(python, {"inputs": {}, "outputs": {"outputFile": ""}}, tmp_path / "c" / "f.py")
     assert "pip install" in caught.value.hint
 
 

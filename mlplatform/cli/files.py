@@ -77,7 +77,8 @@ def validate(file: str, params: tuple[str, ...], params_file: str, home: str | N
     for warning in source.warnings:
         write(f"warning: {warning}", error=True)
     if params or params_file:
-        values = read_parameters(source.pipeline, params, params_file)
+        quoted = source.notebook is not None
+        values = read_parameters(source.pipeline, params, params_file, quoted=quoted)
         _, findings = check_arguments(source.pipeline, values)
         findings = tuple(finding for finding in findings if not finding.path.startswith("artifacts."))
         if findings:

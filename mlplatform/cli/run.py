@@ -88,7 +88,7 @@ def start(client: LocalClient, file: str, params: tuple[str, ...], params_file: 
     source = submit.read_source(file)
     for warning in source.warnings:
         write(f"warning: {warning}", error=True)
-    parameters = submit.read_parameters(source.pipeline, params, params_file)
+    parameters = submit.read_parameters(source.pipeline, params, params_file, quoted=source.notebook is not None)
     return client.submit(submit.build(source, parameters, options, client.home)), source.pipeline.name
 
 

@@ -132,10 +132,15 @@ def _text(data: bytes) -> str:
 
 
 # ------------------------------------------------------------------ parameters
-def read_parameters(pipeline: Pipeline, assignments: Sequence[str] = (), file: str = "") -> dict[str, JsonValue]:
+def read_parameters(
+    pipeline: Pipeline, assignments: Sequence[str] = (), file: str = "", *, quoted: bool = False
+) -> dict[str, JsonValue]:
     """Parameters from ``--params FILE.json`` and ``-p NAME=VALUE`` (which win), typed as the pipeline declares them.
 
     A string stays as it was typed; every other type is JSON.
+
+    Args:
+        quoted: a string may be JSON too (``-p 'name="a b"'``), as the parameters of notebooks may.
 
     Raises:
         InvalidParameters: something typed is no value, with every finding about the parameters.
@@ -151,6 +156,8 @@ def read_parameters(pipeline: Pipeline, assignments: Sequence[str] = (), file: s
             findings.append(Finding("", f"-p {assignment!r} does not name a value", "bad-parameter", hint))
             continue
         type_ = specs[name].type if name in specs else ParameterType.STRING
+        if quoted and type_ is ParameterType.STRING:
+            text = _unquoted(text)
         try:
             values[name] = parse_value(text, type_)
         except ValueError as error:
@@ -163,6 +170,15 @@ def read_parameters(pipeline: Pipeline, assignments: Sequence[str] = (), file: s
         findings += [finding for finding in more if finding.path not in told and finding.path.startswith("parameters")]
         raise InvalidParameters(_refused(pipeline), findings=findings)
     return values
+
+
+def _unquoted(text: str) -> str:
+    """A text that is a string in JSON's quotes, without them; any other as it is."""
+    try:
+        found: object = json.loads(text) if text[:1] == text[-1:] == '"' else text
+    except ValueError:
+        return text
+    return found if isinstance(found, str) else text
 
 
 def parse_value(text: str, type_: ParameterType) -> JsonValue:

@@ -220,7 +220,11 @@ class ObjectPickler(cloudpickle.Pickler):
     def _singleton(self, obj: Any, kind: type) -> Any:
         """Objects that the module of their class holds under a name are that very object everywhere."""
         module = kind.__module__
+        self.by_reference |= _of_class(kind)
         if module in ("__main__", "builtins"):
+            return super().reducer_override(obj)
+        if callable(obj) and isinstance(getattr(obj, "__qualname__", None), str) and _importable(obj):
+            self.by_reference.add(id(obj))  # functions of compiled modules, of which there is one in the process
             return super().reducer_override(obj)
         known = self._singletons.get(module)
         if known is None:
@@ -253,7 +257,7 @@ _SPECIAL: Mapping[type, Any] = {
 # ------------------------------------------------------------------ helpers
 def _importable(obj: Any) -> bool:
     """Whether its module holds exactly this object under its name."""
-    found: Any = sys.modules.get(obj.__module__ or "")
+    found: Any = sys.modules.get(getattr(obj, "__module__", None) or "")
     if found is None:
         return False
     for word in obj.__qualname__.split("."):
@@ -261,6 +265,22 @@ def _importable(obj: Any) -> bool:
             return False
         found = getattr(found, word, None)
     return found is obj
+
+
+#: Kind -> (ids, the objects themselves, so that no other object gets such an id).
+_class_values: dict[type, tuple[frozenset[int], list[Any]]] = {}
+
+
+def _of_class(kind: type) -> frozenset[int]:
+    """Lists and mappings that a library's class holds for all its objects; some put them into each object's state."""
+    found = _class_values.get(kind)
+    if found is None:
+        every = (value for cls in kind.__mro__ if cls.__module__ != "__main__" for value in vars(cls).values())
+        values = [value for value in every if type(value) in (list, dict, set)]
+        found = frozenset(map(id, values)), values
+        if kind.__module__ != "__main__":
+            _class_values[kind] = found
+    return found[0]
 
 
 def _held(module: str) -> dict[int, str]:

@@ -112,3 +112,14 @@ def test_without_ipython_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
 
 def test_the_name_is_offered() -> None:
     assert "notebook" in dir(ml)
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"), [("slow", "slow"), ('"slow"', "slow"), ('"', '"'), ('"a" "b"', '"a" "b"'), ("3", "3"), ("", "")]
+)
+def test_texts_may_be_quoted(typed: str, value: str, tmp_path: Path) -> None:
+    book = tmp_path / "q.ipynb"
+    book.write_text(json.dumps(document(code("mode = 'fast'", "parameters"))), encoding="utf-8")
+    pipeline = submit.read_source(str(book)).pipeline
+    assert submit.read_parameters(pipeline, [f"mode={typed}"], quoted=True) == {"mode": value}
+    assert submit.read_parameters(pipeline, [f"mode={typed}"]) == {"mode": typed}

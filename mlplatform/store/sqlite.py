@@ -189,6 +189,7 @@ class SqliteDatabase:
             )
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute("PRAGMA case_sensitive_like = ON")  # as in PostgreSQL; what is searched is lower case
         except sqlite3.Error as error:
             if connection is not None:
                 connection.close()

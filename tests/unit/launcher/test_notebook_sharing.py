@@ -8,7 +8,8 @@ from mlplatform.launcher.notebook.comparing import look
 
 
 def shared(one: object, other: object) -> set[int]:
-    return look(one, {}).shared & look(other, {}).shared
+    seen = look(one, {}), look(other, {})  # both alive, or ids would be used twice
+    return seen[0].shared & seen[1].shared
 
 
 def test_tables_that_know_nothing_of_each_other_share_nothing() -> None:

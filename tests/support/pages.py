@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -230,11 +230,13 @@ def axe() -> str:
     return (build.build().parent / "axe.min.js").read_text(encoding="utf-8")
 
 
-def broken_rules(page: Page, only: str = "") -> list[str]:
-    """What axe finds: rule, help, and the first places. ``only``: a tag of rules, such as ``cat.color``."""
+def broken_rules(page: Page, only: Sequence[str] = ()) -> list[str]:
+    """What axe finds: rule, help, and the first places. ``only``: these rules."""
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate(axe())  # not a script element: the page's own policy would refuse that
-    options: dict[str, Any] = {"resultTypes": ["violations"]} | ({"runOnly": [only]} if only else {})
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if only:
+        options["runOnly"] = {"type": "rule", "values": list(only)}
     found: dict[str, Any] = page.evaluate("options => axe.run(document, options)", options)
     return [
         f"{one['id']}: {one['help']}: " + json.dumps([node["html"][:200] for node in one["nodes"][:3]])

@@ -9,6 +9,7 @@ import { Icon } from "../parts/icon";
 import { Sign } from "../parts/state";
 import { Plan, rectangle, type View } from "./geometry";
 import { Minimap } from "./minimap";
+import { clipName, clipNote, nameWidth } from "./text";
 
 /** What a node says besides its name. Read inside its own component, so that only what changed is drawn anew. */
 export interface Told {
@@ -260,24 +261,20 @@ export function GraphView(props: {
   );
 }
 
-function clip(text: string, length: number): string {
-  return text.length > length ? `${text.slice(0, length - 1)}…` : text;
-}
-
 function NodeMark({ id, place, plan, tell }: { id: string; place: Box; plan: Plan; tell: (id: string) => Told }) {
   const node = plan.nodes.get(id)!;
   const { state, note, share } = tell(id);
   const [x, y, width, height] = place;
   const group = plan.isGroup(id);
-  const room = group ? 21 : 24;
+  const room = width - 34 - (group ? 32 : 10);
   return (
     <g class={`node ${group ? "closed" : ""} ${state ? `is-${state}` : ""}`} transform={`translate(${x} ${y})`} data-node={id} data-state={state ?? ""}>
       <title>{`${id}${state ? `: ${state.toLowerCase()}` : ""}${note ? `, ${note}` : ""}`}</title>
       {group && <rect class="behind" x="4" y="4" width={width} height={height} rx="7" />}
       <rect width={width} height={height} rx="7" />
       {state ? <Sign state={state} x={12} y={16} /> : <circle class="bullet" cx="18" cy="22" r="3" />}
-      <text class="name" x="34" y={note ? 19 : 26.5}>{clip(node.name, room)}</text>
-      {note && <text class="note" x="34" y="34">{clip(note, group ? 24 : 27)}</text>}
+      <text class="name" x="34" y={note ? 19 : 26.5}>{clipName(node.name, room)}</text>
+      {note && <text class="note" x="34" y="34">{clipNote(note, room)}</text>}
       {share !== undefined && share < 1 && (
         <>
           <rect class="track" x="8" y={height - 4} width={width - 16} height="2" rx="1" />
@@ -293,9 +290,9 @@ function Group({ id, place, plan, tell }: { id: string; place: Box; plan: Plan; 
   const node = plan.nodes.get(id)!;
   const { state, note } = tell(id);
   const [x, y, width, height] = place;
-  const room = width - (state ? 74 : 56);
-  const name = clip(node.name, Math.max(8, Math.floor(room / 7)));
-  const rest = Math.floor((room - name.length * 7.2 - 8) / 5.8);
+  const room = width - (state ? 32 : 14) - 32;
+  const name = clipName(node.name, room);
+  const rest = room - nameWidth(name) - 8;
   return (
     <g class={`frame ${state ? `is-${state}` : ""}`} transform={`translate(${x} ${y})`} data-node={id} data-state={state ?? ""}>
       <title>{`${id}${node.detail ? `: ${node.detail}` : ""}`}</title>
@@ -303,7 +300,7 @@ function Group({ id, place, plan, tell }: { id: string; place: Box; plan: Plan; 
       {state && <Sign state={state} x={12} y={12} />}
       <text class="name" x={state ? 32 : 14} y="22.5">
         {name}
-        {rest > 5 && (note || node.detail) && <tspan class="note" dx="8">{clip(note || node.detail, rest)}</tspan>}
+        {rest > 24 && (note || node.detail) && <tspan class="note" dx="8">{clipNote(note || node.detail, rest)}</tspan>}
       </text>
       <Fold id={id} x={width - 30} y={6} open />
     </g>

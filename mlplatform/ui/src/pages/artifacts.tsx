@@ -106,14 +106,14 @@ function Shown({ uri }: { uri: string }) {
     <aside class="panel fixed wide" aria-label="The artifact">
       <div class="title">
         <h2 class="grow cut">{data ? `${typeWord(data.artifact.type)} ${data.artifact.name}` : "Artifact"}</h2>
-        {data && data.exists !== false && <a class="btn small" href={data.raw} download><Icon name="download" size={14} /> Save</a>}
+        {data?.exists && <a class="btn small" href={data.raw} download><Icon name="download" size={14} /> Save</a>}
         <button type="button" class="btn quiet small icon" aria-label="Close the panel" onClick={() => update({ uri: null, file: null })}><Icon name="close" size={14} /></button>
       </div>
       <div class="tabbody" tabIndex={0} role="region" aria-label="About the artifact"><div class="inside">
         {error && !data && <ErrorNotice error={error} what="The artifact could not be loaded." />}
         {data && (
           <>
-            {data.exists === false ? <p class="muted">It is recorded, but its content is not there any more.</p> : <Preview uri={uri} />}
+            {data.exists === false && !data.artifact.type.includes("Metrics") ? <p class="muted">It is recorded, but its content is not there any more.</p> : <Preview uri={uri} />}
             <section><h3>Lineage</h3><Lineage detail={data} /></section>
             <section>
               <h3>Facts</h3>

@@ -174,7 +174,7 @@ export function Runs({ path }: { path: string[] }) {
     { id: "pipeline", title: "Pipeline", width: "minmax(100px, 1fr)", quiet: true, cell: (run) => run.pipeline },
     { id: "experiment", title: "Experiment", width: "minmax(80px, 0.8fr)", quiet: true, cell: (run) => run.experiment },
     ...(list.runs.some((run) => run.progress) ? [{
-      id: "progress", title: "Tasks", width: "108px",
+      id: "progress", title: "Tasks", width: "136px",
       cell: (run) =>
         run.progress && (
           <>

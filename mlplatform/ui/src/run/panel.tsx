@@ -3,7 +3,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import { part, url } from "../base/api";
 import { now } from "../base/clock";
-import { counted, duration } from "../base/format";
+import { counted, duration, short } from "../base/format";
 import { refresh, useResource } from "../base/resource";
 import { go, href, update } from "../base/router";
 import { panelWidth } from "../base/settings";
@@ -281,7 +281,7 @@ function Overview({ model, row, detail, iterations, act }: {
         </section>
       )}
       {iterations.length > 0 && <Counts rows={iterations} />}
-      {row.group && <Inside model={model} row={row} />}
+      {row.group && iterations.length === 0 && <Inside model={model} row={row} />}
       {detail.attempts.length > 0 && <Attempts detail={detail} />}
       {!row.group && detail.attempts.length > 0 && (
         <section>
@@ -294,14 +294,14 @@ function Overview({ model, row, detail, iterations, act }: {
       )}
       {(detail.mlflow || Object.keys(detail.commands).length > 0) && (
         <section>
-          <h3>Elsewhere</h3>
+          <h3>On the command line</h3>
           {detail.mlflow && <p><a href={detail.mlflow} target="_blank" rel="noopener">In MLflow</a></p>}
           <div class="stack">
             {Object.entries(detail.commands).filter(([, text]) => text).map(([name, text]) => <Command key={name} text={text} />)}
           </div>
         </section>
       )}
-      <p class="muted">Component <code>{detail.component || "none"}</code> of run <code>{run.run_id.slice(0, 8)}</code></p>
+      <p class="muted">Component <code>{detail.component || "none"}</code> of run <code>{short(run.run_id)}</code></p>
     </div>
   );
 }

@@ -23,7 +23,7 @@ export function Timeline({ model, rows, selected, select, title }: {
   const run = model.run.value!;
   const ordered = useMemo(
     () => rows.filter((row) => row.started !== null || !ended(row.state))
-      .sort((a, b) => (a.started ?? Infinity) - (b.started ?? Infinity) || (a.created ?? 0) - (b.created ?? 0)),
+      .sort((a, b) => (a.created ?? 0) - (b.created ?? 0) || (a.started ?? Infinity) - (b.started ?? Infinity)),
     [rows],
   );
   const alive = run.finished_at === null;

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
 from .codenames import identifiers
-from .comparing import Seen, look
+from .comparing import Seen, look, shared_roots
 from .flow import Flow, is_history
 from .guard import tried
 from .hidden import ASKING, STREAMS, Hidden, is_setting
@@ -169,7 +169,7 @@ class Checkpoints:
     ) -> str:
         own = {name: values[name] for name in names}
         why = next(("%s: %s" % (name, seen[name].why) for name in names if not seen[name].digest), "")
-        roots = _shared_roots(seen[name] for name in names)
+        roots = shared_roots(seen[name] for name in names)
         joint = ""
         if not why:
             joint = seen[names[0]].digest if len(names) == 1 else (look(own, self._namespace, roots).digest or "")
@@ -341,12 +341,3 @@ def _components(seen: Mapping[str, Seen]) -> list[list[str]]:
     for name in seen:
         found.setdefault(find(name), []).append(name)
     return [sorted(names) for names in found.values()]
-
-
-def _shared_roots(all_seen: Iterable[Seen]) -> frozenset[int]:
-    """Owners of memory over which more than one array lies."""
-    over: dict[int, set[int]] = {}
-    for one in all_seen:
-        for root, arrays in one.arrays.items():
-            over.setdefault(root, set()).update(arrays)
-    return frozenset(root for root, arrays in over.items() if len(arrays) > 1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import importlib
 import pickle
 import sys
 import types
+from collections.abc import Iterable
 from typing import Any
 
 from .guard import tried
@@ -26,9 +28,41 @@ class Seen:
         self.names: set[str] = set()
         self.whole = False
         self.shared: set[int] = set()
-        self.arrays: dict[int, frozenset[int]] = {}
+        self.arrays: dict[int, frozenset[tuple[int, int, int]]] = {}
         self.alive: Any = None
         self.why = ""
+
+
+def place(array: Any) -> tuple[int, int, int]:
+    """Which array, and from where to where in memory it lies (for tensors, anywhere)."""
+    bounds = getattr(sys.modules.get("numpy.lib.array_utils"), "byte_bounds", None)
+    if bounds is None:
+        import numpy as np
+
+        bounds = getattr(np, "byte_bounds", None) or importlib.import_module("numpy.lib.array_utils").byte_bounds
+    if not hasattr(array, "__array_interface__") or type(array).__module__.startswith("torch"):
+        return id(array), 0, 1
+    low, high = bounds(array)
+    return id(array), int(low), int(high)
+
+
+def shared_roots(all_seen: Iterable[Seen]) -> frozenset[int]:
+    """Owners of memory over which more than one array lies, and not side by side."""
+    over: dict[int, set[tuple[int, int, int]]] = {}
+    for one in all_seen:
+        for root, arrays in one.arrays.items():
+            over.setdefault(root, set()).update(arrays)
+    return frozenset(root for root, arrays in over.items() if _overlap(arrays))
+
+
+def _overlap(arrays: set[tuple[int, int, int]]) -> bool:
+    ordered = sorted((low, high, which) for which, low, high in arrays)
+    end = -1
+    for low, high, _ in ordered:
+        if low < end:
+            return True
+        end = max(end, high)
+    return False
 
 
 class _Hashing:
@@ -67,7 +101,7 @@ def look(value: Any, namespace: dict[str, Any], shared_roots: frozenset[int] = f
     seen.names, seen.whole = pickler.names, pickler.whole
     memo = pickler.memo.copy()
     seen.alive = (memo, pickler.foreign_memory, pickler.arrays)
-    seen.arrays = {root: frozenset(map(id, arrays)) for root, arrays in pickler.arrays.items()}
+    seen.arrays = {root: frozenset(map(place, arrays)) for root, arrays in pickler.arrays.items()}
     by_reference = pickler.by_reference
     seen.shared = {
         key for key, (_, obj) in memo.items() if key not in by_reference and not _unchangeable(type(obj), obj)

@@ -173,7 +173,9 @@ class Hidden:
     def _patches(self) -> dict[str, Any]:
         """Values of the notebook in modules that are not the notebook's."""
         for name, module in list(sys.modules.items()):
-            if name == "__main__" or not isinstance(module, types.ModuleType) or name.startswith("_mlplatform"):
+            if not isinstance(module, types.ModuleType) or name.startswith("_mlplatform"):
+                continue
+            if vars(module) is self._namespace:
                 continue
             for key, value in list(vars(module).items()):
                 own = type(value) is types.FunctionType and value.__globals__ is self._namespace

@@ -62,6 +62,8 @@ class ObjectPickler(cloudpickle.Pickler):
         numpy = sys.modules.get("numpy")
         if numpy is not None and isinstance(obj, numpy.ndarray):
             return self._array(obj, numpy)
+        if numpy is not None and isinstance(obj, numpy.dtype):
+            return self._dtype(obj)
         if isinstance(obj, BaseException) and obj.__traceback__ is not None:
             raise Refused("an exception with its traceback")
         if isinstance(obj, io.IOBase):
@@ -152,6 +154,14 @@ class ObjectPickler(cloudpickle.Pickler):
         return (rebuild.module, (obj.__name__,))
 
     # ------------------------------------------------------------------ arrays
+    def _dtype(self, obj: Any) -> Any:
+        """Structured types hand out their own table of fields, which would look like a shared dictionary."""
+        if obj.fields is None or any(len(told) > 2 for told in obj.fields.values()):
+            return NotImplemented
+        formats = [obj.fields[name][0] for name in obj.names]
+        offsets = [obj.fields[name][1] for name in obj.names]
+        return (rebuild.dtype, (list(obj.names), formats, offsets, obj.itemsize, obj.isalignedstruct))
+
     def _array(self, obj: Any, numpy: Any) -> Any:
         if isinstance(obj, numpy.memmap):
             raise Refused("an array that is a file (memmap)")

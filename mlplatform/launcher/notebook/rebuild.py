@@ -108,6 +108,13 @@ def closed_file(name: Any, mode: str, encoding: Optional[str], errors: Optional[
     return made
 
 
+def dtype(names: list[str], formats: list[Any], offsets: list[int], itemsize: int, aligned: bool) -> Any:
+    import numpy as np
+
+    told: Any = {"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize}
+    return np.dtype(told, align=aligned)
+
+
 def array(data: Any, dtype: Any, shape: tuple[int, ...], order: str, writeable: bool) -> Any:
     """An array that owns its memory."""
     import numpy as np

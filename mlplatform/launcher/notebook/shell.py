@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import builtins
 import datetime
 import os
 import re
@@ -137,7 +138,7 @@ def make_shell(outputs: Outputs, place: int) -> Any:
     config.InteractiveShell.autoindent = False
     shell = ZMQInteractiveShell.instance(config=config)
     shell.colors = shell.colors if shell.colors.lower() != "nocolor" else "Neutral"
-    shell.builtin_trap.add_builtin("input", no_input)
+    builtins.input = no_input
     return shell
 
 

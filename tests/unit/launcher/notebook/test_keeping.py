@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlplatform.launcher.notebook import rebuild
-from mlplatform.launcher.notebook.comparing import look
+from mlplatform.launcher.notebook.comparing import look, shared_roots
 from mlplatform.launcher.notebook.keeping import keep, load
 from mlplatform.launcher.notebook.pickling import Refused
 
@@ -35,11 +35,8 @@ def run(namespace: dict[str, Any], source: str) -> None:
 
 
 def roots(values: dict[str, Any], namespace: dict[str, Any]) -> frozenset[int]:
-    over: dict[int, set[int]] = {}
-    for value in values.values():
-        for root, arrays in look(value, namespace).arrays.items():
-            over.setdefault(root, set()).update(arrays)
-    return frozenset(root for root, arrays in over.items() if len(arrays) > 1)
+    seen = [look(value, namespace) for value in values.values()]
+    return shared_roots(seen)
 
 
 def again(namespace: dict[str, Any], folder: Path, *names: str) -> dict[str, Any]:

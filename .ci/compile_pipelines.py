@@ -14,6 +14,8 @@ from pathlib import Path
 from kfp import compiler
 from kfp.dsl.graph_component import GraphComponent
 
+from mlplatform.sdk.define.pipelines import Pipeline
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "pipelines").glob("*.py"))
 
@@ -29,6 +31,9 @@ def compiled(source: Path) -> str:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    ours = [value for value in vars(module).values() if isinstance(value, Pipeline)]
+    if ours:
+        return ours[-1].compile()
     pipelines = [value for value in vars(module).values() if isinstance(value, GraphComponent)]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pipeline.yaml"

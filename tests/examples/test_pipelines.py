@@ -139,3 +139,13 @@ def test_the_demo_runs_twice_and_reuses_everything(tmp_path: Path) -> None:
     assert "The support vector machine won: it reads 99.1% of the unseen digits correctly." in done.stdout
     assert "2 read as 2" in done.stdout
     assert ": 5 results were reused" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_sdk_fits_models_side_by_side(home: Path) -> None:
+    result = run(home, "wine_sdk", "-p", "strengths=[0.001, 1.0]")
+    assert result["outputs"]["chosen"]["strength"] == 1.0
+    assert result["outputs"]["accuracy"] == result["outputs"]["chosen"]["accuracy"] > 0.9
+    assert result["outputs"]["verdict"] == "good enough to taste"
+    again = run(home, "wine_sdk", "-p", "strengths=[0.001, 1.0]")
+    assert {item["state"] for item in again["tasks"] if item["name"] == "split"} == {"CACHED"}

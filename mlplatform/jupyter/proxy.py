@@ -19,7 +19,6 @@ from tornado.iostream import StreamClosedError
 
 from mlplatform.core.errors import MlPlatformError
 from mlplatform.engine.home import Home, open_home
-from mlplatform.engine.webdoor import read_port
 
 #: Between two hops only, or told anew here.
 _HOP: Final = frozenset(
@@ -125,14 +124,14 @@ class Pages(JupyterHandler):
             HTTPError: there is none to be had.
         """
         home = open_home(None)
-        port = read_port(home)
+        port = home.web_port()
         if not port or not await _answers(port):
             try:
                 await asyncio.to_thread(_start, home)
             except MlPlatformError as error:
                 raise web.HTTPError(503, str(error)) from None
         for _ in range(int(_OPENING / 0.1)):
-            port, token = read_port(home), token_of(home)
+            port, token = home.web_port(), token_of(home)
             if port and await _answers(port) and token:
                 return port, token
             await asyncio.sleep(0.1)

@@ -45,13 +45,31 @@ def page(opened: Any) -> Iterator[Any]:
     assert not problems
 
 
+#: On a loaded machine JupyterLab may wait forever for a kernel's first answer; its own remedy is to connect again.
+KERNEL_ANSWERS = """async () => {
+  const context = window.jupyterapp.shell.currentWidget.sessionContext;
+  await context.ready;
+  for (let attempt = 0; attempt < 6; attempt++) {
+    const kernel = context.session.kernel;
+    const pause = new Promise((resolve) => setTimeout(() => resolve(null), 20000));
+    if (await Promise.race([kernel.info, pause])) return;
+    await kernel.reconnect();
+  }
+  throw new Error("the kernel does not answer");
+}"""
+
+
 def show(page: Any, lab: Lab, notebook: str) -> None:
     """Open a notebook with the panel beside it, and wait for its kernel."""
-    page.goto(lab.url(f"lab/workspaces/w{time.monotonic_ns()}/tree/{notebook}?token={lab.token}&reset"))
+    page.goto(lab.url(f"lab/workspaces/w{time.monotonic_ns()}/tree/{notebook}?token={lab.token}"))
     page.wait_for_selector(".jp-NotebookPanel")
-    page.click("li[data-id='mlplatform-panel']")
+    # Before the layout is restored, a tab that is clicked may be closed again.
+    page.evaluate("() => window.jupyterapp.restored")
+    page.wait_for_selector("li[data-id='mlplatform-panel']")
+    page.evaluate("() => window.jupyterapp.shell.activateById('mlplatform-panel')")
     page.wait_for_selector(".mlp-graph")
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']")
+    page.evaluate(KERNEL_ANSWERS)
 
 
 def text_of_run(page: Any) -> str:
@@ -254,7 +272,7 @@ FAILING = (
 def test_failing_task_is_told_and_replayed(lab: Lab, page: Any) -> None:
     path = lab.write("failing.ipynb", *FAILING)
     show(page, lab, "failing.ipynb")
-    page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
     wait_for_run(page, "failed")
     told = text_of_run(page)
     assert 'File "Cell In[3]", line 2, in share' in told

@@ -50,3 +50,28 @@ def test_this_environment_has_them() -> None:
         pytest.skip("mlplatform is not installed into this environment")
     assert (prefix / "share" / "jupyter" / "labextensions" / "mlplatform" / "package.json").is_file()
     assert (prefix / "etc" / "jupyter" / "jupyter_server_config.d" / "mlplatform.json").is_file()
+
+
+def test_the_server_extension_can_be_loaded() -> None:
+    """A Jupyter server goes on without an extension that fails to load; this must not be found out in a browser."""
+    from mlplatform.jupyter import handlers
+
+    added: list[str] = []
+
+    class App:
+        settings = {"base_url": "/base/"}
+
+        def add_handlers(self, _host: str, rules: list) -> None:
+            added.extend(rule[0] for rule in rules)
+
+    class Server:
+        web_app = App()
+
+        class log:
+            @staticmethod
+            def info(*_: object) -> None:
+                pass
+
+    handlers.install(Server())
+    assert "/base/mlplatform/api/plan" in added
+    assert "/base/mlplatform/ui/(.*)" in added

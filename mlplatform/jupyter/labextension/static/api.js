@@ -1,5 +1,9 @@
 // What the server extension answers (mlplatform/jupyter/handlers.py), with Jupyter's token and XSRF cookie.
 
+const ABSENT =
+  "This Jupyter server has not loaded mlplatform's extension. `jupyter server extension list` says why; " +
+  "it must be installed in the environment that JupyterLab runs in.";
+
 export class Refused extends Error {
   constructor(error, message) {
     super(message || error?.message || "the server did not answer as expected");
@@ -29,7 +33,7 @@ export class Api {
     try {
       told = await answer.json();
     } catch {
-      told = { message: `${answer.status} ${answer.statusText}` };
+      told = { message: answer.status === 404 ? ABSENT : `${answer.status} ${answer.statusText}` };
     }
     if (!answer.ok) throw new Refused(told.error, told.message);
     return told;
@@ -53,6 +57,7 @@ export class Api {
     while (!signal.aborted) {
       try {
         const answer = await this.request(`watch?${query}`, undefined, signal);
+        if (answer.status === 404) throw new Error(ABSENT);
         if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
         const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
         let rest = "";

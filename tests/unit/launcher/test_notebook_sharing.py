@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 
 from mlplatform.launcher.notebook.comparing import look
@@ -28,3 +31,14 @@ def test_one_table_under_two_names_is_shared() -> None:
 def test_one_list_in_two_objects_of_a_class_is_shared() -> None:
     log: list[int] = []
     assert id(log) in shared({"log": log}, (log, 1))
+
+
+def test_a_class_made_in_a_function_keeps_its_name(tmp_path: Path) -> None:
+    from mlplatform.launcher.notebook.keeping import keep, load
+
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec("def make():\n    class Box: pass\n    return Box\nbox = make()()", namespace)
+    with (tmp_path / "group").open("wb") as file:
+        keep({"box": namespace["box"]}, namespace, file, frozenset())
+    found = load(str(tmp_path / "group"))
+    assert type(found["box"]).__qualname__ == "make.<locals>.Box"

@@ -18,7 +18,7 @@ from mlplatform.core.errors import ArtifactError
 from mlplatform.core.model import Artifact, CacheEntry, TaskKey, Values
 from mlplatform.core.values import child
 from mlplatform.engine.ports import ArtifactStore, RunStore
-from mlplatform.launcher.verify import check_reads
+from mlplatform.launcher.verify import check_reads, describe_file, listing_digest
 from mlplatform.planning.cachekey import Parts, Uncacheable, distance, explain
 
 #: Earlier results of a task that are compared to say what changed.
@@ -156,16 +156,17 @@ class ResultCache:
     ) -> CacheEntry | Uncacheable:
         """What to keep of a finished task, or why nothing may be kept. ``raw`` is its result.json."""
         author_says_so = bool(parts.values.get("user_key"))
-        if raw.get("reads") is None and raw and not author_says_so:
+        declared = _declared(parts)
+        if raw.get("reads") is None and raw and not author_says_so and not declared:
             return Uncacheable(raw.get("untraced") or "what it read could not be seen")
-        if raw.get("untraced") and not author_says_so:
+        if raw.get("untraced") and not author_says_so and not declared:
             return Uncacheable(str(raw["untraced"]))
         if raw.get("sockets") and not author_says_so:
             return Uncacheable(f"it talked to the network ({raw['sockets'][0]})")
         kept = self._keep(raw.get("writes") or (), project, author_says_so)
         if isinstance(kept, Uncacheable):
             return kept
-        trace: list[Mapping[str, Any]] = list(raw.get("reads") or ())
+        trace: list[Mapping[str, Any]] = [*(raw.get("reads") or ()), *declared]
         trace += [{"kind": "env", "name": name, "digest": digest} for name, digest in child(raw, "env_read").items()]
         return CacheEntry(
             key=parts.key,
@@ -227,6 +228,28 @@ class ResultCache:
         temporary = self._kept / f".{digest}.{os.getpid()}"
         shutil.copyfile(path, temporary)
         temporary.replace(target)
+
+
+def _declared(parts: Parts) -> list[Mapping[str, Any]]:
+    """What the author of a component says that it reads (``reads=[...]``), as it is now."""
+    code = parts.values.get("code")
+    if not isinstance(code, dict):
+        return []
+    found: list[Mapping[str, Any]] = []
+    for name in code.get("reads") or ():
+        found += _as_read(Path(str(code.get("folder") or "/")) / str(name))
+    return found
+
+
+def _as_read(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        status = path.stat()
+        if not path.is_dir():
+            return [describe_file(str(path), status)]
+        names = {"path": str(path), "kind": "listing", "digest": listing_digest(str(path), ())}
+        return [names, *(read for inner in sorted(path.iterdir()) for read in _as_read(inner))]
+    except OSError:
+        return [{"path": str(path), "kind": "missing"}]
 
 
 def _file_digest(path: Path) -> str:

@@ -502,3 +502,25 @@ def test_kfp_style_arguments_in_our_components(platform: LocalPlatform) -> None:
     run = platform.run(p)
     assert run.output == 8
     assert run.task("use").outputs["metrics"].metadata == {"rows": 4}
+
+
+def test_what_an_author_says_a_task_reads(
+    platform: LocalPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "a.txt").write_text("1")
+
+    @ml.component(reads=["given"])
+    def counted() -> int:
+        return 7
+
+    @ml.pipeline
+    def p() -> int:
+        return counted()
+
+    platform.run(p)
+    assert platform.run(p).task("counted").state == "CACHED"
+    (tmp_path / "given" / "a.txt").write_text("2")
+    again = platform.run(p).task("counted")
+    assert (again.state, "a.txt" in again.why()) == ("SUCCEEDED", True)

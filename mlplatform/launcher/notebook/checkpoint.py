@@ -269,20 +269,14 @@ class Checkpoints:
         """
         differing = {name: told for name, told in names.items() if self._group_of(name) != told[1]}
         gone = [name for name in self.entries if name not in names]
-        loaded: dict[str, dict[str, Any]] = {}
-        for told in differing.values():
-            if told[1] not in loaded:
-                loaded[told[1]] = load(group_path(self._library, told[1]))
-        self.groups.update(groups)
-        items: dict[str, Any] = {}
-        fresh: dict[str, Any] = {}
-        for name, told in differing.items():
-            value = loaded[told[1]][name]
-            (items if name.startswith("@") else fresh)[name] = value
         for name in gone:
             if not name.startswith("@"):
                 self._namespace.pop(name, None)
-        self._namespace.update(fresh)
+        loaded = self._load(differing)
+        self.groups.update(groups)
+        values = {name: loaded[told[1]][name] for name, told in differing.items()}
+        items = {name: value for name, value in values.items() if name.startswith("@")}
+        fresh = {name: value for name, value in values.items() if name not in items}
         kept = {n: e.item for n, e in self.entries.items() if n.startswith("@") and n in names and n not in items}
         if items or any(name.startswith("@") for name in gone):
             self._hidden.write({**kept, **items})
@@ -293,6 +287,30 @@ class Checkpoints:
             value = now.get(name, fresh.get(name, items.get(name)))
             self.entries[name] = Entry(told[0], told[1], name, value, look(value, self._namespace))
             self.entries[name].seen.alive = None
+
+    def _load(self, differing: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """The groups of these names, into the namespace as they come: one may need another to be loaded (a model that
+        evaluates its formula again). Raises what the last one raised that could not be loaded."""
+        members: dict[str, list[str]] = {}
+        for name, told in differing.items():
+            members.setdefault(told[1], []).append(name)
+        loaded: dict[str, dict[str, Any]] = {}
+        waiting = sorted(members, key=lambda group: any(name.startswith("@") for name in members[group]), reverse=True)
+        while waiting:
+            left: list[str] = []
+            reason: Optional[Exception] = None
+            for group in waiting:
+                found, problem = tried(load, group_path(self._library, group))
+                if problem is not None:
+                    left.append(group)
+                    reason = problem
+                    continue
+                loaded[group] = found
+                self._namespace.update({n: found[n] for n in members[group] if not n.startswith("@")})
+            if reason is not None and len(left) == len(waiting):
+                raise reason
+            waiting = left
+        return loaded
 
     def _group_of(self, name: str) -> str:
         entry = self.entries.get(name)

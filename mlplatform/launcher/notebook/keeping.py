@@ -6,9 +6,10 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
+from . import rebuild
 from .pickling import ObjectPickler, Refused
 
 _MAGIC = b"MLPNB1\0\0"
@@ -47,5 +48,5 @@ def load(path: str) -> dict[str, Any]:
             raise ValueError("%s holds no snapshot" % path)
         sizes = struct.unpack("<%dQ" % count, file.read(8 * count))
         body = file.read(size)
-        buffers: Iterable[Any] = [file.read(length) for length in sizes]
-    return pickle.loads(body, buffers=buffers)  # noqa: S301 - written by a session of this very notebook
+        buffers = [file.read(length) for length in sizes]
+    return rebuild.loads(body, buffers)  # written by a session of this very notebook

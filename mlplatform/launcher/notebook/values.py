@@ -46,6 +46,7 @@ class _Loader:
         self._library = request["library"]
         self._names = request["names"]
         self._singles = request["singles"]
+        self._all = False
         self._groups: dict[str, dict[str, Any]] = {}
         self._namespace = vars(sys.modules["__main__"])
         rebuild.bind(self._namespace)
@@ -83,6 +84,9 @@ class _Loader:
                 continue
             loaded, problem = tried(self._load, told[1])
             if problem is not None:
+                self._bring_functions()
+                loaded, problem = tried(self._load, told[1])
+            if problem is not None:
                 if one == name:
                     raise problem
                 continue
@@ -91,6 +95,16 @@ class _Loader:
                 seen.add(other)
                 waiting.append(other)
         return self._namespace[name]
+
+    def _bring_functions(self) -> None:
+        """Everything else that loads: a formula may name it."""
+        if self._all:
+            return
+        self._all = True
+        for name, told in self._names.items():
+            found, problem = tried(self._load, told[1])
+            if problem is None and not name.startswith("@"):
+                self._namespace.setdefault(name, found[name])
 
     def _load(self, group: str) -> dict[str, Any]:
         from .keeping import load

@@ -184,7 +184,7 @@ class ParallelFor(TaskGroup):
             return
         found = list(cast("list[Any]", items)) if isinstance(items, (list, tuple)) else None
         if found is None:
-            raise _no_list(f"{type(items).__name__} {items!r}")
+            raise _no_list(f"{type(cast(Any, items)).__name__} {items!r}")
         if not found:
             raise InvalidPipeline(f"dsl.ParallelFor was given an empty list ({user_line()}).")
         for value in found:

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, CDPSession, Page
 
 from mlplatform.ui import static_folder
 from tests.bench.bench_layout import chains, milliseconds
@@ -78,7 +78,7 @@ def cold(browser: Browser, served: Served, address: str) -> dict[str, float]:
     page.goto(f"{served.url}/{address}")
     page.wait_for_function("() => window.seen.usable > 0", timeout=60_000)
     page.wait_for_timeout(1000)
-    metrics = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+    used = busy(session)
     paint = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
     found = {
         "bytes": sum(weights),
@@ -87,7 +87,7 @@ def cold(browser: Browser, served: Served, address: str) -> dict[str, float]:
         "first_paint": page.evaluate(paint),
         "usable": page.evaluate("() => window.seen.usable"),
         "blocked": page.evaluate("() => window.seen.blocked"),
-        "main_thread_cpu": metrics["TaskDuration"] * 1000,
+        "main_thread_cpu": used,
     }
     context.close()
     return found
@@ -135,15 +135,25 @@ async () => {
 """
 
 
+def busy(session: CDPSession) -> float:
+    """Processor time of the page's main thread so far."""
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return 1000 * next(one["value"] for one in metrics if one["name"] == "TaskDuration")
+
+
 def handling(page: Page) -> dict[str, float]:
     """Click to panel, and frames while zooming through the point where names give way to patches."""
     clicks = [page.evaluate(CLICK) for _ in range(20)]
     page.keyboard.press("Escape")
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    before = busy(session)
     frames: list[float] = page.evaluate(ZOOM)
     return {
         "click_to_panel": round(statistics.median(clicks), 1),
         "zoom_frame_p95": round(p95(frames), 1),
         "zoom_frame_median": round(statistics.median(frames), 1),
+        "zoom_cpu_a_frame": round((busy(session) - before) / len(frames), 2),
     }
 
 

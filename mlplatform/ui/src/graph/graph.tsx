@@ -22,7 +22,9 @@ export interface Told {
 const FAR = 0.42;
 const READABLE = 0.55;
 const MOST = 2.5;
-const TILE = 200;
+/** Nodes this share of the view beyond its edges are in the document as well. */
+const SPARE = 0.25;
+const MUCH = 8;
 
 export function GraphView(props: {
   plan: Plan;
@@ -42,7 +44,7 @@ export function GraphView(props: {
   const view = useRef<View>({ x: 0, y: 0, k: 1 });
   const moved = useMemo(() => signal(0), []);
   const [sight, setSight] = useState<{ ids: string[]; far: boolean }>({ ids: [], far: false });
-  const sightKey = useRef("");
+  const holds = useRef<{ far: boolean; left: number; top: number; right: number; bottom: number } | null>(null);
   const hovered = useMemo(() => signal(""), []);
   const { width, height } = plan.graph.layout;
 
@@ -53,13 +55,17 @@ export function GraphView(props: {
     const far = k < FAR;
     const [left, top] = [-x / k, -y / k];
     const [right, bottom] = [left + element.clientWidth / k, top + element.clientHeight / k];
-    const tiles = [left, top, right, bottom].map((value, at) =>
-      at < 2 ? Math.floor(value / TILE - 0.5) * TILE : Math.ceil(value / TILE + 0.5) * TILE,
-    ) as [number, number, number, number];
-    const key = far ? "far" : tiles.join();
-    if (key === sightKey.current) return;
-    sightKey.current = key;
-    setSight({ ids: far ? [] : plan.within(...tiles), far });
+    const held = holds.current;
+    if (held && held.far === far) {
+      // What is there goes a little beyond the edges: nothing to do before those are reached, or it is far too much.
+      if (far) return;
+      const within = left >= held.left && top >= held.top && right <= held.right && bottom <= held.bottom;
+      if (within && (held.right - held.left) * (held.bottom - held.top) < MUCH * (right - left) * (bottom - top)) return;
+    }
+    const [over, under] = [(right - left) * SPARE, (bottom - top) * SPARE];
+    const next = { far, left: left - over, top: top - under, right: right + over, bottom: bottom + under };
+    holds.current = next;
+    setSight({ ids: far ? [] : plan.within(next.left, next.top, next.right, next.bottom), far });
   };
   const frame = useRef(0);
   /** Somebody looked elsewhere: from then on the picture stays where it was put. */
@@ -114,7 +120,7 @@ export function GraphView(props: {
   // A graph that fits readably is shown whole; of a bigger one the part that matters, with the map in the corner.
   const begun = useRef(false);
   useLayoutEffect(() => {
-    sightKey.current = "";
+    holds.current = null;
     if (!begun.current) {
       begun.current = true;
       const all = fitted();
@@ -133,7 +139,7 @@ export function GraphView(props: {
   }, [props.selected, plan]);
   useEffect(() => {
     const watch = new ResizeObserver(() => {
-      sightKey.current = "";
+      holds.current = null;
       if (whole.current && fitted().k >= FAR) put(fitted(), true);
       look();
       moved.value++;
@@ -231,7 +237,7 @@ export function GraphView(props: {
           {Object.entries(plan.graph.layout.groups).map(([id, place]) => (
             <Group key={id} id={id} place={place} plan={plan} tell={props.tell} />
           ))}
-          <path class="edges" d={plan.edges} />
+          <path class={`edges ${sight.far ? "coarse" : ""}`} d={plan.edges} />
           {sight.far ? <Far plan={plan} states={props.states} /> : (
             <g>
               {sight.ids.filter((id) => id in plan.graph.layout.nodes).map((id) => (

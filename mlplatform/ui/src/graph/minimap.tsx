@@ -31,6 +31,8 @@ export function Minimap({ plan, states, moved, view, holder, go }: {
       <svg ref={picture} width={width * scale} height={height * scale} viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none"
         onPointerDown={jump} onPointerMove={jump} onPointerUp={(event) => event.stopPropagation()}>
         <Far plan={plan} states={states} />
+      </svg>
+      <svg class="over" width={width * scale} height={height * scale} viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none">
         <Window moved={moved} view={view} holder={holder} scale={scale} />
       </svg>
     </div>

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Literal, cast
 
-import msgspec
-
 from mlplatform.ir.load import loads
 from mlplatform.planning.layout import Edge, Node, layout
 from mlplatform.server.graphs import GraphEdge, GraphNode, pipeline_graph
+from mlplatform.server.plain import encode
 
 #: A node with its name and state needs this many pixels (the pages draw them so).
 _WIDTH, _HEIGHT = 208.0, 44.0
@@ -52,7 +51,7 @@ def _drawn(source: _Source, collapsed: tuple[str, ...], direction: str) -> bytes
         collapsed=collapsed,
         direction=way,
     )
-    return msgspec.json.encode(
+    return encode(
         {
             "document": source.digest,
             "nodes": [

@@ -13,10 +13,9 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from mlplatform.core.errors import MlPlatformError
 from mlplatform.core.records import Event
+from mlplatform.server.plain import encode
 
 if TYPE_CHECKING:
     from mlplatform.store.runstore import SqlRunStore
@@ -169,4 +168,4 @@ def _body(event: Event) -> dict[str, Any]:
 
 def message(kind: str, seq: int, data: dict[str, Any]) -> bytes:
     """One server-sent event."""
-    return b"event: %s\nid: %d\ndata: %s\n\n" % (kind.encode(), seq, msgspec.json.encode(data))
+    return b"event: %s\nid: %d\ndata: %s\n\n" % (kind.encode(), seq, encode(data))

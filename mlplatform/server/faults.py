@@ -22,6 +22,7 @@ from mlplatform.core.errors import (
     TrackingError,
 )
 from mlplatform.server.models import ErrorModel
+from mlplatform.server.plain import plain
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ def install(app: FastAPI) -> None:
 
 def answer(request: Request, status: int, body: dict[str, Any]) -> JSONResponse:
     """An error, in the words of the API that was asked."""
+    body = plain(body)
     if request.url.path.startswith("/apis/"):
         message = "\n".join([body["message"], *(f"{f['path']}: {f['message']}" for f in body.get("findings") or ())])
         if body.get("hint"):

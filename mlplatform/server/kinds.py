@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, Final, cast
 
 #: By suffix: (kind, media type). Only these media types are ever shown inside a page.
@@ -121,4 +122,4 @@ def _objects(value: Any) -> list[dict[str, Any]]:
 
 
 def _numbers(values: Any) -> list[float]:
-    return [float(one) if isinstance(one, (int, float)) else 0.0 for one in values or ()]
+    return [float(one) if isinstance(one, (int, float)) and math.isfinite(one) else 0.0 for one in values or ()]

@@ -21,8 +21,9 @@ from mlplatform.core.errors import NotFound, TrackingError
 from mlplatform.server import catalog_models as models
 from mlplatform.server.context import Context, Here
 from mlplatform.server.faults import RESPONSES
+from mlplatform.server.plain import PlainRoute
 
-router = APIRouter()
+router = APIRouter(route_class=PlainRoute)
 
 #: Seconds that a page of MLflow's may take.
 _ANSWER = 120.0

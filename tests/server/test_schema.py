@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,7 @@ CHECKS = [
 ]
 TOKEN = "the-token-of-these-tests-0123456789abcdefghi"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
-RUN = "1m8ck7xgd7adfes99j"
+RUN, NASTY = "1m8ck7xgd7adfes99j", "1m8ck7xgd7adfes99k"
 
 
 def fill(target: str, folder: Path) -> None:
@@ -63,6 +64,20 @@ def fill(target: str, folder: Path) -> None:
     for state in (RunState.RUNNING, RunState.FAILED):
         run = replace(run, state=state, error=error if state.finished else None, finished_at=1004.0)
         store.apply(Batch(RUN, run, tasks, [attempt], events=[(1004.0, "run", {"state": str(state)})]))
+    odd = "a\udce4b"  # a file name that is no UTF-8
+    nasty = RunRecord(
+        NASTY,
+        odd,
+        odd,
+        RunState.PENDING,
+        digest,
+        created_at=1001.0,
+        parameters={"x": math.nan, "big": 10**30, odd: odd},
+    )
+    store.create_run(nasty, document)
+    loss = Artifact("loss", f"/no/{odd}", "system.Metrics", {"loss": math.inf})
+    task = TaskRecord(key, TaskState.FAILED, odd, outputs=Values({"y": -math.inf}, {"loss": loss}), error=error)
+    store.apply(Batch(NASTY, tasks=[replace(task, error=TaskError("X", odd), cache_note=odd)]))
     catalog = store.catalog
     catalog.upload(
         RegisteredPipeline("p1", "known", 1000.0), PipelineVersion("v1", "p1", "first", 1000.0, digest), document
@@ -133,6 +148,9 @@ KNOWN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("/runs/{run_id}/tasks", R, {}),
     ("/runs/{run_id}/tasks/{name}", {**R, "name": "t0"}, {}),
     ("/runs/{run_id}/tasks/{name}", {**R, "name": "t1"}, {}),
+    ("/runs/{run_id}", {"run_id": NASTY}, {}),
+    ("/runs/{run_id}/tasks", {"run_id": NASTY}, {}),
+    ("/runs/{run_id}/tasks/{name}", {"run_id": NASTY, "name": "t0"}, {}),
     ("/runs/{run_id}/graph", R, {"direction": "right"}),
     ("/runs/{run_id}/document", R, {}),
     ("/runs/{run_id}/logs/{name}", {**R, "name": "t0"}, {"offset": 7, "limit": 14}),

@@ -15,9 +15,10 @@ from mlplatform.core.records import ArtifactLink
 from mlplatform.server import contents, kinds, models, words
 from mlplatform.server.context import Context, Here
 from mlplatform.server.faults import RESPONSES
+from mlplatform.server.plain import PlainRoute
 from mlplatform.server.previews import preview
 
-router = APIRouter(prefix="/api/v1", tags=["artifacts"], responses=RESPONSES)
+router = APIRouter(route_class=PlainRoute, prefix="/api/v1", tags=["artifacts"], responses=RESPONSES)
 
 #: What a page of somebody else's may do here: run its own scripts, as nobody, and reach nothing but its own artifact.
 _SANDBOX = (

@@ -13,8 +13,9 @@ from mlplatform.core.values import JsonValue
 from mlplatform.server import kinds, models, words
 from mlplatform.server.context import Here
 from mlplatform.server.faults import RESPONSES
+from mlplatform.server.plain import PlainRoute
 
-router = APIRouter(prefix="/api/v1", tags=["runs"], responses=RESPONSES)
+router = APIRouter(route_class=PlainRoute, prefix="/api/v1", tags=["runs"], responses=RESPONSES)
 
 #: Metrics of one run: beyond, a table is no comparison any more.
 _MOST = 2000

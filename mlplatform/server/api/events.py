@@ -9,8 +9,9 @@ from fastapi.responses import StreamingResponse
 
 from mlplatform.server.context import Here
 from mlplatform.server.faults import RESPONSES
+from mlplatform.server.plain import PlainRoute
 
-router = APIRouter(prefix="/api/v1", tags=["events"], responses=RESPONSES)
+router = APIRouter(route_class=PlainRoute, prefix="/api/v1", tags=["events"], responses=RESPONSES)
 
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 #: Proxies must not gather what should arrive at once.

@@ -10,9 +10,10 @@ from mlplatform.core.catalog import Experiment
 from mlplatform.server import catalog_models as models
 from mlplatform.server.context import Here
 from mlplatform.server.faults import RESPONSES
+from mlplatform.server.plain import PlainRoute
 from mlplatform.server.registry import checked_name
 
-router = APIRouter(prefix="/api/v1/experiments", tags=["experiments"], responses=RESPONSES)
+router = APIRouter(route_class=PlainRoute, prefix="/api/v1/experiments", tags=["experiments"], responses=RESPONSES)
 
 
 @router.get("", response_model=models.ExperimentList)

@@ -15,8 +15,9 @@ from mlplatform.server.api.tasks import Iteration, key_of
 from mlplatform.server.context import Here
 from mlplatform.server.events import message
 from mlplatform.server.faults import RESPONSES
+from mlplatform.server.plain import PlainRoute
 
-router = APIRouter(prefix="/api/v1/runs", tags=["logs"], responses=RESPONSES)
+router = APIRouter(route_class=PlainRoute, prefix="/api/v1/runs", tags=["logs"], responses=RESPONSES)
 
 Attempt = Annotated[int, Query(ge=0, le=2**31, description="Which attempt; 0: the last one.")]
 

@@ -11,8 +11,9 @@ from mlplatform.core.queries import RunQuery
 from mlplatform.server import catalog_models as models
 from mlplatform.server.context import Here
 from mlplatform.server.faults import RESPONSES
+from mlplatform.server.plain import PlainRoute
 
-router = APIRouter(prefix="/api/v1", tags=["machine"], responses=RESPONSES)
+router = APIRouter(route_class=PlainRoute, prefix="/api/v1", tags=["machine"], responses=RESPONSES)
 
 
 @router.get("/machine", response_model=models.Machine)

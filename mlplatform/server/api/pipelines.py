@@ -15,8 +15,9 @@ from mlplatform.server.api.tasks import graph_answer
 from mlplatform.server.context import Context, Here
 from mlplatform.server.faults import RESPONSES
 from mlplatform.server.models import GraphModel
+from mlplatform.server.plain import PlainRoute
 
-router = APIRouter(prefix="/api/v1/pipelines", tags=["pipelines"], responses=RESPONSES)
+router = APIRouter(route_class=PlainRoute, prefix="/api/v1/pipelines", tags=["pipelines"], responses=RESPONSES)
 
 Short = Annotated[str, Form(max_length=200)]
 Long = Annotated[str, Form(max_length=100_000)]

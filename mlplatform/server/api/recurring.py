@@ -13,8 +13,11 @@ from mlplatform.server import catalog_models as models
 from mlplatform.server import registry
 from mlplatform.server.context import Context, Here
 from mlplatform.server.faults import RESPONSES
+from mlplatform.server.plain import PlainRoute
 
-router = APIRouter(prefix="/api/v1/recurring-runs", tags=["recurring runs"], responses=RESPONSES)
+router = APIRouter(
+    route_class=PlainRoute, prefix="/api/v1/recurring-runs", tags=["recurring runs"], responses=RESPONSES
+)
 
 _SHOWN = 5
 

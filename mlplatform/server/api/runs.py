@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from mlplatform.core.catalog import RERUN_TAG
 from mlplatform.core.errors import InvalidInput, MlPlatformError
@@ -14,13 +14,14 @@ from mlplatform.core.states import RunState
 from mlplatform.server import models, submitting, words
 from mlplatform.server.context import Context, Here
 from mlplatform.server.faults import RESPONSES
+from mlplatform.server.plain import PlainRoute, encode
 
-router = APIRouter(prefix="/api/v1/runs", tags=["runs"], responses=RESPONSES)
+router = APIRouter(route_class=PlainRoute, prefix="/api/v1/runs", tags=["runs"], responses=RESPONSES)
 
 Limit = Annotated[int, Query(ge=1, le=500)]
 
 
-@router.get("", response_model=models.RunPage)
+@router.get("", response_class=Response, responses={200: {"model": models.RunPage}})
 def list_runs(
     here: Here,
     q: Annotated[
@@ -36,7 +37,7 @@ def list_runs(
     ] = "-created_at",
     limit: Limit = 50,
     cursor: Annotated[str, Query(max_length=2000)] = "",
-) -> Any:
+) -> Response:
     """A page of runs, newest first unless sorted otherwise, and how many there are of each state."""
     query = RunQuery(
         text=q,
@@ -52,11 +53,12 @@ def list_runs(
     )
     found = here.store.run_page(query)
     more = len(found) > limit
-    return {
+    page = {
         "runs": [words.listed(entry) for entry in found[:limit]],
         "next_cursor": words.to_cursor(found[limit - 1].place) if more else "",
         "counts": here.store.run_counts(query),
     }
+    return Response(encode(page), media_type="application/json")
 
 
 def _after(cursor: str) -> tuple[Any, str] | None:

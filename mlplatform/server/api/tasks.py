@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
 from mlplatform.core.errors import InvalidInput, NotFound
@@ -12,8 +11,9 @@ from mlplatform.core.model import TaskKey
 from mlplatform.server import drawing, models, taskdetail, words
 from mlplatform.server.context import Here
 from mlplatform.server.faults import RESPONSES
+from mlplatform.server.plain import PlainRoute, encode
 
-router = APIRouter(prefix="/api/v1/runs", tags=["runs"], responses=RESPONSES)
+router = APIRouter(route_class=PlainRoute, prefix="/api/v1/runs", tags=["runs"], responses=RESPONSES)
 
 Iteration = Annotated[str, Query(pattern=r"^(\d{1,9}(,\d{1,9})*)?$", description="Indexes of the loops around it: 0,1")]
 #: Answers that stay true are kept by browsers, which ask whether they still are.
@@ -33,7 +33,7 @@ def list_tasks(here: Here, run_id: str) -> Response:
     seq = here.store.last_event()
     run = here.store.find_run(run_id)
     table = words.task_table(run, here.store.task_briefs(run.run_id), seq)
-    return Response(msgspec.json.encode(table), media_type="application/json")
+    return Response(encode(table), media_type="application/json")
 
 
 @router.get("/{run_id}/tasks/{name:path}", response_model=models.TaskDetail)

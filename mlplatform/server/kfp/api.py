@@ -15,8 +15,9 @@ from mlplatform.server.kfp import bodies
 from mlplatform.server.kfp.filters import Page, paged
 from mlplatform.server.kfp.specs import in_thread, spec_of
 from mlplatform.server.kfp.words import experiment_json, pipeline_json, storage, version_json
+from mlplatform.server.plain import PlainRoute
 
-router = APIRouter(prefix="/apis/v2beta1", include_in_schema=False)
+router = APIRouter(route_class=PlainRoute, prefix="/apis/v2beta1", include_in_schema=False)
 
 _EXPERIMENT: Final[dict[str, Callable[[Experiment], Any]]] = {
     "id": lambda one: one.experiment_id,

@@ -19,9 +19,10 @@ from mlplatform.server.kfp.filters import Page, Predicate, paged, predicates, si
 from mlplatform.server.kfp.specs import experiment_ids, experiment_name, in_thread, spec_of
 from mlplatform.server.kfp.times import from_rfc3339
 from mlplatform.server.kfp.words import ARCHIVED, STATES, recurring_json, run_json
+from mlplatform.server.plain import PlainRoute
 from mlplatform.server.words import from_cursor, to_cursor
 
-router = APIRouter(prefix="/apis/v2beta1", include_in_schema=False)
+router = APIRouter(route_class=PlainRoute, prefix="/apis/v2beta1", include_in_schema=False)
 
 _COLUMNS: Final = {
     "id": Column.RUN_ID,

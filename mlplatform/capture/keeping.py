@@ -77,11 +77,13 @@ class Keeper:
         refer = self._refer_in_pickle(node.needs)
         try:
             with _by_value(self._reach.own_module):
-                return pickled(value, refer)
+                data = pickled(value, refer)
         except TooLarge:
             self._refuse_size(label, None)
-        except Exception as problem:  # noqa: BLE001 - pickling calls the objects' own code, which may raise anything
-            self._refuse(label, value, problem)
+            return None
+        if isinstance(data, bytes):
+            return data
+        self._refuse(label, value, data)
         return None
 
     def _refuse(self, label: str, value: Any, problem: Exception) -> None:

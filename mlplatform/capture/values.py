@@ -43,10 +43,15 @@ class _Pickler(cloudpickle.Pickler):
         return self._refer(obj)
 
 
-def pickled(value: Any, refer: Referrer) -> bytes:
-    """Raises TooLarge, or whatever pickling raises."""
+def pickled(value: Any, refer: Referrer) -> bytes | Exception:
+    """The pickle, or why there is none. Raises TooLarge."""
     file = _Bounded()
-    _Pickler(file, refer).dump(value)  # pyright: ignore[reportUnknownMemberType]
+    try:
+        _Pickler(file, refer).dump(value)  # pyright: ignore[reportUnknownMemberType]
+    except TooLarge:
+        raise
+    except Exception as problem:  # noqa: BLE001 - pickling calls the objects' own code, which may raise anything
+        return problem
     return file.getvalue()
 
 
@@ -153,10 +158,9 @@ def culprit(name: str, value: Any, refer: Referrer) -> tuple[str, Any]:
 
 def _goes(value: Any, refer: Referrer) -> bool:
     try:
-        pickled(value, refer)
-    except Exception:  # noqa: BLE001 - pickling calls the objects' own code, which may raise anything
+        return isinstance(pickled(value, refer), bytes)
+    except TooLarge:
         return False
-    return True
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:

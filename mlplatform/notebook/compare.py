@@ -68,11 +68,16 @@ def same_pickles(one: bytes, other: bytes) -> str:
     """What differs between two pickled values; "" if nothing does, or nothing can be told."""
     if one == other:
         return ""
+    (first, problem), (second, another) = loaded(one), loaded(other)
+    return "" if problem or another else difference(first, second)  # what cannot be loaded cannot be compared
+
+
+def loaded(data: bytes) -> tuple[Any, Exception | None]:
+    """A value of a notebook that the user runs, from its pickle; or why it cannot be had here."""
     try:
-        pair = pickle.loads(one), pickle.loads(other)  # noqa: S301 - written by the notebook that the user runs
-    except Exception:  # noqa: BLE001 - whatever a foreign class raises: such a value cannot be compared
-        return ""
-    return difference(*pair)
+        return pickle.loads(data), None  # noqa: S301 - written by the user's own notebook
+    except Exception as problem:  # noqa: BLE001 - whatever a foreign class raises
+        return None, problem
 
 
 def difference(one: Any, other: Any, depth: int = 0) -> str:

@@ -13,6 +13,7 @@ from mlplatform.core.errors import ArtifactError, InvalidInput, NotFound
 from mlplatform.core.model import Artifact, RunRecord
 from mlplatform.engine.home import Home
 from mlplatform.engine.notebooks.executed import OUTPUT
+from mlplatform.notebook.compare import loaded
 from mlplatform.sdk.records import read_run
 
 
@@ -53,13 +54,13 @@ def load_value(home: Home, run_id: str, name: str) -> Any:
     if name not in found:
         hint = "Names that begin with _ and what cannot be pickled (open files, locks) are not kept."
         raise NotFound(f"run {run_id} did not end with a variable {name!r} that could be kept", hint=hint)
-    try:
-        return pickle.loads(found[name])  # noqa: S301 - the user's own notebook made it
-    except Exception as error:
+    value, problem = loaded(found[name])
+    if problem is not None:
         raise ArtifactError(
-            f"variable {name!r} of run {run_id} cannot be loaded here: {type(error).__name__}: {error}",
+            f"variable {name!r} of run {run_id} cannot be loaded here: {type(problem).__name__}: {problem}",
             hint="Load it in the environment that the notebook ran in.",
-        ) from error
+        ) from problem
+    return value
 
 
 def notebook_path(run: RunRecord) -> Path:

@@ -247,7 +247,8 @@ def _packages(
             python = recognise(executor)
             found[f"{name}: packages"] = ", ".join(python.packages) if python is not None else ""
             sdk = describe(python.source) if python is not None else None
-            found.update({f"{name}: {package}": version for package, version in (sdk.packages if sdk else {}).items()})
+            if sdk is not None:
+                found.update({f"{name}: {package}": version for package, version in sdk.packages.items()})
     return found
 
 

@@ -60,6 +60,7 @@ def compose(home: Home) -> Composition:
     from mlplatform.planning.admission import Capacity
     from mlplatform.store import open_store
     from mlplatform.tracking.client import MlflowTracker, TrackingOptions
+    from mlplatform.tracking.off import NoTracker, switched_off
 
     machine = Machine.read()
     processes = ProcessExecutor()
@@ -74,7 +75,7 @@ def compose(home: Home) -> Composition:
     ports = Ports(
         store=store,
         artifacts=Artifacts(),
-        tracker=MlflowTracker(home.mlflow, tracking),
+        tracker=NoTracker() if switched_off() else MlflowTracker(home.mlflow, tracking),
         environments=CachedEnvironments(cache_folder()),
         executors={"python": processes, "command": processes, "container": containers, "notebook": notebooks},
     )

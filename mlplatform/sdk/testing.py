@@ -21,7 +21,11 @@ class LocalPlatform:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.environment: Mapping[str, str] = {"MLPLATFORM_HOME": str(home), "MLPLATFORM_OFFLINE": "1"}
+        self.environment: Mapping[str, str] = {
+            "MLPLATFORM_HOME": str(home),
+            "MLPLATFORM_OFFLINE": "1",
+            "MLPLATFORM_TRACKING": "off",
+        }
 
     @property
     def client(self) -> LocalClient:

@@ -16,7 +16,7 @@ import sys
 import types
 import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from cloudpickle import cloudpickle
 
@@ -140,12 +140,12 @@ class ObjectPickler(cloudpickle.Pickler):
         if reduced is NotImplemented or len(reduced) != 6:
             self.by_reference.add(id(obj))
             return reduced
-        make, made, state, _, _, setter = reduced
+        make, made, state, _, _, setter = cast("tuple[Any, ...]", reduced)
         # Its own identity inside this pickle is enough; the library's table would make one class out of two versions.
         made = (*made[:-2], None, made[-1])
         if make is cloudpickle._make_skeleton_class:
             # Left out by the library: a class made inside a function would forget where it was made.
-            made = (*made[:3], {**made[3], "__qualname__": obj.__qualname__}, *made[4:])
+            made = (*made[:3], {**cast("dict[str, Any]", made[3]), "__qualname__": obj.__qualname__}, *made[4:])
         if not self._exact and "__firstlineno__" in state[0]:
             state = ({k: v for k, v in state[0].items() if k != "__firstlineno__"}, state[1])
         return (make, made, state, None, None, setter)

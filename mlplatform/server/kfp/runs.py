@@ -17,7 +17,7 @@ from mlplatform.server.kfp import bodies
 from mlplatform.server.kfp.api import Options
 from mlplatform.server.kfp.filters import Page, Predicate, paged, predicates, size_of, sort_of
 from mlplatform.server.kfp.specs import experiment_ids, experiment_name, in_thread, spec_of
-from mlplatform.server.kfp.times import from_rfc3339
+from mlplatform.server.kfp.times import from_rfc3339, microsecond
 from mlplatform.server.kfp.words import ARCHIVED, STATES, recurring_json, run_json
 from mlplatform.server.plain import PlainRoute
 from mlplatform.server.words import from_cursor, to_cursor
@@ -121,7 +121,8 @@ def _times(predicate: Predicate, column: Column) -> list[Condition]:
         value = from_rfc3339(value)
     if not isinstance(value, (int, float)):
         raise InvalidInput(f"{predicate.key} is compared with a timestamp_value")
-    begin, end = value - 2e-7, value + 8e-7
+    micros = microsecond(float(value))
+    begin, end = micros / 1e6, (micros + 1) / 1e6
     match predicate.operator:
         case Operator.GREATER:
             return [Condition(column, Operator.GREATER_EQUAL, end)]

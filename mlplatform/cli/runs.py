@@ -156,9 +156,11 @@ def resume(run: str, file: str | None, detach: bool, home: str | None, output: s
             f"Run {record.run_id} is still {record.state.lower()}: its code cannot be changed now.",
             hint="Cancel it first: " + command_for(client.home, f"runs cancel {record.run_id}"),
         )
+    else:
+        client.ensure()  # a run whose service died goes on as soon as there is one again
     if detach:
-        data = {"run_id": record.run_id, "state": "PENDING"}
-        give(output, data, lambda: record.run_id)
+        state = "PENDING" if record.state.finished else str(record.state)
+        give(output, {"run_id": record.run_id, "state": state}, lambda: record.run_id)
         return
     after = max((event.seq for event in told), default=0) if record.state.finished else 0
     watch(client, record.run_id, record.name, output, file or "", after)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,31 @@ def test_fixed_code_continues_where_it_failed(home: TestHome) -> None:
     done = home.json("runs", "resume", failed["run_id"], document(fixed=True))
     assert (done["run_id"], done["state"], done["outputs"]) == (failed["run_id"], "SUCCEEDED", {"result": 21})
     assert log.read_text() == "first second second "
+
+
+def test_an_interrupted_run_goes_on_without_anybody_watching(home: TestHome) -> None:
+    """Its service was killed; ``runs resume --detach`` is what brings one back."""
+    begun, go = home.folder / "begun", home.folder / "go"
+    builder = Builder("interrupted")
+    wait = f"    while not os.path.exists({str(go)!r}):\n        time.sleep(0.05)\n    return 7\n"
+    source = f"def waits() -> int:\n    import os, time\n    open({str(begun)!r}, 'a').write('x')\n{wait}"
+    builder.component("waits", source, outputs={"Output": "NUMBER_INTEGER"})
+    builder.task("waits")
+    run_id = home.run(builder, "--detach")["run_id"]
+    until(begun.exists)
+    os.kill(int(json.loads((home.root / "service.json").read_text())["pid"]), signal.SIGKILL)
+    told = home.json("runs", "resume", run_id, "--detach")
+    assert (told["run_id"], told["state"]) == (run_id, "RUNNING")
+    go.touch()
+    until(lambda: home.json("runs", "show", run_id)["state"] == "SUCCEEDED")
+    assert begun.read_text() == "x", "the attempt that ran on was found again"
+
+
+def until(done: Callable[[], bool], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.1)
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting a small disk needs Linux and root")

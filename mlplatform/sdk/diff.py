@@ -19,6 +19,7 @@ from mlplatform.planning.python_component import recognise
 from mlplatform.planning.sdk_component import describe
 from mlplatform.sdk.run_reading import Records, read_pipeline, read_records
 from mlplatform.sdk.snapshot import metrics_of
+from mlplatform.tracking.latest import logged_metrics
 
 if TYPE_CHECKING:
     from mlplatform.sdk.run import Run
@@ -102,18 +103,20 @@ def diff_stored(home: Home, a: str, b: str) -> RunDiff:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One run with its pipeline; None where its document is gone."""
+    """One run with its pipeline; None where its document is gone. ``logged``: what its tasks logged in MLflow."""
 
     records: Records
     pipeline: Pipeline | None
+    logged: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
 
 
 def _side(home: Home, run_id: str) -> Side:
     records = read_records(home, run_id)
+    logged = logged_metrics(home.mlflow, run_id, records.tasks)
     try:
-        return Side(records, read_pipeline(home, records.run.spec_digest))
+        return Side(records, read_pipeline(home, records.run.spec_digest), logged)
     except MlPlatformError:
-        return Side(records, None)
+        return Side(records, None, logged)
 
 
 def diff_of(a: Side, b: Side) -> RunDiff:
@@ -129,7 +132,7 @@ def diff_of(a: Side, b: Side) -> RunDiff:
         code=_code(*executors),
         packages=_different(_packages(left, executors[0], executors[1]), _packages(right, executors[1], executors[0])),
         data=_different(_digests(left, tasks[0]), _digests(right, tasks[1]), both=True),
-        metrics=_pairs(_metrics(a.records.tasks), _metrics(b.records.tasks)),
+        metrics=_pairs(_metrics(a), _metrics(b)),
         outputs=_pairs(left.outputs.parameters, right.outputs.parameters),
         states=_states(*tasks),
         durations=_durations(left, right, *tasks),
@@ -266,8 +269,9 @@ def _digest(value: ArtifactValue) -> str:
     return ", ".join(item.digest or item.uri for item in value)
 
 
-def _metrics(records: Iterable[TaskRecord]) -> dict[str, float]:
-    return {f"{task}.{name}": number for task, found in metrics_of(records).items() for name, number in found.items()}
+def _metrics(side: Side) -> dict[str, float]:
+    metrics = metrics_of(side.records.tasks, side.logged)
+    return {f"{task}.{name}": number for task, found in metrics.items() for name, number in found.items()}
 
 
 def _durations(

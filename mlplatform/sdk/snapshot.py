@@ -17,6 +17,7 @@ from mlplatform.sdk.links import links_of
 from mlplatform.sdk.records import log_files
 from mlplatform.sdk.report import run_report
 from mlplatform.sdk.run_reading import Records, read_pipeline, read_records
+from mlplatform.tracking.latest import logged_metrics
 
 #: Running tasks whose last lines are shown, and how many lines of each.
 _LOGS = 3
@@ -71,7 +72,8 @@ def take_snapshot(home: Home, run_id: str, now: float) -> Snapshot:
     links = links_of(home, records.run)
     files = log_files(records.attempts)
     report = run_report(records.run, records.tasks, logs=files, mlflow_url=links.get("MLflow", ""))
-    return Snapshot(report, graph, _running_logs(records), metrics_of(records.tasks), links, now)
+    logged = logged_metrics(home.mlflow, run_id, records.tasks)
+    return Snapshot(report, graph, _running_logs(records), metrics_of(records.tasks, logged), links, now)
 
 
 def _running_logs(records: Records) -> dict[str, str]:
@@ -170,10 +172,15 @@ def _seconds(records: list[TaskRecord], now: float) -> float | None:
 
 
 # ------------------------------------------------------------------ metrics
-def metrics_of(tasks: Iterable[TaskRecord]) -> dict[str, dict[str, float]]:
-    """The numbers that tasks logged on their metrics artifacts (``system.Metrics``), by task."""
+def metrics_of(
+    tasks: Iterable[TaskRecord], logged: Mapping[str, Mapping[str, float]] | None = None
+) -> dict[str, dict[str, float]]:
+    """The numbers that tasks logged, by task: in MLflow (``logged``, by task), and on their metrics artifacts
+    (``system.Metrics``), which win."""
     found: dict[str, dict[str, float]] = {}
     for task in tasks:
+        if logged and str(task.key) in logged:
+            found[str(task.key)] = dict(logged[str(task.key)])
         for value in () if task.is_group else task.outputs.artifacts.values():
             for item in (value,) if isinstance(value, Artifact) else value:
                 if item.type == "system.Metrics":

@@ -183,6 +183,9 @@ class Cost(Model):
 
 
 class TaskDetail(Model):
+    """``metrics``: numbers that it logged, in MLflow or in a metrics artifact. ``commands``: the command line's way of
+    doing things to it, and ``replay``, Python for a notebook, where it is a Python function."""
+
     run_id: str
     name: str
     iteration: list[int]
@@ -203,6 +206,7 @@ class TaskDetail(Model):
     mlflow_run_id: str
     mlflow: str
     attempts: list[AttemptModel]
+    metrics: dict[str, float]
     code: Code | None
     cost: Cost
     commands: dict[str, str]

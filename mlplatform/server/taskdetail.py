@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +15,9 @@ from mlplatform.planning.notebook_component import recognise_notebook
 from mlplatform.planning.python_component import recognise
 from mlplatform.sdk.records import log_file
 from mlplatform.server.context import Context
+from mlplatform.server.metrics import metrics_of
 from mlplatform.server.words import error_json, values_json
+from mlplatform.tracking.latest import logged_metrics
 
 
 def detail(here: Context, run: RunRecord, task: TaskRecord) -> dict[str, Any]:
@@ -35,6 +38,7 @@ def detail(here: Context, run: RunRecord, task: TaskRecord) -> dict[str, Any]:
         "cached_from": task.cached_from,
         "inputs": values_json(task.inputs),
         "outputs": values_json(task.outputs),
+        "metrics": _metrics(here, run, task),
         "error": error_json(task.error),
         "created_at": task.created_at,
         "started_at": task.started_at,
@@ -48,8 +52,21 @@ def detail(here: Context, run: RunRecord, task: TaskRecord) -> dict[str, Any]:
         "commands": {
             "logs": f"mlplatform runs logs {run.run_id} {reference}",
             "why": f"mlplatform cache why {run.run_id} {reference}",
+            **(_replay(run, task.key) if task.attempt and code is not None and code["kind"] == "python" else {}),
         },
     }
+
+
+def _replay(run: RunRecord, key: TaskKey) -> dict[str, str]:
+    """Python for a notebook: what the task's function was called with here, ready to be called again there."""
+    arguments = ", ".join([json.dumps(key.name, ensure_ascii=False), *map(str, key.iteration)])
+    return {"replay": f"import mlplatform as ml; ml.run({json.dumps(run.run_id)}).task({arguments}).replay()"}
+
+
+def _metrics(here: Context, run: RunRecord, task: TaskRecord) -> dict[str, float]:
+    """What it logged, by name."""
+    found = metrics_of([task], logged_metrics(here.settings.home.mlflow, run.run_id, [task]), returned=False)
+    return {name.removeprefix(f"{task.key}/"): number for name, number in found.items()}
 
 
 def _attempt(attempt: AttemptRecord) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 
-from mlplatform.tracking import limits, mirror
+from mlplatform.tracking import latest, limits, mirror
 from mlplatform.tracking.desk import Desk
 from mlplatform.tracking.ids import DEFAULT_EXPERIMENT, Caller, reserved_child_id, reserved_experiment_id
 from mlplatform.tracking.queue import add
@@ -138,6 +138,7 @@ class RunsDesk(Desk):
             if run == caller.run:
                 self.declare(db, caller, adopt=True)
             mirror.queue_log(db, self.place(caller).about(run), metrics=metrics, params=params, tags=tags)
+            latest.keep_latest(db, run, metrics)
         self.wake(caller)
         return reply({})
 

@@ -23,9 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from mlplatform.tracking import faults
+from mlplatform.tracking import faults, latest
 
-_SCHEMA = 1
 _TABLES = """
 CREATE TABLE ops (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, upstream TEXT NOT NULL, lane TEXT NOT NULL, run TEXT NOT NULL,
@@ -53,6 +52,9 @@ CREATE TABLE metrics (
 CREATE TABLE ids (upstream TEXT, reserved TEXT, real TEXT, PRIMARY KEY (upstream, reserved)) WITHOUT ROWID;
 CREATE TABLE answers (fingerprint TEXT PRIMARY KEY, incarnation TEXT, body TEXT) WITHOUT ROWID;
 """
+#: What each version of the file has more than the one before. An older program goes on with a newer file: tables are
+#: only added.
+_VERSIONS = (_TABLES, latest.TABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +113,13 @@ class Queue:
             self._db.row_factory = sqlite3.Row
             self._db.execute(f"PRAGMA journal_mode={journal}")
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-            if self._db.execute("PRAGMA user_version").fetchone()[0] < _SCHEMA:
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version < len(_VERSIONS):
                 with self.transaction():
-                    for statement in _TABLES.split(";\n"):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version={_SCHEMA}")
+                    for tables in _VERSIONS[version:]:
+                        for statement in tables.split(";\n"):
+                            self._db.execute(statement)
+                    self._db.execute(f"PRAGMA user_version={len(_VERSIONS)}")
 
     def close(self) -> None:
         with self._lock:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from mlplatform.core.model import Artifact, TaskRecord
-from mlplatform.core.values import JsonValue
-from mlplatform.server import kinds, models, words
+from mlplatform.server import models, words
 from mlplatform.server.context import Here
 from mlplatform.server.faults import RESPONSES
+from mlplatform.server.metrics import metrics_of
 from mlplatform.server.plain import PlainRoute
+from mlplatform.tracking.latest import logged_metrics
 
 router = APIRouter(route_class=PlainRoute, prefix="/api/v1", tags=["runs"], responses=RESPONSES)
 
@@ -43,7 +42,8 @@ def compare(
     found: list[dict[str, Any]] = []
     for reference in dict.fromkeys(run):
         record = here.store.find_run(reference)
-        metrics = metrics_of(here.store.tasks(record.run_id))
+        tasks = here.store.tasks(record.run_id)
+        metrics = metrics_of(tasks, logged_metrics(here.settings.home.mlflow, record.run_id, tasks))
         found.append(
             {
                 "run": words.run_summary(record),
@@ -54,24 +54,3 @@ def compare(
             }
         )
     return {"runs": found}
-
-
-def metrics_of(tasks: Iterable[TaskRecord]) -> dict[str, float]:
-    """Every number that tasks logged in a ``system.Metrics`` artifact, and every number they returned."""
-    found: dict[str, float] = {}
-    for task in tasks:
-        if task.is_group:
-            continue
-        for name, value in task.outputs.parameters.items():
-            if _is_number(value):
-                found[f"{task.key}/{name}"] = float(value)  # pyright: ignore[reportArgumentType] - a number
-        for value in task.outputs.artifacts.values():
-            for artifact in (value,) if isinstance(value, Artifact) else value:
-                if artifact.type == "system.Metrics":
-                    logged = kinds.metrics_of(dict(artifact.metadata))
-                    found |= {f"{task.key}/{key}": float(one) for key, one in logged.items() if _is_number(one)}
-    return found
-
-
-def _is_number(value: JsonValue) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from mlplatform.core.model import Artifact, RunRecord, TaskKey, TaskRecord, Values
@@ -156,3 +157,10 @@ def test_html_stays_small() -> None:
 def test_the_users_part_of_a_source() -> None:
     header = "\nimport kfp\nfrom kfp import dsl\nfrom kfp.dsl import *\nfrom typing import *\n\n"
     assert user_source(header + "def f():\n    import kfp\n\n") == "def f():\n    import kfp"
+
+
+def test_metrics_logged_in_mlflow_are_compared_and_an_artifact_s_wins() -> None:
+    logged = {"prepare": {"accuracy": 9.0, "f1": 0.5}}
+    a = replace(side("a", failing(), [task("prepare", outputs=metrics(0.5)), task("load")]), logged=logged)
+    b = replace(side("b", failing(), [task("prepare")]), logged=logged)
+    assert diff_of(a, b).metrics == {"prepare.accuracy": (0.5, 9.0), "prepare.f1": (0.5, 0.5)}

@@ -129,6 +129,7 @@ export interface TaskDetail {
   mlflow_run_id: string;
   mlflow: string;
   attempts: Attempt[];
+  metrics: Record<string, number>;
   code: Code | null;
   cost: { seconds: number; asked: Record<string, string> };
   commands: Record<string, string>;

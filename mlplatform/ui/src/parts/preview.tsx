@@ -65,7 +65,7 @@ function Grid({ shown }: { shown: Shown }) {
   );
 }
 
-function Metrics({ metrics }: { metrics: Record<string, Json> }) {
+export function Metrics({ metrics }: { metrics: Record<string, Json> }) {
   const all = Object.entries(metrics);
   if (!all.length) return <p class="muted">No metric was logged.</p>;
   return <dl class="kv">{all.map(([name, value]) => <div class="pair" key={name}><dt>{name}</dt><dd><code>{String(value)}</code></dd></div>)}</dl>;

@@ -11,7 +11,7 @@ import type { TaskDetail } from "../base/types";
 import type { Plan } from "../graph/geometry";
 import { Ago, Command, Copy, ErrorNotice, SkeletonRows, Tabs, Took } from "../parts/basics";
 import { Icon } from "../parts/icon";
-import { Preview } from "../parts/preview";
+import { Metrics, Preview } from "../parts/preview";
 import { Source } from "../parts/source";
 import { Mark, StateWord } from "../parts/state";
 import { Values, isArtifact } from "../parts/values";
@@ -265,10 +265,10 @@ function Overview({ model, row, detail, iterations, act }: {
           {error.traceback && <Trace text={error.traceback} />}
         </section>
       )}
-      {error && (
+      {(error || detail.commands.replay) && (
         <div class="buttons">
-          {act.resume && <button type="button" class="btn primary" onClick={act.resume}>Resume the run</button>}
-          <button type="button" class="btn" onClick={() => update({ tab: "logs" })}>Logs</button>
+          {error && act.resume && <button type="button" class="btn primary" onClick={act.resume}>Resume the run</button>}
+          {error && <button type="button" class="btn" onClick={() => update({ tab: "logs" })}>Logs</button>}
           {detail.commands.replay && <Copied text={detail.commands.replay} title="Replay in a notebook" />}
         </div>
       )}
@@ -283,6 +283,7 @@ function Overview({ model, row, detail, iterations, act }: {
       {iterations.length > 0 && <Counts rows={iterations} />}
       {row.group && iterations.length === 0 && <Inside model={model} row={row} />}
       {detail.attempts.length > 0 && <Attempts detail={detail} />}
+      {Object.keys(detail.metrics).length > 0 && <section><h3>Metrics</h3><Metrics metrics={detail.metrics} /></section>}
       {!row.group && detail.attempts.length > 0 && (
         <section>
           <h3>Cost</h3>
@@ -297,7 +298,7 @@ function Overview({ model, row, detail, iterations, act }: {
           <h3>On the command line</h3>
           {detail.mlflow && <p><a href={detail.mlflow} target="_blank" rel="noopener">In MLflow</a></p>}
           <div class="stack">
-            {Object.entries(detail.commands).filter(([, text]) => text).map(([name, text]) => <Command key={name} text={text} />)}
+            {Object.entries(detail.commands).filter(([name, text]) => text && name !== "replay").map(([name, text]) => <Command key={name} text={text} />)}
           </div>
         </section>
       )}

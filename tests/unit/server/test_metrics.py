@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlplatform.core.model import Artifact, TaskKey, TaskRecord, Values
 from mlplatform.core.states import TaskState
-from mlplatform.server.api.compare import metrics_of
+from mlplatform.server.metrics import metrics_of
 
 
 def task(path: str, outputs: Values, iteration: tuple[int, ...] = (), group: bool = False) -> TaskRecord:
@@ -27,4 +27,24 @@ def test_numbers_that_tasks_logged_or_returned() -> None:
         "train[3]/epochs": 3.0,
         "loop/many/loss": 0.1,
         "loop/many/epochs": 3.0,
+    }
+
+
+def test_what_was_logged_in_mlflow_yields_to_what_the_platform_knows() -> None:
+    metrics = Artifact("m", "/m", "system.Metrics", {"loss": 0.1})
+    tasks = [task("train", Values({"Output": 0.5}, {"m": metrics}), (3,)), task("other", Values({"loss": 0.75}))]
+    logged = {
+        "train[3]": {"loss": 9.0, "accuracy": 0.9, "nan": float("nan")},
+        "other": {"loss": 2.0, "inf": float("inf")},
+    }
+    assert metrics_of(tasks, logged) == {
+        "train[3]/loss": 0.1,
+        "train[3]/accuracy": 0.9,
+        "train[3]/Output": 0.5,
+        "other/loss": 0.75,
+    }
+    assert metrics_of(tasks, logged, returned=False) == {
+        "train[3]/loss": 0.1,
+        "train[3]/accuracy": 0.9,
+        "other/loss": 2.0,
     }

@@ -65,6 +65,8 @@ def test_a_failed_run_opens_at_its_failure(site: Site, tab: Watched) -> None:
     expect(panel.locator(".trace")).to_contain_text("KeyError: 'price'")
     expect(panel.locator(".trace")).to_contain_text("return sum(row[column] for row in rows)")
     expect(panel.get_by_role("button", name="Resume the run")).to_be_visible()
+    expect(panel.locator(f'[title*=\'ml.run("{site.runs["failed"]}").task("average").replay()\']')).to_be_visible()
+    expect(panel.get_by_role("button", name="Copy: Replay in a notebook")).to_be_visible()
     expect(page.locator("[data-node=average]")).to_have_attribute("data-state", "FAILED")
     expect(page.locator("[data-node=after]")).to_have_attribute("data-state", "SKIPPED")
     expect(page).to_have_url(re.compile("task=average"))
@@ -78,6 +80,9 @@ def test_graph_panel_and_back(site: Site, tab: Watched) -> None:
     expect(page.locator("[data-node='condition-1/add-one']")).to_have_attribute("data-state", "SKIPPED")
     page.locator("[data-node='training/train']").click()
     panel = page.get_by_role("complementary", name="Task training/train")
+    metric = panel.locator("section", has=page.get_by_role("heading", name="Metrics")).locator(".pair")
+    expect(metric).to_have_text("loss0.75")
+    expect(panel.get_by_role("button", name="Copy: Replay in a notebook")).to_be_visible()
     panel.get_by_role("tab", name="Inputs and outputs").click()
     expect(panel).to_contain_text("0.75")  # the loss, an output
     expect(panel.get_by_role("link", name="Model")).to_be_visible()

@@ -5,7 +5,7 @@ found is written down again as text (definitions, imports, literals) or, where n
 and cells are read only to get the text of definitions; modules of the project travel whole.
 """
 
-from .model import LARGE, LIMIT, CannotCapture, Captured, explain
+from .model import LARGE, LIMIT, CannotCapture, Captured
 from .reach import capture
 
-__all__ = ["LARGE", "LIMIT", "CannotCapture", "Captured", "capture", "explain"]
+__all__ = ["LARGE", "LIMIT", "CannotCapture", "Captured", "capture"]

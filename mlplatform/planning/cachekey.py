@@ -15,8 +15,8 @@ from functools import lru_cache
 from typing import Final
 
 from mlplatform.core.model import Artifact, ArtifactValue, Values
+from mlplatform.core.parts import explain_parts
 from mlplatform.core.values import JsonValue, child, digest_json, preview
-from mlplatform.planning.sdk_component import explain_parts
 
 PART_ORDER: Final = (
     "code",

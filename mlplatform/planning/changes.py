@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from mlplatform.core.parts import explain_parts
 from mlplatform.core.values import JsonValue
 from mlplatform.ir.model import (
     Component,
@@ -24,7 +25,6 @@ from mlplatform.planning.cachekey import normalised_source
 from mlplatform.planning.notebook_component import recognise_notebook
 from mlplatform.planning.python_component import recognise
 from mlplatform.planning.sdk_component import describe as describe_sdk
-from mlplatform.planning.sdk_component import explain_parts
 
 Path = tuple[str, ...]
 

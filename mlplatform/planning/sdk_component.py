@@ -15,18 +15,6 @@ from functools import lru_cache
 from typing import Any, Final
 
 _BEGIN: Final = "# mlplatform: "
-#: The most telling first: a helper that changed explains more than the module it lies in.
-_ORDER: Final = (
-    "function",
-    "helper",
-    "class",
-    "default argument",
-    "closure value",
-    "global",
-    "value",
-    "module",
-    "package",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +57,3 @@ def _spec(source: str) -> str:
     """How arguments and outputs hang together: the text of the call that ends the source."""
     last = source.rstrip("\n").rpartition("\n")[2]
     return last.rpartition(", '")[2] or last
-
-
-def explain_parts(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """The first part that differs, in words; empty if none does."""
-    changed = [name for name in {*before, *after} if before.get(name) != after.get(name)]
-    if not changed:
-        return ""
-    both = [name for name in changed if name in before and name in after]
-    name = min(both or changed, key=_rank)
-    if name not in before:
-        return f"{name} is new"
-    if name not in after:
-        return f"{name} is gone"
-    if name.startswith("package "):
-        return f"{name} changed: {before[name]} -> {after[name]}"
-    return f"{name} changed"
-
-
-def _rank(part: str) -> tuple[int, str]:
-    for number, kind in enumerate(_ORDER):
-        if part.startswith(kind + " "):
-            return number, part
-    return len(_ORDER), part

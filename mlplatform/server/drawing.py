@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 from mlplatform.ir.load import loads
 from mlplatform.planning.layout import Edge, Node, layout
+from mlplatform.server.documents import Source
 from mlplatform.server.graphs import GraphEdge, GraphNode, pipeline_graph
 from mlplatform.server.plain import encode
 
@@ -22,27 +23,13 @@ def mark(digest: str, collapsed: Sequence[str], direction: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
 
-class _Source:
-    """A document that is only read if its drawing is not there yet: equal to others by its digest."""
-
-    def __init__(self, digest: str, read: Callable[[], bytes]) -> None:
-        self.digest = digest
-        self.read = read
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Source) and other.digest == self.digest
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-
 def drawn(digest: str, read: Callable[[], bytes], collapsed: tuple[str, ...], direction: str) -> bytes:
     """``models.GraphModel`` as JSON. ``read`` gives the document."""
-    return _drawn(_Source(digest, read), tuple(sorted(set(collapsed))), direction)
+    return _drawn(Source(digest, read), tuple(sorted(set(collapsed))), direction)
 
 
 @lru_cache(64)
-def _drawn(source: _Source, collapsed: tuple[str, ...], direction: str) -> bytes:
+def _drawn(source: Source, collapsed: tuple[str, ...], direction: str) -> bytes:
     nodes, edges = _graph(source)
     way = cast("Literal['down', 'right']", direction)
     placed = layout(
@@ -72,5 +59,5 @@ def _drawn(source: _Source, collapsed: tuple[str, ...], direction: str) -> bytes
 
 
 @lru_cache(32)
-def _graph(source: _Source) -> tuple[list[GraphNode], list[GraphEdge]]:
+def _graph(source: Source) -> tuple[list[GraphNode], list[GraphEdge]]:
     return pipeline_graph(loads(source.read()))

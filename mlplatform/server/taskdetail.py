@@ -15,6 +15,7 @@ from mlplatform.planning.notebook_component import recognise_notebook
 from mlplatform.planning.python_component import recognise
 from mlplatform.sdk.records import log_file
 from mlplatform.server.context import Context
+from mlplatform.server.documents import Source
 from mlplatform.server.metrics import metrics_of
 from mlplatform.server.words import error_json, values_json
 from mlplatform.tracking.latest import logged_metrics
@@ -153,26 +154,9 @@ def _component(here: Context, run: RunRecord, key: TaskKey) -> Component | None:
 
 
 def _pipeline(here: Context, digest: str) -> Pipeline:
-    return _loaded(_Reader(here, digest))
-
-
-class _Reader:
-    """Equal by digest, so that a document is parsed once."""
-
-    def __init__(self, here: Context, digest: str) -> None:
-        self.digest = digest
-        self._here = here
-
-    def read(self) -> bytes:
-        return self._here.store.document(self.digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Reader) and other.digest == self.digest
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
+    return _loaded(Source(digest, lambda: here.store.document(digest)))
 
 
 @lru_cache(16)
-def _loaded(reader: _Reader) -> Pipeline:
-    return loads(reader.read())
+def _loaded(source: Source) -> Pipeline:
+    return loads(source.read())

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from mlplatform.core.errors import MlPlatformError
 from mlplatform.ir.documents import read_documents
 from mlplatform.server.context import Context
+from mlplatform.server.documents import Source
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,30 +27,13 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 def spec_of(here: Context, digest: str) -> dict[str, Any] | None:
     """The document as one object, with its platform document beside it where there is one; None if it is gone."""
     try:
-        return _parsed(_Source(here, digest))
+        return _parsed(Source(digest, lambda: here.store.document(digest)))
     except MlPlatformError:
         return None
 
 
-class _Source:
-    """Equal by digest."""
-
-    def __init__(self, here: Context, digest: str) -> None:
-        self.digest = digest
-        self._here = here
-
-    def read(self) -> bytes:
-        return self._here.store.document(self.digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Source) and other.digest == self.digest
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-
 @lru_cache(32)
-def _parsed(source: _Source) -> dict[str, Any] | None:
+def _parsed(source: Source) -> dict[str, Any] | None:
     found = [cast("dict[str, Any]", one) for one in read_documents(source.read(), "") if isinstance(one, dict)]
     if len(found) == 2:
         spec, platform = (found[1], found[0]) if "platforms" in found[0] else (found[0], found[1])

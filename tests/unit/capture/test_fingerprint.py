@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.capture import Captured, capture, explain
+from mlplatform.capture import Captured, capture
+from mlplatform.core.parts import explain_parts as explain
 from tests.support.kernel import Kernel, project
 
 BASE = """

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mlplatform.core.parts import explain_parts
 from mlplatform.planning.cachekey import explain
-from mlplatform.planning.sdk_component import describe, explain_parts
+from mlplatform.planning.sdk_component import describe
 
 SOURCE = (
     '# mlplatform: {"adapter": 1, "name": "train", "parts": {"function train": "a"}, "kfp": true, "reads": ["x.csv"],'

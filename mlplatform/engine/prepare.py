@@ -297,9 +297,14 @@ class Preparer:
         spec["cwd"] = run.context.get("cwd") or spec["cwd"]
         folder = {"python": interpreter.version, "packages": interpreter.digest, "folder": spec["cwd"]}
         cache = bool(run.context.get("cache", True))
-        book = (run.run_id, job.driver.pipeline, run.parameters, folder, spec["env"])
+        theirs = job.driver.env  # tracking's additions to these are no part of what the task depends on
+        given = {
+            name: theirs.get(name) for name in ("NO_PROXY", "no_proxy") if spec["env"].get(name) != theirs.get(name)
+        }
+        env = {name: value for name, value in {**spec["env"], **given}.items() if value is not None}
+        book = (run.run_id, job.driver.pipeline, run.parameters, folder, env)
         await core.on_files(core.notebooks.open, *book, cache=cache)
-        spec["notebook"] = core.notebooks.section(run.run_id, task, job.start.attempt)
+        spec["notebook"] = core.notebooks.section(run.run_id, task, job.start.attempt) | {"given": given}
         launch = self._launch(job, "notebook", spec, interpreter=interpreter)
         return launch, {}, {"python": interpreter.version, "packages": interpreter.digest}
 

@@ -24,6 +24,8 @@ _on = False
 class _Recording(type(os.environ)):  # type: ignore[misc]
     """Takes the place of the class of ``os.environ``, so that references made before see it too."""
 
+    __module__ = "os"  # what it holds is told by its place, as for the class itself
+
     def __getitem__(self, key: Any) -> Any:
         _note(key)
         return super().__getitem__(key)

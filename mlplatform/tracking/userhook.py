@@ -8,6 +8,8 @@ waits until the user does. What it changes, and only while the tracking URI is t
 - the first ``with mlflow.start_run():`` is the task's run, later ones are its children (plain MLflow: with a run held
   open they would raise, with only MLFLOW_RUN_ID set what comes after the block would go to a stray run)
 - ``mlflow.end_run()`` and ``mlflow.set_experiment()`` never detach or finish it
+- in a notebook's session, which runs many tasks, :func:`begin_task` and :func:`end_task` turn all of it to the next
+  task's run; a run that a cell started and left open goes on as the run of each task that follows
 
 ``mlflow.set_tracking_uri(...)`` to another server gives plain MLflow, with the user's own credentials.
 """
@@ -25,12 +27,18 @@ _CREDENTIALS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRA
 
 
 class _TaskRun:
-    """The task's run in this process."""
+    """The task's run in this process. ``uri`` is empty while nothing is to land anywhere."""
 
-    def __init__(self, uri, run_id):
-        self.uri = uri
-        self.run_id = run_id
+    def __init__(self):
         self.lock = threading.Lock()
+        self.implicit = set()  # ids of the ActiveRun objects that plain logging put on the stack
+        self.carried = False  # an earlier task of the session left its start_run() open
+        self.turn()
+
+    def turn(self):
+        """Take the variables of the task that begins."""
+        self.uri = os.environ.get("MLPLATFORM_MLFLOW_URI") or ""
+        self.run_id = os.environ.get("MLPLATFORM_MLFLOW_RUN_ID") or ""
         self.used_by_block = False  # a start_run() has taken the task's run
         self.ours = {name: os.environ.get(name) for name in _CREDENTIALS}
         try:
@@ -45,10 +53,10 @@ def _same(left, right):
 
 def _patch(fluent, task):
     """Replace what has to be replaced in ``mlflow.tracking.fluent``; returns {original: replacement}."""
-    implicit = set()  # ids of the ActiveRun objects that plain logging put on the stack
+    implicit = task.implicit
 
     def here():
-        return _same(fluent._resolve_tracking_uri(), task.uri)
+        return bool(task.uri) and _same(fluent._resolve_tracking_uri(), task.uri)
 
     def stack():
         return fluent._active_run_stack.get()
@@ -60,10 +68,31 @@ def _patch(fluent, task):
     def own_run():
         return fluent.ActiveRun(fluent.MlflowClient().get_run(task.run_id))
 
-    original_start, original_end = fluent.start_run, fluent.end_run
+    original_start, original_end, original_active = fluent.start_run, fluent.end_run, fluent.active_run
     original_get_or_start, original_set_experiment = fluent._get_or_start_run, fluent.set_experiment
 
+    def carry():
+        """What an earlier task left open is this task's run now."""
+        if task.carried and here() and not stack():
+            task.carried, task.used_by_block = False, True
+            stack().append(own_run())
+
+    def active_run():
+        carry()
+        return original_active()
+
+    def leave():
+        """The task ends: as at the end of a process, what it left open is closed."""
+        runs = stack()
+        while runs and here():
+            if id(runs[-1]) in implicit:
+                implicit.discard(id(runs.pop()))
+            else:
+                task.carried = True
+                original_end()
+
     def get_or_start_run():
+        carry()
         runs = stack()
         if runs or not here():
             return original_get_or_start()
@@ -82,6 +111,7 @@ def _patch(fluent, task):
         if not here():
             return original_start(run_id, experiment_id, run_name, nested, parent_run_id, tags, description,
                                   log_system_metrics)  # fmt: skip
+        carry()
         runs = stack()
         if held(runs):
             implicit.discard(id(runs.pop()))
@@ -98,7 +128,8 @@ def _patch(fluent, task):
 
     def end_run(status="FINISHED"):
         runs = stack()
-        if held(runs) and here():
+        if here() and (held(runs) or (task.carried and not runs)):
+            task.carried = False
             return None  # the engine ends the task's run
         return original_end(status)
 
@@ -113,10 +144,11 @@ def _patch(fluent, task):
             if variable is not None:
                 os.environ["MLFLOW_EXPERIMENT_ID"] = variable
 
-    pairs = ((start_run, original_start), (end_run, original_end), (set_experiment, original_set_experiment))
+    pairs = ((start_run, original_start), (end_run, original_end), (active_run, original_active),
+             (set_experiment, original_set_experiment))  # fmt: skip
     for new, old in pairs:
         new.__doc__, new.__module__, new.__qualname__, new.__wrapped__ = old.__doc__, old.__module__, old.__name__, old
-    fluent._mlplatform_here = here
+    fluent._mlplatform_here, fluent._mlplatform_leave = here, leave
     replaced: dict = {original_get_or_start: get_or_start_run}
     replaced.update({old: new for new, old in pairs})
     return replaced
@@ -228,15 +260,41 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 def install():
     """Prepare this process for its task."""
-    uri, run_id = os.environ.get("MLPLATFORM_MLFLOW_URI"), os.environ.get("MLPLATFORM_MLFLOW_RUN_ID")
-    if not uri or not run_id:
-        return
-    task = _TaskRun(uri, run_id)
+    task = _TaskRun()
+    if not task.uri or not task.run_id:
+        return None
     loaded = [name for name in _PATCHES if name in sys.modules]
     for name in loaded:
         _PATCHES[name](sys.modules[name], task)
     if len(loaded) < len(_PATCHES):
         sys.meta_path.insert(0, _Finder(task))
+    return task
+
+
+def begin_task(silent=False):
+    """In a session: a task begins whose variables are in the environment. ``silent``: what is logged until the next one
+    begins goes wherever MLFLOW_TRACKING_URI says and to no task (cells that only restore a state)."""
+    fluent = sys.modules.get(_FLUENT)
+    utils = sys.modules.get("mlflow.tracking._tracking_service.utils")
+    if _task is None:
+        return
+    if fluent is not None:
+        fluent._active_run_stack.get().clear()
+        fluent._active_experiment_id = None
+    before = _task.uri or os.environ.get("MLPLATFORM_MLFLOW_SILENT")
+    _task.turn()
+    if silent:
+        _task.uri = ""
+    if utils is not None and getattr(utils, "_tracking_uri", None) and _same(utils._tracking_uri, before):
+        utils._tracking_uri = os.environ.get("MLFLOW_TRACKING_URI")
+
+
+def end_task():
+    """In a session: a task has ended."""
+    fluent = sys.modules.get(_FLUENT)
+    if _task is not None and fluent is not None:
+        finish()
+        fluent._mlplatform_leave()
 
 
 def finish():
@@ -249,4 +307,4 @@ def finish():
 
 
 atexit.register(finish)
-install()
+_task = install()

@@ -153,6 +153,7 @@ _WORDS = {
     "@decimal": "the decimal context",
     "@sklearn": "scikit-learn's settings",
     "@torch": "torch's settings",
+    "@mlflow": "MLflow's autologging",
     "@ipython": "the shell's settings",
     "@locale": "the locale",
     "@logging": "logging's settings",

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .tracking import autologging, set_autologging
+
 _SEEDING = frozenset(("seed", "set_state", "setstate", "manual_seed", "set_seed", "seed_everything", "set_rng_state"))
 _PRINT = {
     "edgeitems": 3, "threshold": 1000, "precision": 8, "suppress": False, "linewidth": 75, "nanstr": "nan",
@@ -44,6 +46,7 @@ class Libraries:
             ("@sklearn", _sklearn()),
             ("@torch", _torch_options()),
             ("@ipython", _ipython()),
+            ("@mlflow", autologging()),
             ("@locale", None if _locale() == self._locale else _locale()),
             ("@logging", None if _logging() == self._logging else _logging()),
         ):
@@ -126,6 +129,8 @@ class Libraries:
             importlib.import_module("sklearn").set_config(**told)
         if told := items.get("@torch"):
             _set_torch(told)
+        if told := items.get("@mlflow"):
+            set_autologging(told)
         if told := items.get("@ipython"):
             _set_ipython(told)
         if told := items.get("@locale"):

@@ -20,6 +20,7 @@ from .guard import tried
 from .shell import Failed, Runner, kernel_environment, make_shell
 from .streams import Log, Streams
 from .tracing import TaskTracer
+from .tracking import Tracking
 
 #: Raised when the meaning of records changes.
 FORMAT = 1
@@ -35,6 +36,7 @@ class Tasks:
     def __init__(self, spec: Mapping[str, Any], log: Log) -> None:
         """Everything that a kernel does when it starts."""
         self._log = log
+        self._tracking = Tracking(lambda text: log.write(text.encode("utf-8", "backslashreplace") + b"\n"))
         self._outputs = Outputs()
         streams = Streams(self._outputs, log)
         environment = surroundings.environment({**spec, "scratch": "", "cookie": spec["notebook"]["cookie"]})
@@ -60,7 +62,8 @@ class Tasks:
     def run(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """One task. Raises LostState."""
         task = spec["notebook"]
-        self._begin(task)
+        self._tracking.begin(spec)
+        self._begin(spec)
         cells: list[dict[str, Any]] = []
         told = {"task": task["name"], "position": task["position"], "cells": cells, "updates": []}
         self._outputs.begin_task()
@@ -72,6 +75,7 @@ class Tasks:
         failed = self._cells(task["cells"], cells)
         if tracer is not None:
             tracer.stop()
+        self._quietly(self._tracking.end)
         told["updates"] = list(self._outputs.updates)
         write_json(task["outputs"], told)
         if failed is not None:
@@ -82,8 +86,9 @@ class Tasks:
         return {"state": "SUCCEEDED", "error": None}
 
     # ------------------------------------------------------------------ before
-    def _begin(self, task: Mapping[str, Any]) -> None:
+    def _begin(self, spec: Mapping[str, Any]) -> None:
         """Make this process's state the one that the task starts from."""
+        task = spec["notebook"]
         start = task["start"]
         move = self._checkpoints.move_to
         _, problem = tried(self._quietly, lambda: move(start["names"], start["groups"]))
@@ -92,16 +97,20 @@ class Tasks:
             raise LostState("the state before this task cannot be loaded") from problem
         for number, source in task.get("earlier") or ():
             self._remember(number, source)
-        for earlier in task.get("replay") or ():
-            self._log.write(b"mlplatform: running the cells of %s again\n" % earlier["name"].encode("utf-8"))
-            self._outputs.begin_task()
-            self._runner.shell.execution_count = int(earlier["execution_count"])
-            failed = self._cells(earlier["cells"], [])
-            if failed is not None:
-                raise LostState("task %s, run again, failed in cell %d" % (earlier["name"], failed[1]))
-            self._runner.shell.user_ns.update(earlier.get("values") or {})
-            flow = self._flow(earlier)
-            self._quietly(lambda flow=flow: self._checkpoints.after(flow, self._runner.loop))
+        if again := task.get("replay"):
+            self._tracking.silently(spec, lambda: list(map(self._again, again)))
+
+    def _again(self, earlier: Mapping[str, Any]) -> None:
+        """Run the cells of an earlier task only for the state they leave."""
+        self._log.write(b"mlplatform: running the cells of %s again\n" % earlier["name"].encode("utf-8"))
+        self._outputs.begin_task()
+        self._runner.shell.execution_count = int(earlier["execution_count"])
+        failed = self._cells(earlier["cells"], [])
+        if failed is not None:
+            raise LostState("task %s, run again, failed in cell %d" % (earlier["name"], failed[1]))
+        self._runner.shell.user_ns.update(earlier.get("values") or {})
+        flow = self._flow(earlier)
+        self._quietly(lambda: self._checkpoints.after(flow, self._runner.loop))
 
     def _remember(self, number: int, source: str) -> None:
         """Tracebacks through functions of earlier cells show their source."""

@@ -49,8 +49,7 @@ def test_cells_log_into_their_own_tasks_run_and_only_when_they_run(home: TestHom
         home,
         load="import mlflow, os\nfrom os import environ\nmlflow.log_metric('rows', 3)\nbase = [1]",
         fit=(
-            "with mlflow.start_run():\n    mlflow.log_param('depth', 4)\n"
-            "mlflow.log_metric('score', 0.5)\nn = len(base)"
+            "with mlflow.start_run():\n    mlflow.log_param('depth', 4)\nmlflow.log_metric('score', 0.5)\nn = len(base)"
         ),
         quiet="idle = 1",
         fails="mlflow.start_run()\nmlflow.log_metric('before', 1.0)\nraise ValueError(n)",

@@ -149,6 +149,13 @@ def test_a_run_that_is_not_there(site: Site, tab: Watched) -> None:
     expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
 
 
+def test_metrics_of_the_whole_run(site: Site, tab: Watched) -> None:
+    page = tab.open(site.run("experiment", "panel=run"))
+    about = page.get_by_role("complementary", name="About the run")
+    metrics = about.locator("section", has=page.get_by_role("heading", name="Metrics")).locator(".pair")
+    expect(metrics.filter(has_text="training/train/loss")).to_have_text("training/train/loss0.75")
+
+
 def test_run_again_and_about(site: Site, tab: Watched) -> None:
     tab.may_fail = True  # the run it goes to is deleted at the end
     page = tab.open(site.run("loop", "panel=run"))

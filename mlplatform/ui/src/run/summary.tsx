@@ -1,12 +1,14 @@
 /** About the run as a whole: inputs, outputs, tags, where it came from, the command line's words. */
 
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { part, request, url } from "../base/api";
 import { href, update } from "../base/router";
 import { absolute } from "../base/format";
+import { refresh, useResource } from "../base/resource";
 import type { RunDetail } from "../base/types";
 import { Command, failed } from "../parts/basics";
 import { Icon } from "../parts/icon";
+import { Metrics } from "../parts/preview";
 import { Values } from "../parts/values";
 import type { RunModel } from "./model";
 import { Panel } from "./panel";
@@ -31,6 +33,7 @@ export function RunPanel({ model, run }: { model: RunModel; run: RunDetail }) {
           )}
           <section><h3>Inputs</h3><Values values={run.inputs} none="It has none." /></section>
           <section><h3>Outputs</h3><Values values={run.outputs} none={run.finished_at ? "It has none." : "None yet."} /></section>
+          <Numbers run={run} />
           <Note model={model} run={run} />
           <section>
             <h3>Tags</h3>
@@ -58,6 +61,27 @@ export function RunPanel({ model, run }: { model: RunModel; run: RunDetail }) {
         </div>
       </div>
     </Panel>
+  );
+}
+
+/** Metrics shown here; all of them are in Compare. */
+const MOST = 60;
+
+/** What its tasks logged, by task and name, as Compare has it; asked for again when tasks have gone on. */
+function Numbers({ run }: { run: RunDetail }) {
+  const address = url("compare", { run: [run.run_id] });
+  const { data } = useResource<{ runs: { metrics: Record<string, number> }[] }>(address);
+  const large = Object.values(run.counts).reduce((sum, count) => sum + count, 0) > 500; // too much to read with every task
+  const moment = large ? run.finished_at : JSON.stringify(run.counts);
+  useEffect(() => void refresh(address), [address, moment]);
+  const all = Object.entries(data?.runs[0]?.metrics ?? {});
+  if (!all.length) return null;
+  return (
+    <section>
+      <h3>Metrics</h3>
+      <Metrics metrics={Object.fromEntries(all.slice(0, MOST))} />
+      {all.length > MOST && <p class="muted">And {all.length - MOST} more: <a href={href(["compare"], { run: [run.run_id] })}>see all</a></p>}
+    </section>
   );
 }
 

@@ -11,11 +11,10 @@ import inspect
 import os
 import sys
 import tempfile
-from collections.abc import Generator, Mapping
-from contextlib import chdir, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from mlplatform.core.errors import InvalidInput, Unsupported
 from mlplatform.core.ids import slug
@@ -23,11 +22,12 @@ from mlplatform.core.model import Artifact, ArtifactValue, TaskRecord, Values
 from mlplatform.engine.naming import file_name
 from mlplatform.ir.model import Component, ContainerExecutor, Pipeline
 from mlplatform.launcher.component import local_uri
-from mlplatform.launcher.lines import NAMED
+from mlplatform.planning.notebook_component import recognise_notebook
 from mlplatform.planning.python_component import PythonComponent, recognise
 from mlplatform.planning.render import OutputLocations, executor_input
 from mlplatform.planning.sdk_component import describe
 from mlplatform.sdk.replay_call import Call, prepare
+from mlplatform.sdk.replay_debug import debugger, post_mortem, shell, surroundings, traceback_text
 from mlplatform.sdk.run_reading import read_pipeline
 from mlplatform.sdk.run_values import StoredArtifact
 
@@ -90,19 +90,19 @@ class Replay:
             return self.call(**changed)
         error = self.error
         if error is not None:
-            trace = _from_source(error.__traceback__, str(self._source))
-            print("".join(_told(error, trace)), end="")  # noqa: T201 - what a debugger begins with
-            _post_mortem(trace, str(self._source))
+            own = frozenset([str(self._source)])
+            print(traceback_text(error, own), end="")  # noqa: T201 - what a debugger begins with
+            post_mortem(error.__traceback__, own)
         return None
 
     def step(self, **changed: Any) -> Any:
         """Call the function under the debugger, from its first line."""
-        return _debugger().runcall(self._run, {**self.inputs, **changed})
+        return debugger().runcall(self._run, {**self.inputs, **changed})
 
     def _run(self, arguments: Mapping[str, Any]) -> Any:
         given = dict(arguments)
         positional = [given.pop(name) for name in self._positional if name in given]
-        with _surroundings(self._workdir, self._environment):
+        with surroundings(self._workdir, self._environment):
             result = self.function(*positional, **given)
             return asyncio.run(result) if inspect.iscoroutine(result) and not _in_loop() else result
 
@@ -117,10 +117,36 @@ class Replay:
         )
 
 
+def _of_notebook(task: Task, record: TaskRecord, into_namespace: bool) -> Replay | None:
+    """The replay of a notebook's task; None for any other."""
+    run = task.run.record
+    pipeline = read_pipeline(task.run.client.home, run.spec_digest)
+    executor = pipeline.executors.get(pipeline.components[record.component].executor_label)
+    cells = recognise_notebook(executor) if isinstance(executor, ContainerExecutor) else None
+    if cells is None:
+        return None
+    from mlplatform.sdk.replay_notebook import replay_notebook
+
+    known = {name: spec.default for name, spec in pipeline.root.inputs.parameters.items() if spec.has_default}
+    return replay_notebook(
+        task.run.client.home,
+        run.run_id,
+        pipeline,
+        cells,
+        folder=str(run.context.get("cwd") or "."),
+        parameters={**known, **run.parameters},
+        into_namespace=into_namespace,
+    )
+
+
 def replay(task: Task, *, into_namespace: bool = True) -> Replay:
     """See :meth:`mlplatform.sdk.run_task.Task.replay`."""
     task.wait_for_inputs()
     record = task.record
+    if record is not None and record.component and not record.is_group:
+        found = _of_notebook(task, record, into_namespace)
+        if found is not None:
+            return found
     if record is None or record.is_group or not record.component or not record.attempt:
         raise InvalidInput(f"task {task.name} never had inputs: there is nothing to replay")
     home, run = task.run.client.home, task.run.record
@@ -179,23 +205,6 @@ def _locations(folder: Path, component: Component) -> OutputLocations:
     )
 
 
-# ------------------------------------------------------------------ surroundings
-@contextmanager
-def _surroundings(workdir: Path | None, environment: Mapping[str, str] | None) -> Generator[None]:
-    """The working folder and the variables that the component sets, while it is called."""
-    before = {name: os.environ.get(name) for name in environment or {}}
-    os.environ.update(environment or {})
-    try:
-        with chdir(workdir or os.getcwd()):
-            yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 def _in_loop() -> bool:
     """Whether an event loop runs here already (a notebook's): a coroutine is then the caller's to await."""
     try:
@@ -206,20 +215,12 @@ def _in_loop() -> bool:
 
 
 # ------------------------------------------------------------------ the notebook
-def _shell() -> Any:
-    if "IPython" not in sys.modules:
-        return None
-    from IPython.core.getipython import get_ipython
-
-    return get_ipython()
-
-
 def _bind(found: Replay) -> list[str]:
     """Put arguments and function under their names into the notebook; returns what was there before and is not now."""
-    shell = _shell()
-    if shell is None:
+    notebook = shell()
+    if notebook is None:
         return []
-    namespace: dict[str, Any] = shell.user_ns
+    namespace: dict[str, Any] = notebook.user_ns
     bound = dict(found.inputs)
     name = getattr(found.function, "__name__", "")
     notes: list[str] = []
@@ -274,53 +275,3 @@ def _shown(value: Any) -> str:
         return f"{kind} at {path}"
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-# ------------------------------------------------------------------ the debugger
-def _is_own(file: str, source: str) -> bool:
-    """Whether a frame of this file is the task's own code: its source, or what that was put together from."""
-    return file == source or file in NAMED
-
-
-def _from_source(trace: TracebackType | None, source: str) -> TracebackType | None:
-    """The traceback from the first frame of the task's own code on."""
-    start = trace
-    while start is not None and not _is_own(start.tb_frame.f_code.co_filename, source):
-        start = start.tb_next
-    return start or trace
-
-
-def _told(error: BaseException, trace: TracebackType | None) -> list[str]:
-    import traceback
-
-    return traceback.format_exception(type(error), error, trace)
-
-
-def _debugger() -> Any:
-    """IPython's debugger where there is one, else Python's."""
-    if _shell() is not None:
-        from IPython.core.debugger import Pdb
-
-        return Pdb()
-    import pdb
-
-    return pdb.Pdb()
-
-
-def _post_mortem(trace: TracebackType | None, source: str) -> None:
-    """Open at the innermost line of the task's own code, with the frames below it one ``down`` away."""
-    debugger = _debugger()
-    below = 0
-    frames: list[str] = []
-    at = trace
-    while at is not None:
-        frames.append(at.tb_frame.f_code.co_filename)
-        at = at.tb_next
-    for file in reversed(frames):
-        if _is_own(file, source):
-            break
-        below += 1
-    if below < len(frames):
-        debugger.rcLines = [*cast("list[str]", debugger.rcLines), *(["up"] * below)]
-    debugger.reset()
-    debugger.interaction(None, trace)

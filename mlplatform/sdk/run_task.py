@@ -196,12 +196,15 @@ class Task:
     def replay(self, *, into_namespace: bool = True) -> Replay:
         """Bring its exact inputs, parameters and code into this kernel, ready to call, step through and debug.
 
+        A notebook's task comes back as the variables it began with and its cells.
+
         Args:
             into_namespace: bind its arguments and its function to their names in the notebook.
 
         Raises:
             InvalidInput: it never had inputs.
-            Unsupported: it is no Python function (a container, an importer).
+            Unsupported: it is no Python function (a container, an importer); or it is a notebook's and a variable that
+                it needs cannot be brought back.
         """
         from mlplatform.sdk.replay import replay
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mlplatform.sdk.notebook import notebook
 from tests.support.home import TestHome, home_in
 
 
@@ -29,6 +30,11 @@ class Book:
 
     def run(self, *words: str, **cells: str) -> dict[str, Any]:
         """Write the notebook, with these cells changed, and run it."""
+        self.write(**cells)
+        return self.home.json("run", str(self.path), *words, timeout=300)
+
+    def write(self, **cells: str) -> None:
+        """Write the notebook, with these cells changed."""
         self.cells.update(cells)
         made: list[dict[str, Any]] = []
         for title, source in self.cells.items():
@@ -39,7 +45,6 @@ class Book:
             cell["id"] = f"c{index}"
         document = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": made}
         self.path.write_text(json.dumps(document))
-        return self.home.json("run", str(self.path), *words, timeout=300)
 
     def values(self, result: dict[str, Any], *names: str) -> dict[str, Any]:
         to = self.home.folder / "values.pkl"
@@ -218,3 +223,45 @@ def test_the_service_is_killed_while_a_cell_runs(tmp_path: Path) -> None:
         assert state["state"] == "SUCCEEDED", state["error"]
         assert book.values(state, "y") == {"y": [1, 2, 3]}
         assert flag.read_text() == "x"
+
+
+def test_resuming_with_an_edited_notebook_keeps_what_is_done(tmp_path: Path) -> None:
+    with home_in(tmp_path) as home:
+        book = Book(
+            home,
+            make="import time\nstamp = time.time_ns()",
+            grow="rows = [1, 2]",
+            breaks="total = sum(rows) / 0",
+            end="done = (total, stamp)",
+        )
+        failed = book.run()
+        assert failed["state"] == "FAILED"
+        stamp = book.values(failed, "stamp")["stamp"]
+        book.write(breaks="total = sum(rows)")
+        resumed = home.json("runs", "resume", failed["run_id"], str(book.path), timeout=300)
+        assert resumed["run_id"] == failed["run_id"]
+        assert resumed["state"] == "SUCCEEDED", resumed["error"]
+        assert book.values(resumed, "done") == {"done": (3, stamp)}
+
+
+def test_run_resume_takes_the_edited_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with home_in(tmp_path) as home:
+        book = Book(
+            home,
+            make="import time\nstamp = time.time_ns()",
+            grow="rows = [1, 2]\ngrown = time.time_ns()",
+            breaks="total = sum(rows) / 0",
+        )
+        book.write()
+        run = notebook(book.path, home=home.root).run().wait(check=False, timeout=300)
+        assert run.state == "FAILED"
+        before = book.values({"run_id": run.run_id}, "stamp", "grown")
+        book.write(grow="rows = [1, 2, 3]\ngrown = time.time_ns()", breaks="total = sum(rows)")
+        run.resume().wait(timeout=300)
+        told = capsys.readouterr().out
+        assert "book.ipynb" in told
+        assert "runs again: grow, breaks; 1 task stays as it is" in told
+        after = book.values({"run_id": run.run_id}, "stamp", "grown", "total")
+        assert after["total"] == 6
+        assert after["stamp"] == before["stamp"]
+        assert after["grown"] > before["grown"]

@@ -42,6 +42,29 @@ def final_state(home: Home, run_id: str) -> tuple[State, dict[str, str]]:
     return state, singles
 
 
+def states_before(home: Home, run_id: str, positions: Sequence[int]) -> list[State]:
+    """The states of a run before each of its tasks with these positions, and after the last.
+
+    Raises:
+        NotFound: one of these tasks did not end well, or its record is gone.
+    """
+    library, states = Library(home.root / "notebooks"), [State()]
+    for position in positions:
+        pointer = home.run(run_id) / "notebook" / f"{position:04d}.json"
+        told: dict[str, Any] = json.loads(pointer.read_bytes()) if pointer.exists() else {}
+        record = library.record(str(told["key"]), str(told["token"])) if told else None
+        if record is None:
+            raise NotFound(f"what the tasks before it left is not kept (task {position + 1} of run {run_id})")
+        states.append(apply(states[-1], record))
+    return states
+
+
+def bad_groups(home: Home, states: Sequence[State]) -> frozenset[str]:
+    """Snapshots of these states that are gone or turned out not to load."""
+    library = Library(home.root / "notebooks")
+    return frozenset(group for state in states for group in library.bad(state))
+
+
 def write_values(
     home: Home, run_id: str, names: Sequence[str], to: Path, *, executable: str, folder: str, env: Mapping[str, str]
 ) -> str:

@@ -106,7 +106,7 @@ class Shell:
 
 def test_the_notebook_gets_them(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     shell = Shell(by="mine", other=1)
-    monkeypatch.setattr(module, "_shell", lambda: shell)
+    monkeypatch.setattr(module, "shell", lambda: shell)
     found = run.task("divide").replay()
     assert (shell.user_ns["by"], shell.user_ns["other"]) == (0, 1)
     assert shell.user_ns["data"] is found.inputs["data"]
@@ -121,9 +121,9 @@ def test_a_component_of_the_notebook_keeps_its_name(run: Run, monkeypatch: pytes
         python_func = staticmethod(print)
 
     mine = Component()
-    monkeypatch.setattr(module, "_shell", lambda: Shell(divide=mine))
+    monkeypatch.setattr(module, "shell", lambda: Shell(divide=mine))
     found = run.task("divide").replay()
-    assert module._shell().user_ns["divide"] is mine
+    assert module.shell().user_ns["divide"] is mine
     assert "divide stays the notebook's component" in found.notes[0]
 
 
@@ -132,7 +132,7 @@ def test_environment_and_folder_are_put_back(run: Run, monkeypatch: pytest.Monke
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KEPT", "a")
-    with module._surroundings(tmp_path / "..", {"KEPT": "b", "NEW": "c"}):
+    with module.surroundings(tmp_path / "..", {"KEPT": "b", "NEW": "c"}):
         assert (os.environ["KEPT"], os.environ["NEW"], os.getcwd()) == ("b", "c", str(tmp_path.parent))
     assert (os.environ["KEPT"], "NEW" in os.environ, os.getcwd()) == ("a", False, str(tmp_path))
 

@@ -22,7 +22,6 @@ from mlplatform.core.model import Artifact, ArtifactValue, TaskRecord, Values
 from mlplatform.engine.naming import file_name
 from mlplatform.ir.model import Component, ContainerExecutor, Pipeline
 from mlplatform.launcher.component import local_uri
-from mlplatform.planning.notebook_component import recognise_notebook
 from mlplatform.planning.python_component import PythonComponent, recognise
 from mlplatform.planning.render import OutputLocations, executor_input
 from mlplatform.planning.sdk_component import describe
@@ -117,36 +116,10 @@ class Replay:
         )
 
 
-def _of_notebook(task: Task, record: TaskRecord, into_namespace: bool) -> Replay | None:
-    """The replay of a notebook's task; None for any other."""
-    run = task.run.record
-    pipeline = read_pipeline(task.run.client.home, run.spec_digest)
-    executor = pipeline.executors.get(pipeline.components[record.component].executor_label)
-    cells = recognise_notebook(executor) if isinstance(executor, ContainerExecutor) else None
-    if cells is None:
-        return None
-    from mlplatform.sdk.replay_notebook import replay_notebook
-
-    known = {name: spec.default for name, spec in pipeline.root.inputs.parameters.items() if spec.has_default}
-    return replay_notebook(
-        task.run.client.home,
-        run.run_id,
-        pipeline,
-        cells,
-        folder=str(run.context.get("cwd") or "."),
-        parameters={**known, **run.parameters},
-        into_namespace=into_namespace,
-    )
-
-
 def replay(task: Task, *, into_namespace: bool = True) -> Replay:
     """See :meth:`mlplatform.sdk.run_task.Task.replay`."""
     task.wait_for_inputs()
     record = task.record
-    if record is not None and record.component and not record.is_group:
-        found = _of_notebook(task, record, into_namespace)
-        if found is not None:
-            return found
     if record is None or record.is_group or not record.component or not record.attempt:
         raise InvalidInput(f"task {task.name} never had inputs: there is nothing to replay")
     home, run = task.run.client.home, task.run.record

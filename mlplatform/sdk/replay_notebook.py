@@ -10,17 +10,22 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlplatform.core.errors import InvalidInput, NotFound, Unsupported
 from mlplatform.engine.home import Home
 from mlplatform.engine.notebooks.state import State, unrestorable
 from mlplatform.engine.notebooks.values import bad_groups, states_before
-from mlplatform.ir.model import Pipeline
+from mlplatform.ir.model import ContainerExecutor, Pipeline
 from mlplatform.launcher import preload
-from mlplatform.planning.notebook_component import NotebookTask, tasks_of
+from mlplatform.launcher.notebook.guard import tried
+from mlplatform.planning.notebook_component import NotebookTask, recognise_notebook, tasks_of
 from mlplatform.sdk.replay import Replay
 from mlplatform.sdk.replay_debug import debugger, post_mortem, shell, surroundings, traceback_text
+from mlplatform.sdk.run_reading import read_pipeline
+
+if TYPE_CHECKING:
+    from mlplatform.sdk.run_task import Task
 
 #: Snapshots name what rebuilds them by the launcher's private name.
 _PACKAGE = "_mlplatform_launcher"
@@ -115,11 +120,8 @@ class NotebookReplay(Replay):
         if notebook is None or notebook.user_ns is not self._loader.namespace:
             name = f"<cell of {self.task}>"
             self._files.append(name)
-            try:
-                exec(compile(source, name, "exec", dont_inherit=True), self._loader.namespace)  # noqa: S102
-            except Exception as error:  # noqa: BLE001 - the user's own, handed to whoever called
-                return error
-            return None
+            space = self._loader.namespace
+            return tried(lambda: exec(compile(source, name, "exec", dont_inherit=True), space))[1]  # noqa: S102
         self._files.append(notebook.compile.get_code_name(source, notebook.transform_cell(source), 0))
         show = notebook.showtraceback
         notebook.showtraceback = _silent  # it comes out of call(): once is enough
@@ -177,11 +179,10 @@ class _Loader:
             left: list[str] = []
             problem: Exception | None = None
             for group in waiting:  # one may need another to be loaded
-                try:
-                    found = keeping.load(checkpoint.group_path(str(self._library), group))
-                except Exception as error:  # noqa: BLE001 - objects of the user's come back as they like
+                found, reason = tried(keeping.load, checkpoint.group_path(str(self._library), group))
+                if reason is not None:
                     left.append(group)
-                    problem = error
+                    problem = reason
                     continue
                 own = {name: found[name] for name in members[group]}
                 loaded.update(own)
@@ -224,6 +225,28 @@ class _Loader:
 
 #: Hidden state that comes along; settings of libraries stay as this kernel has them.
 _CARRIED = frozenset(("@random", "@numpy.random", "@environment", "@folder", "@sys.path"))
+
+
+def of_notebook(task: Task, *, into_namespace: bool) -> NotebookReplay | None:
+    """The replay of a notebook's task; None for any other. Raises as :func:`replay_notebook` does."""
+    record, run = task.record, task.run.record
+    if record is None or record.is_group or not record.component:
+        return None
+    pipeline = read_pipeline(task.run.client.home, run.spec_digest)
+    executor = pipeline.executors.get(pipeline.components[record.component].executor_label)
+    cells = recognise_notebook(executor) if isinstance(executor, ContainerExecutor) else None
+    if cells is None:
+        return None
+    known = {name: spec.default for name, spec in pipeline.root.inputs.parameters.items() if spec.has_default}
+    return replay_notebook(
+        task.run.client.home,
+        run.run_id,
+        pipeline,
+        cells,
+        folder=str(run.context.get("cwd") or "."),
+        parameters={**known, **run.parameters},
+        into_namespace=into_namespace,
+    )
 
 
 def replay_notebook(

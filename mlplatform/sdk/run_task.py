@@ -207,8 +207,10 @@ class Task:
                 it needs cannot be brought back.
         """
         from mlplatform.sdk.replay import replay
+        from mlplatform.sdk.replay_notebook import of_notebook
 
-        return replay(self, into_namespace=into_namespace)
+        self.wait_for_inputs()
+        return of_notebook(self, into_namespace=into_namespace) or replay(self, into_namespace=into_namespace)
 
     # ------------------------------------------------------------------ helpers
     def _read(self) -> Records:

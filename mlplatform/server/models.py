@@ -184,7 +184,7 @@ class Cost(Model):
 
 class TaskDetail(Model):
     """``metrics``: numbers that it logged, in MLflow or in a metrics artifact. ``commands``: the command line's way of
-    doing things to it, and ``replay``, Python for a notebook, where it is a Python function."""
+    doing things to it, and ``replay``, Python for a notebook, where it is Python."""
 
     run_id: str
     name: str

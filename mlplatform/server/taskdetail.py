@@ -53,13 +53,17 @@ def detail(here: Context, run: RunRecord, task: TaskRecord) -> dict[str, Any]:
         "commands": {
             "logs": f"mlplatform runs logs {run.run_id} {reference}",
             "why": f"mlplatform cache why {run.run_id} {reference}",
-            **(_replay(run, task.key) if task.attempt and code is not None and code["kind"] == "python" else {}),
+            **(_replay(run, task.key) if task.attempt and code is not None and code["kind"] in _REPLAYED else {}),
         },
     }
 
 
+#: Kinds of code that a kernel can be given: not a container's or an importer's.
+_REPLAYED = ("python", "notebook")
+
+
 def _replay(run: RunRecord, key: TaskKey) -> dict[str, str]:
-    """Python for a notebook: what the task's function was called with here, ready to be called again there."""
+    """Python for a notebook: what the task was given here, with its function or cells, ready to run again there."""
     arguments = ", ".join([json.dumps(key.name, ensure_ascii=False), *map(str, key.iteration)])
     return {"replay": f"import mlplatform as ml; ml.run({json.dumps(run.run_id)}).task({arguments}).replay()"}
 

@@ -32,6 +32,7 @@ class _TaskRun:
     def __init__(self):
         self.lock = threading.Lock()
         self.implicit = set()  # ids of the ActiveRun objects that plain logging put on the stack
+        self.silent = False  # cells run only for the state they leave
         self.carried = False  # an earlier task of the session left its start_run() open
         self.turn()
 
@@ -109,6 +110,7 @@ def _patch(fluent, task):
     def start_run(run_id=None, experiment_id=None, run_name=None, nested=False, parent_run_id=None, tags=None,
                   description=None, log_system_metrics=None):  # fmt: skip
         if not here():
+            nested = nested or task.silent  # they ran well with the rules below: plain MLflow's must not stop them now
             return original_start(run_id, experiment_id, run_name, nested, parent_run_id, tags, description,
                                   log_system_metrics)  # fmt: skip
         carry()
@@ -283,6 +285,7 @@ def begin_task(silent=False):
         fluent._active_experiment_id = None
     before = _task.uri or os.environ.get("MLPLATFORM_MLFLOW_SILENT")
     _task.turn()
+    _task.silent = silent
     if silent:
         _task.uri = ""
     if utils is not None and getattr(utils, "_tracking_uri", None) and _same(utils._tracking_uri, before):

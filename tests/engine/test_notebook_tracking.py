@@ -94,3 +94,24 @@ def test_a_run_left_open_and_autologging_go_on_in_later_tasks(home: TestHome, us
     edited = book.run("--experiment", "nb", fit=book.cells["fit"].replace("0.5", "0.25"))
     assert ran(edited) == ["fit"], [why(edited, name) for name in book.cells]
     assert tasks(users_server, edited["run_id"], {"fit"})["fit"]["params"]["C"] == "0.25"
+
+
+def test_cells_that_run_again_for_their_state_log_nothing_twice(home: TestHome, users_server: Mlflow) -> None:
+    """A lock is in no checkpoint: after the session's death the first task's cells run again."""
+    book = Book(
+        home,
+        load=(
+            "import mlflow, threading\nlock = threading.Lock()\nmlflow.log_metric('rows', 3)\nrun = mlflow.start_run()"
+        ),
+        dies=(
+            "import os\nif not os.path.exists('flag'):\n    open('flag', 'w').close()\n    os.kill(os.getpid(), 9)\n"
+            "with lock:\n    mlflow.log_metric('late', 1.0)"
+        ),
+    )
+    failed = book.run("--experiment", "nb")
+    assert failed["state"] == "FAILED"
+    resumed = home.json("runs", "resume", failed["run_id"], timeout=300)
+    assert resumed["state"] == "SUCCEEDED", resumed["error"]
+    runs = tasks(users_server, resumed["run_id"], {"load", "dies"})
+    assert {name: run["metrics"] for name, run in runs.items()} == {"load": {"rows": 3.0}, "dies": {"late": 1.0}}
+    assert users_server.history(runs["load"]["id"], "rows") == [(0, 3.0)]

@@ -142,7 +142,7 @@ def test_the_command_runs(installed: Path) -> None:
 def test_every_module_of_the_base_install_can_be_imported_or_says_what_it_wants(installed: Path) -> None:
     code = """
 import importlib, pkgutil, sys, mlplatform
-optional = {"kfp", "mlflow", "psycopg", "boto3", "botocore", "google", "hatchling"}
+optional = {"kfp", "mlflow", "psycopg", "boto3", "botocore", "google", "hatchling", "jupyter_server", "pytest"}
 broken = []
 for module in pkgutil.walk_packages(mlplatform.__path__, "mlplatform."):
     if module.name.endswith(("__main__", ".libmlptrace")):  # a library, but not Python's

@@ -26,7 +26,8 @@ class Site:
         return f"#/runs/details/{self.runs[name]}" + (f"?{query}" if query else "")
 
 
-@pytest.fixture(scope="session")
+# No longer than a module: an open Playwright keeps an event loop running in this thread, in which no other can run.
+@pytest.fixture(scope="module")
 def browser() -> Generator[Browser]:
     with chromium() as found:
         yield found
@@ -47,7 +48,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
         yield Site(served, runs)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def context(browser: Browser, site: Site) -> Generator[BrowserContext]:
     made = entered(browser, site.served)
     yield made

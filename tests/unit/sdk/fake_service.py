@@ -43,6 +43,7 @@ class FakeService:
                 "state": "",
                 "cached_from": "",
             },
+            "plan": lambda args: {"tasks": []},
             "gc": lambda args: {"runs": [], "bytes": 0, "environments": 0, "problems": []},
             "status": lambda args: {**self._hello(), "trouble": "", "capacity": {}},
             "flush_tracking": lambda args: {"done": True},

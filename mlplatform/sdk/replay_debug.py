@@ -57,14 +57,14 @@ def traceback_text(error: BaseException, own: Set[str]) -> str:
 
 
 def debugger() -> Any:
-    """IPython's debugger where there is one, else Python's."""
+    """IPython's debugger where there is one, else Python's. Ctrl-C keeps its meaning when the debugger has gone."""
     if shell() is not None:
         from IPython.core.debugger import Pdb
 
-        return Pdb()
+        return Pdb(nosigint=True)
     import pdb
 
-    return pdb.Pdb()
+    return pdb.Pdb(nosigint=True)
 
 
 def post_mortem(trace: TracebackType | None, own: Set[str]) -> None:

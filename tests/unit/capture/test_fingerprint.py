@@ -66,6 +66,7 @@ FILES = {
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     project(tmp_path, FILES)
     monkeypatch.syspath_prepend(str(tmp_path))
+    forget()  # other tests have packages of these names as well
     yield tmp_path
     forget()
 

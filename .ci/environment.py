@@ -36,7 +36,7 @@ DOWNLOADS = {
     "dev": "about {dev} MB of packages (tests, checks, kfp, MLflow, pandas, scikit-learn ...)",
     "demo": "about {demo} MB of packages (the platform itself; it tells what the demonstration adds)",
 }
-MEGABYTES = {"dev": 490, "demo": 20}
+MEGABYTES = {"dev": 600, "demo": 20}
 
 
 def cache_folder() -> Path:

@@ -13,9 +13,6 @@ from pathlib import Path
 from mlplatform.artifacts.facade import Artifacts
 from mlplatform.core.errors import MlPlatformError
 
-#: Schemes whose artifacts a task can have fetched.
-SCHEMES = ("s3", "minio", "gs", "http", "https")
-
 
 def main(arguments: Sequence[str]) -> int:
     """Fetch; returns the exit status."""

@@ -39,6 +39,7 @@ _EXITS = """## Exit status
 | `MLPLATFORM_CACHE` | downloads and environments shared by all homes |
 | `MLPLATFORM_OFFLINE` | `1`: download nothing |
 | `MLPLATFORM_IDLE_SECONDS` | how long an idle service stays |
+| `MLPLATFORM_TRACKING` | `off`: nothing is written to MLflow, and none is started |
 | `MLFLOW_TRACKING_URI` | the MLflow server to record runs at, instead of the home folder's |
 | `NO_COLOR`, `FORCE_COLOR` | no colours; colours in a pipe as well |
 """

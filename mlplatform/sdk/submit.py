@@ -249,11 +249,9 @@ def build(
         "cache": options.cache,
         "containers": options.containers or None,
         "priority": options.priority,
-        "interpreter": interpreter(),
-        "cwd": os.getcwd(),
-        "env": dict(os.environ),
         "script": options.script,
         "origin": _absolute(source.origin),
+        **surroundings(),
     }
     if source.notebook is not None:
         from mlplatform.sdk.notebook_submit import submission_of
@@ -269,6 +267,11 @@ def _absolute(reference: str) -> str:
     if not file or not os.path.exists(file):
         return ""
     return os.path.abspath(file) + (f":{name}" if name else "")
+
+
+def surroundings() -> dict[str, Any]:
+    """What a submission takes from the process that makes it."""
+    return {"interpreter": interpreter(), "cwd": os.getcwd(), "env": dict(os.environ)}
 
 
 def interpreter() -> dict[str, Any]:

@@ -14,7 +14,7 @@ from mlplatform.ir.arguments import check_arguments
 from mlplatform.sdk import display_live, values
 from mlplatform.sdk.client import LocalClient, require_engine
 from mlplatform.sdk.secretstore import has_secret
-from mlplatform.sdk.submit import interpreter
+from mlplatform.sdk.submit import surroundings
 
 if TYPE_CHECKING:
     from mlplatform.sdk.define.pipelines import RunOptions, Submission
@@ -84,10 +84,8 @@ def request(submission: Submission, home: Home) -> dict[str, Any]:
         "cache": options.cache,
         "containers": options.containers or None,
         "priority": options.priority,
-        "interpreter": interpreter(),
-        "cwd": os.getcwd(),
-        "env": dict(os.environ),
         "script": False,
+        **surroundings(),
     }
 
 
@@ -102,8 +100,3 @@ def started_from(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 def _no_secret(name: str) -> Finding:
     hint = f"set the environment variable {name}, or put it into secrets.json of the home"
     return Finding(f"secrets.{name}", "there is no secret of this name", "missing", hint)
-
-
-def resume_document(submission: Submission) -> tuple[str, Mapping[str, Any]]:
-    """The text that continues a run with the code as it is now, and the objects it would need."""
-    return submission.text(), submission.objects

@@ -6,16 +6,16 @@ reach it without us. Files with a digest in their name are kept by browsers for 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.exceptions import HTTPException
 
+from mlplatform.ui import STATIC, static_folder
+
 router = APIRouter(include_in_schema=False)
 
-STATIC: Final = Path(__file__).resolve().parents[1] / "ui" / "static"
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -44,10 +44,10 @@ def healthz() -> dict[str, str]:
 @router.get("/")
 @router.get("/index.html")
 def index() -> Response:
-    path = STATIC / "index.html"
-    if not path.is_file():
+    folder = static_folder()
+    if folder is None:
         return HTMLResponse(_UNBUILT)
-    return FileResponse(path, media_type=_TYPES[".html"], headers={"cache-control": "no-cache"})
+    return FileResponse(folder / "index.html", media_type=_TYPES[".html"], headers={"cache-control": "no-cache"})
 
 
 @router.get("/{path:path}")

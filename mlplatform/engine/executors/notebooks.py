@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import json
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,13 +22,11 @@ from mlplatform.core.errors import EnvironmentFailed
 from mlplatform.engine.executors.process_end import end_tree, ended
 from mlplatform.engine.executors.process_reason import OomWatch, exit_of
 from mlplatform.engine.executors.process_running import RunningProcess, Who, adopted_status, read_json
-from mlplatform.engine.executors.process_templates import startup_environment, tail
+from mlplatform.engine.executors.process_templates import start_launcher, startup_environment, tail
 from mlplatform.engine.home import cache_folder
 from mlplatform.engine.ports import Exit, Launch, Running
-from mlplatform.launcher import preload
 from mlplatform.launcher.identity import is_alive, pid_start
 from mlplatform.launcher.native import build
-from mlplatform.launcher.trace import preload_value
 
 #: Sets of strings are walked in the same order in every session, so that equal values have equal digests.
 HASH_SEED = "0"
@@ -49,42 +46,18 @@ class Session:
 
     def __init__(self, launch: Launch, library: Path | None) -> None:
         """Start it on the running event loop. Raises EnvironmentFailed."""
-        ours, theirs = socket.socketpair()
         executable = (launch.interpreter.executable if launch.interpreter else "") or sys.executable
         self.cookie = str(launch.spec["notebook"]["cookie"])
         environment = {**dict(startup_environment(launch.spec["env"])), "PYTHONHASHSEED": HASH_SEED}
         environment["MLPLATFORM_ATTEMPT"] = self.cookie
-        if library is not None:
-            environment["LD_PRELOAD"] = preload_value(str(library), environment.get("LD_PRELOAD", ""))
         folder = Path(launch.spec["notebook"]["folder"])
         folder.mkdir(parents=True, exist_ok=True)
         self._said: IO[bytes] = (folder / "session.log").open("ab+")
-        try:
-            self.process = subprocess.Popen(
-                [executable, preload.DOOR, "--notebook", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=self._said,
-                stderr=self._said,
-                cwd="/",
-                env=environment,
-                start_new_session=True,
-            )
-        except OSError as error:
-            ours.close()
-            self._said.close()
-            raise EnvironmentFailed(
-                f"the interpreter {executable} cannot be started: {error.strerror}",
-                hint="Is its virtual environment still there? Submit the run again from a working one.",
-            ) from error
-        finally:
-            theirs.close()
-        ours.setblocking(False)
+        self.process, self._socket = start_launcher(executable, "--notebook", (), environment, library, self._said)
         self.pid = self.process.pid
         self.pid_start = pid_start(self.pid)
         self.dead = False
         self.oom = OomWatch()
-        self._socket = ours
         self._ids = count()
         self._tasks: dict[str, _Task] = {}
         self._listener = asyncio.create_task(self._listen())

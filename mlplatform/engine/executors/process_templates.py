@@ -64,6 +64,52 @@ class Started:
     status: Callable[[], Awaitable[int | None]]
 
 
+def start_launcher(
+    executable: str,
+    flag: str,
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    library: Path | None,
+    said: IO[bytes],
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start the launcher in an interpreter, in a session of its own, and give our end of the socket that it listens to.
+
+    Args:
+        flag: which of its ways (``launcher/__main__.py``); ``words`` stand behind it.
+        library: the tracing interposer.
+        said: takes what it prints; closed if it cannot be started.
+
+    Raises:
+        EnvironmentFailed: it cannot be started.
+    """
+    ours, theirs = socket.socketpair()
+    whole = dict(environment)
+    if library is not None:
+        whole["LD_PRELOAD"] = preload_value(str(library), whole.get("LD_PRELOAD", ""))
+    try:
+        process = subprocess.Popen(
+            [executable, preload.DOOR, flag, str(theirs.fileno()), *words],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            cwd="/",
+            env=whole,
+            start_new_session=True,
+        )
+    except OSError as error:
+        ours.close()
+        said.close()
+        raise EnvironmentFailed(
+            f"the interpreter {executable or '(none)'} cannot be started: {error.strerror}",
+            hint="Is its virtual environment still there? Submit the run again from a working one.",
+        ) from error
+    finally:
+        theirs.close()
+    ours.setblocking(False)
+    return process, ours
+
+
 class Warm:
     """One warm process and the socket to it."""
 
@@ -71,37 +117,13 @@ class Warm:
         """Start it. ``library``: the tracing interposer. Raises EnvironmentFailed if it cannot be started."""
         self.key = key
         self._flag = flag
-        ours, theirs = socket.socketpair()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         environment = dict(key.env)
         if key.kfp_path:
             environment["MLPLATFORM_KFP_PATH"] = key.kfp_path
         if key.extra_path:
             environment["MLPLATFORM_EXTRA_PATH"] = os.pathsep.join(key.extra_path)
-        if library is not None:
-            environment["LD_PRELOAD"] = preload_value(str(library), environment.get("LD_PRELOAD", ""))
-        try:
-            self.process = subprocess.Popen(
-                [key.executable, preload.DOOR, flag, str(theirs.fileno()), *modules],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=self._said,
-                stderr=self._said,
-                cwd="/",
-                env=environment,
-                start_new_session=True,
-            )
-        except OSError as error:
-            ours.close()
-            self._said.close()
-            raise EnvironmentFailed(
-                f"the interpreter {key.executable or '(none)'} cannot be started: {error.strerror}",
-                hint="Is its virtual environment still there? Submit the run again from a working one.",
-            ) from error
-        finally:
-            theirs.close()
-        ours.setblocking(False)
-        self.socket = ours
+        self.process, self.socket = start_launcher(key.executable, flag, modules, environment, library, self._said)
 
     def words(self) -> str:
         """The end of what the process said."""

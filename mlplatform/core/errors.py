@@ -18,6 +18,7 @@
     +-- StoreError              the run store refused or lost a write
     +-- ArtifactError           an artifact store refused or lost a transfer
     +-- TrackingError           MLflow refused a request (never fails a run)
+    +-- KubernetesError         the API server refused a request or could not be reached (kinds: mlplatform.kube.errors)
     +-- InvalidTransition       a state machine was asked for an edge it lacks (our bug)
     +-- InternalError           anything else that only a bug of ours explains          (CLI exit 70)
 
@@ -187,6 +188,27 @@ class TrackingError(MlPlatformError):
 
     code = "TRACKING"
     retryable = True
+
+
+class KubernetesError(MlPlatformError):
+    """The Kubernetes API server refused a request or could not be reached; ``reason`` is its own word for why."""
+
+    code = "KUBERNETES"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        reason: str = "",
+        retry_after: float = 0.0,
+        hint: str = "",
+        findings: Iterable[Finding] = (),
+    ) -> None:
+        super().__init__(message, hint=hint, findings=findings)
+        self.status = status
+        self.reason = reason
+        self.retry_after = retry_after
 
 
 class InvalidTransition(MlPlatformError):

@@ -1,0 +1,1 @@
+"""What all controllers share: the words of a plan (:mod:`~mlplatform.controllers.framework.model`) and the loop."""

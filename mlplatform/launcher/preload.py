@@ -29,6 +29,8 @@ DOOR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 FORK_SAFE_THREADS = frozenset(("jemalloc_bg_thd", "polars-ooc-clea"))
 #: Packages whose import reads the working folder or the environment (matplotlib: matplotlibrc) are not here.
 DEFAULT = ("numpy", "pandas", "scipy", "sklearn", "pyarrow", "polars", "torch", "joblib", "h5py", "PIL", "requests")
+#: Private modules worth importing ahead: ``torch.optim`` imports this one when the first optimiser is made, for seconds.
+LATE = ("torch._dynamo",)
 _before: frozenset[str] = frozenset()
 #: Top-level names of what was imported beyond the essentials.
 _packages: set[str] = set()
@@ -116,6 +118,9 @@ def set_threads(spec: Mapping[str, Any]) -> None:
         count = int(wanted)
     for setter in _thread_setters:
         setter(count)
+    if "torch" in sys.modules:
+        # Its static MKL has read the template's environment by then, where there is one thread.
+        sys.modules["torch"].set_num_threads(count)
 
 
 _thread_setters: list[Any] = []
@@ -162,10 +167,10 @@ class Report:
     def send(self) -> None:
         """Name the modules of allowed packages that this process imported beyond what it was forked with."""
         new = [name for name in sys.modules if name not in _before and name.partition(".")[0] in self._allowed]
-        plain = [name for name in new if name.count(".") <= 1 and "._" not in name]
+        plain = [name for name in new if name in LATE or (name.count(".") <= 1 and "._" not in name)]
         wanted: list[str] = []
         size = 4
-        for name in sorted(plain, key=lambda name: name.count(".")):
+        for name in sorted(plain, key=lambda name: name.count(".") - (name in LATE)):
             size += len(name) + 4
             if size > select.PIPE_BUF:
                 break

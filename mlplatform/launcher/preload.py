@@ -29,7 +29,7 @@ DOOR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 FORK_SAFE_THREADS = frozenset(("jemalloc_bg_thd", "polars-ooc-clea"))
 #: Packages whose import reads the working folder or the environment (matplotlib: matplotlibrc) are not here.
 DEFAULT = ("numpy", "pandas", "scipy", "sklearn", "pyarrow", "polars", "torch", "joblib", "h5py", "PIL", "requests")
-#: Private modules worth importing ahead: ``torch.optim`` imports this one when the first optimiser is made, for seconds.
+#: Private modules worth importing ahead: ``torch.optim`` imports this one, for seconds, at the first optimiser.
 LATE = ("torch._dynamo",)
 _before: frozenset[str] = frozenset()
 #: Top-level names of what was imported beyond the essentials.

@@ -1,6 +1,8 @@
 """``python -m mlplatform``: the command line."""
 
+import sys
+
 from mlplatform.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

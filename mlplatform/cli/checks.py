@@ -172,7 +172,7 @@ def check_kfp() -> Check:
 def check_mlflow() -> Check:
     """Where MLflow's server would come from."""
     if os.environ.get("MLPLATFORM_TRACKING", "").strip().lower() == "off":
-        return Check("mlflow", LIMITED, "switched off (MLPLATFORM_TRACKING=off)", "Unset it and runs are recorded again.")
+        return Check("mlflow", LIMITED, "switched off (MLPLATFORM_TRACKING=off)", "Unset it to record runs.")
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
         return Check("mlflow", OK, f"runs are recorded at {_without_password(uri)} (MLFLOW_TRACKING_URI)")

@@ -265,3 +265,31 @@ def test_run_resume_takes_the_edited_file(tmp_path: Path, capsys: pytest.Capture
         assert after["total"] == 6
         assert after["stamp"] == before["stamp"]
         assert after["grown"] > before["grown"]
+
+
+def test_an_alias_that_comes_later_is_changed_too(shared: TestHome) -> None:
+    """A task that changes what it found in place must run again when another name has come to share it."""
+    book = Book(
+        in_folder(shared, "alias"),
+        make="rows = [1]\nother = 0",
+        between="unrelated = 1",
+        change="rows.append(2)",
+        end="seen = other",
+    )
+    assert book.run()["state"] == "SUCCEEDED"
+    edited = book.run(between="other = rows")
+    assert "change" in ran(edited)
+    assert book.values(edited, "rows", "other", "seen") == {"rows": [1, 2], "other": [1, 2], "seen": [1, 2]}
+
+
+def test_what_importing_does_besides_is_there_in_another_process(shared: TestHome) -> None:
+    book = Book(
+        in_folder(shared, "imports"),
+        make="import xml.dom.minidom\nx = 1",
+        use="tag = xml.dom.minidom.parseString('<a/>').documentElement.tagName",
+    )
+    first = book.run()
+    assert first["state"] == "SUCCEEDED", first["error"]
+    edited = book.run(use=book.cells["use"] + "\nmore = x")
+    assert edited["state"] == "SUCCEEDED", edited["error"]
+    assert ran(edited) == ["use"]

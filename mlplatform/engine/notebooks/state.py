@@ -53,7 +53,7 @@ def difference(record: Record, state: State) -> str:
             return f"{described(name)}, which it read, is gone"
         if told is not None and now is not None and told[0] != now[0]:
             return f"{described(name)}, which it read, changed"
-    shared = _sharing_changed(reads, state)
+    shared = _sharing_changed(reads, state) or _held_elsewhere(record, state)
     if shared:
         return shared
     if record["whole"] is not None:
@@ -82,6 +82,21 @@ def _sharing_changed(reads: Mapping[str, Any], state: State) -> str:
     for names in (*before.values(), *now.values()):
         if len(names) > 1 and any(reads[name][1] != state.names[name][1] for name in names):
             return f"what {described(names[0])} shares with {described(names[1])} changed"
+    return ""
+
+
+def _held_elsewhere(record: Record, state: State) -> str:
+    """What a task changed after it had read it must be shared by the same names as then: a name that has come to share
+    it since would have changed with it."""
+    changed = {*record["writes"], *record["deleted"]}
+    for name, told in record["reads"].items():
+        if told is None or name not in changed or name.startswith("@") or state.names[name][1] == told[1]:
+            continue
+        before = set((record.get("held") or {}).get(told[1]) or ())
+        now = {other for other, (_, group) in state.names.items() if group == state.names[name][1]}
+        if before != now:
+            other = min((before ^ now) - {name}, default=name)
+            return f"what {described(name)} shares with {described(other)} changed"
     return ""
 
 

@@ -61,8 +61,8 @@ class Checkpoints:
 
     # ------------------------------------------------------------------ after a task
     def after(self, flow: Flow, loop: Any) -> dict[str, Any]:
-        """Compare with the state before the task; returns ``reads``, ``writes``, ``deleted``, ``settings``, ``groups``,
-        ``blocks``, ``whole`` and ``values`` of its record."""
+        """Compare with the state before the task; returns ``reads``, ``held``, ``writes``, ``deleted``, ``settings``,
+        ``groups``, ``blocks``, ``whole`` and ``values`` of its record."""
         before = self.entries
         self._hidden.note_patches(frozenset(flow.patches))
         values = self._values(frozenset(flow.words))
@@ -85,6 +85,7 @@ class Checkpoints:
         }
         if whole or surprised:
             told["reads"].update({name: entry.told() for name, entry in before.items()})
+        told["held"] = _members(before, told["reads"])
         return told
 
     def _values(self, words: frozenset[str]) -> dict[str, Any]:
@@ -319,6 +320,16 @@ class Checkpoints:
 
 def group_path(library: str, group: str) -> str:
     return os.path.join(library, "groups", group[:2], group)
+
+
+def _members(entries: Mapping[str, Entry], names: Iterable[str]) -> dict[str, list[str]]:
+    """The groups of these names, with all names in them."""
+    wanted = {entries[name].group for name in names if name in entries}
+    found: dict[str, list[str]] = {}
+    for name, entry in sorted(entries.items()):
+        if entry.group in wanted:
+            found.setdefault(entry.group, []).append(name)
+    return found
 
 
 def _content(name: str, group: str, seen: Seen, old: Optional[Entry]) -> str:

@@ -17,6 +17,7 @@ from .checkpoint import Checkpoints, group_path
 from .collect import Outputs
 from .flow import Flow
 from .guard import tried
+from .importing import import_again
 from .shell import Failed, Runner, kernel_environment, make_shell
 from .streams import Log, Streams
 from .tracing import TaskTracer
@@ -58,6 +59,7 @@ class Tasks:
         hidden = self._runner.call(lambda: Hidden(shell.user_ns, os.getcwd()))
         self._checkpoints = Checkpoints(shell.user_ns, hidden, task["library"], task["token"])
         self._checkpoints.history = bool(task.get("history"))
+        self._known: set[tuple[int, str]] = set()
 
     def run(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """One task. Raises LostState."""
@@ -90,12 +92,17 @@ class Tasks:
         """Make this process's state the one that the task starts from."""
         task = spec["notebook"]
         start = task["start"]
+        earlier = [(number, source) for number, source in task.get("earlier") or ()]
+        unknown = [source for number, source in earlier if (number, source) not in self._known]
+        if unknown:  # cells that another process ran
+            self._quietly(lambda: import_again(unknown, self._runner.shell.transform_cell))
+        self._known.update(earlier)
         move = self._checkpoints.move_to
         _, problem = tried(self._quietly, lambda: move(start["names"], start["groups"]))
         if problem is not None:
             self._forget(start, task["library"])
             raise LostState("the state before this task cannot be loaded") from problem
-        for number, source in task.get("earlier") or ():
+        for number, source in earlier:
             self._remember(number, source)
         if again := task.get("replay"):
             self._tracking.silently(spec, lambda: list(map(self._again, again)))
@@ -134,6 +141,7 @@ class Tasks:
             if not cell["source"].strip():
                 continue
             count = self._runner.shell.execution_count
+            self._known.add((count, cell["source"]))
             outputs, failed = self._runner.run(cell["source"])
             told.append({"index": cell["index"], "execution_count": count, "outputs": outputs})
             if failed is not None and not cell.get("may_fail"):
@@ -164,7 +172,7 @@ class Tasks:
             text = "".join(traceback.format_exception(type(problem), problem, problem.__traceback__))
             self._log.write(text.encode("utf-8", "backslashreplace"))
             words = "its variables could not be compared: %r" % (problem,)
-            empty: dict[str, Any] = {"reads": {}, "whole": None, "settings": {}, "writes": {}, "deleted": []}
+            empty: dict[str, Any] = {"reads": {}, "whole": None, "settings": {}, "writes": {}, "deleted": [], "held": {}}
             record.update(empty, groups={}, blocks=[words], values={}, doubt=words)
         store = os.path.join(task["library"], "files")
         before = task["start"].get("files") or {}

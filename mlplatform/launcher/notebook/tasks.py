@@ -172,7 +172,14 @@ class Tasks:
             text = "".join(traceback.format_exception(type(problem), problem, problem.__traceback__))
             self._log.write(text.encode("utf-8", "backslashreplace"))
             words = "its variables could not be compared: %r" % (problem,)
-            empty: dict[str, Any] = {"reads": {}, "whole": None, "settings": {}, "writes": {}, "deleted": [], "held": {}}
+            empty: dict[str, Any] = {
+                "reads": {},
+                "whole": None,
+                "settings": {},
+                "writes": {},
+                "deleted": [],
+                "held": {},
+            }
             record.update(empty, groups={}, blocks=[words], values={}, doubt=words)
         store = os.path.join(task["library"], "files")
         before = task["start"].get("files") or {}

@@ -66,7 +66,7 @@ class Tree:
 
         Args:
             keep: asked for each file and folder by its path below ``folder``, with ``/`` between the parts.
-            exact: keep the modes there are (a root filesystem's /tmp), instead of 644 and 755.
+            exact: everything as it is (a root filesystem's /tmp): modes other than 644 and 755, compiled Python.
         """
         for path, entry in _walk(folder, "", keep, exact):
             self._put(f"{under}/{path}" if under else path, entry)
@@ -109,7 +109,7 @@ def _clean(path: str) -> str:
 def _walk(folder: Path, under: str, keep: Callable[[str], bool], exact: bool) -> Iterator[tuple[str, Entry]]:
     for each in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = f"{under}{each.name}"
-        if each.name in NEVER or not keep(path):
+        if (each.name in NEVER and not exact) or not keep(path):
             continue
         mode = stat.S_IMODE(each.stat(follow_symlinks=False).st_mode)
         usual = 0o755 if each.is_dir() or mode & stat.S_IXUSR else 0o644

@@ -1,0 +1,1 @@
+"""The platform's Kubernetes API: its objects as typed frozen dataclasses, from which the CRDs are generated."""

@@ -1,0 +1,123 @@
+"""API objects to and from JSON. Reading is strict about types and tells every finding; unknown members are passed over
+(a newer server may have more), defaults are left out when written."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, TypeVar, cast, get_args, get_origin
+
+from mlplatform.apis.fields import about, json_name
+from mlplatform.core.errors import Finding, InvalidInput
+
+T = TypeVar("T")
+
+
+@lru_cache(maxsize=256)
+def members(cls: type) -> tuple[tuple[Field[Any], str, Any], ...]:
+    """(field, JSON name, type) of each member of an API dataclass."""
+    hints = typing.get_type_hints(cls)
+    return tuple((item, json_name(item.name), hints[item.name]) for item in fields(cls))
+
+
+def optional(kind: Any) -> tuple[Any, bool]:
+    """The type without ``None``, and whether it had it."""
+    if get_origin(kind) in (types.UnionType, typing.Union):
+        inner = [part for part in get_args(kind) if part is not type(None)]
+        if len(inner) == 1:
+            return inner[0], True
+    return kind, False
+
+
+def decode(cls: type[T], data: Any, path: str = "") -> T:
+    """An API object from decoded JSON.
+
+    Raises:
+        InvalidInput: with a finding for each member of another type, and each that is missing.
+    """
+    findings: list[Finding] = []
+    found = _object(cls, data, path, findings)
+    if findings:
+        raise InvalidInput(f"this is no {cls.__name__}", findings=findings)
+    return cast(T, found)
+
+
+def _object(cls: Any, data: Any, path: str, findings: list[Finding]) -> Any:
+    if not isinstance(data, Mapping):
+        findings.append(Finding(path, "must be an object"))
+        return None
+    table = cast("Mapping[str, Any]", data)
+    given: dict[str, Any] = {}
+    for item, name, kind in members(cls):
+        at = f"{path}.{name}" if path else name
+        value = table.get(name)
+        if value is None:
+            if item.default is MISSING and item.default_factory is MISSING:
+                findings.append(Finding(at, "is missing", "missing"))
+                given[item.name] = None
+            continue
+        given[item.name] = value if about(item).any_json else _value(kind, value, at, findings)
+    return None if findings else cls(**given)
+
+
+def _value(kind: Any, value: Any, path: str, findings: list[Finding]) -> Any:
+    kind, _ = optional(kind)
+    origin = get_origin(kind)
+    if is_dataclass(kind):
+        return _object(kind, value, path, findings)
+    if origin is tuple:
+        if not isinstance(value, list):
+            findings.append(Finding(path, "must be a list"))
+            return ()
+        inner = get_args(kind)[0]
+        items = cast("list[Any]", value)
+        return tuple(_value(inner, item, f"{path}[{index}]", findings) for index, item in enumerate(items))
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, dict):
+            findings.append(Finding(path, "must be an object"))
+            return {}
+        inner = get_args(kind)[1]
+        table = cast("dict[str, Any]", value)
+        return {name: _value(inner, item, f"{path}.{name}", findings) for name, item in table.items()}
+    return _scalar(kind, value, path, findings)
+
+
+def _scalar(kind: Any, value: Any, path: str, findings: list[Finding]) -> Any:
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        try:
+            return kind(value)
+        except ValueError:
+            findings.append(Finding(path, f"is none of {', '.join(kind)}"))
+            return None
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is Any or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
+        return value
+    words: dict[Any, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+    findings.append(Finding(path, f"must be {words.get(kind, kind.__name__)}"))
+    return None
+
+
+def encode(value: Any) -> Any:
+    """JSON of an API object; members that have their default are left out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        out: dict[str, Any] = {}
+        for item, name, _ in members(type(value)):
+            inner = getattr(value, item.name)
+            if inner is None or (item.default is not MISSING and inner == item.default and type(inner) is not bool):
+                continue
+            if type(inner) is bool and inner is item.default:
+                continue
+            if item.default_factory is not MISSING and inner == item.default_factory():
+                continue
+            out[name] = dict(cast("Mapping[str, Any]", inner)) if about(item).any_json else encode(inner)
+        return out
+    if isinstance(value, tuple):
+        return [encode(item) for item in cast("tuple[Any, ...]", value)]
+    if isinstance(value, Mapping):
+        return {name: encode(item) for name, item in cast("Mapping[str, Any]", value).items()}
+    return str(value) if isinstance(value, StrEnum) else value

@@ -17,11 +17,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mlplatform.images.cache import cache_folder
 from mlplatform.images.layers import write_image, write_layer
 from mlplatform.images.layout import Layout
 from mlplatform.images.model import Settings
 from mlplatform.images.tree import Tree
+from tests.support.s3_server import cache_folder
 
 NATIVE = Path(__file__).with_name("native")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -33,7 +33,7 @@ def archive(name: str) -> Path:
     """The OCI archive of a test image; the image in it is called ``localhost/mlplatform-test/NAME:1``."""
     make, inputs = IMAGES[name]
     key = hashlib.sha256("\n".join([name, *inputs(), Path(__file__).read_text()]).encode()).hexdigest()[:16]
-    folder = cache_folder() / "test-images"
+    folder = cache_folder() / "images"
     folder.mkdir(parents=True, exist_ok=True)
     made = folder / f"{name}-{key}.tar"
     with open(folder / f"{name}.lock", "wb") as lock:
@@ -161,7 +161,7 @@ def debian_mirror() -> str:
 
 @contextlib.contextmanager
 def _shared(name: str) -> Iterator[None]:
-    folder = cache_folder() / "test-images"
+    folder = cache_folder() / "images"
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / f"{name}.lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -19,7 +19,6 @@ from mlplatform.engine.home import Home
 from mlplatform.engine.platform_nodes import machine_labels, placement_notes
 from mlplatform.engine.platform_plan import ContainerOptions, PlatformPlan
 from mlplatform.engine.platform_pod import VOLATILE, Pod
-from mlplatform.engine.platform_values import Driver, SourceValues
 from mlplatform.engine.platform_volumes import CREATE, Volumes, volume_action
 from mlplatform.engine.submission import OWN_SECRETS, Setup
 from mlplatform.ir.kubernetes import KeyToEnv, KubernetesConfig
@@ -27,6 +26,7 @@ from mlplatform.ir.model import ContainerExecutor, Pipeline
 from mlplatform.ir.platform import kubernetes_config, pipeline_config
 from mlplatform.planning.model import StartTask
 from mlplatform.planning.render import RenderedContainer
+from mlplatform.planning.sources import Driver, SourceValues
 
 #: Runs whose platform document is kept in its read form.
 _READ_RUNS: Final = 64

@@ -9,8 +9,8 @@ from typing import Any, Final, cast
 
 from mlplatform.core.errors import PlanningError
 from mlplatform.core.values import JsonValue
-from mlplatform.engine.platform_values import SourceValues
 from mlplatform.ir.kubernetes import KubernetesConfig, SelectorRequirement
+from mlplatform.planning.sources import SourceValues
 
 _ARCHITECTURES: Final = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 

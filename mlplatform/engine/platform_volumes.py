@@ -17,24 +17,10 @@ from typing import Any, Final
 
 from mlplatform.core.errors import EnvironmentFailed, InvalidParameters, PlanningError
 from mlplatform.core.model import TaskKey, Values
-from mlplatform.ir.model import ContainerExecutor
+from mlplatform.planning.volumes import CREATE, DELETE, volume_action
 
-CREATE: Final = "create"
-DELETE: Final = "delete"
-_IMAGES: Final = {"argostub/createpvc": CREATE, "argostub/deletepvc": DELETE}
 #: A DNS-1123 subdomain, as Kubernetes wants claims to be named.
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-
-
-def volume_action(executor: object) -> str:
-    """``create`` or ``delete`` if the executor stands for CreatePVC or DeletePVC, else "" (an image tag or registry
-    makes no difference)."""
-    if not isinstance(executor, ContainerExecutor):
-        return ""
-    image = executor.image.partition("@")[0]
-    parts = image.split("/")
-    parts[-1] = parts[-1].partition(":")[0]
-    return _IMAGES.get("/".join(parts[-2:]), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +98,6 @@ class Volumes:
         if not _NAME.fullmatch(name):
             raise PlanningError(f"{name!r} is no name for a volume claim (small letters, digits, '-' and '.')")
         return self.root / name
+
+
+__all__ = ["CREATE", "DELETE", "Volumes", "volume_action"]

@@ -89,6 +89,11 @@ class Planner:
         self._settle()
         return self._decision()
 
+    @property
+    def root(self) -> Scope | None:
+        """The run as a tree, to look at; None before the first question."""
+        return self._root
+
     def states(self) -> dict[TaskKey, TaskState]:
         """The state of every task, group and iteration that exists by now (what a group that never began holds does
         not)."""

@@ -10,23 +10,32 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from mlplatform.core.errors import PlanningError
-from mlplatform.core.model import RunRecord, TaskKey, TaskRecord, Values
+from mlplatform.core.model import TaskKey, TaskRecord, Values
 from mlplatform.core.values import JsonValue, to_text
 from mlplatform.ir.model import ParameterSource, Pipeline
 from mlplatform.planning.cel import select
 
 
 class Records(Protocol):
-    """Where task records are found (``engine.records.Ledger``)."""
+    """Where task records are found (``engine.records.Ledger``, ``planning.brain.Brain``)."""
 
     def get(self, key: TaskKey) -> TaskRecord | None: ...
+
+
+class Given(Protocol):
+    """What a run was started with."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def parameters(self) -> Mapping[str, JsonValue]: ...
 
 
 class Driver(Protocol):
     """What of a run is needed here (``engine.run.RunDriver``)."""
 
     @property
-    def run(self) -> RunRecord: ...
+    def run(self) -> Given: ...
     @property
     def pipeline(self) -> Pipeline: ...
     @property

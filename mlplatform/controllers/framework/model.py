@@ -58,7 +58,7 @@ class Plan:
     Objects without ``metadata.namespace`` get the primary's; those without ``metadata.ownerReferences`` become the
     primary's (``[]`` says: nobody's). ``status`` is the whole wanted status, None leaves it alone; a value that is None
     in it is the same as a missing one. ``requeue_after``: seconds until the key is looked at again, should nothing
-    happen before.
+    happen before. ``events`` are told only where this plan wrote something: planning the same again says nothing.
     """
 
     apply: Sequence[Object] = ()
@@ -138,6 +138,7 @@ class Controller(Protocol[Seen]):
         ...
 
     def refused(self, observed: Seen, now: float, refusals: Sequence[Refusal]) -> Plan:
-        """The plan again, knowing that the API server refused some of its objects: only ``status``, ``requeue_after``
-        and ``events`` of it are used. Called after ``plan``, before anything of its status is written."""
+        """The plan again, knowing that the API server refused some of its objects. Called before anything of the first
+        plan's status is written; of the new one everything but ``apply`` and ``create`` is used. Without
+        ``requeue_after`` the key comes back later and later."""
         ...

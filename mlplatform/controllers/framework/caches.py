@@ -1,0 +1,29 @@
+"""What a controller sees of the informers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlplatform.kube.cache import BY_OWNER, Cache
+from mlplatform.kube.objects import Key, Object, Resource, uid_of
+
+
+class InformerCaches:
+    """One controller's view: the caches of the kinds that it names."""
+
+    def __init__(self, caches: Mapping[Resource, Cache]) -> None:
+        self._caches = dict(caches)
+
+    def get(self, resource: Resource, key: Key) -> Object | None:
+        return self._caches[resource].get(key)
+
+    def owned_by(self, resource: Resource, owner: Mapping[str, Any]) -> list[Object]:
+        return self._caches[resource].indexed(BY_OWNER, uid_of(owner))
+
+    def indexed(self, resource: Resource, index: str, value: str) -> list[Object]:
+        return self._caches[resource].indexed(index, value)
+
+    def cache(self, resource: Resource) -> Cache | None:
+        """None: the kind is written but not watched."""
+        return self._caches.get(resource)

@@ -16,10 +16,10 @@ bin := $(VENV)/bin
 ready := $(PYTHON) -I .ci/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench build docs lock clean
+.PHONY: help demo test check format bench cluster-up cluster-down build docs lock clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 demo:  ## train models on real data in a pipeline, tracked in MLflow
 	@$(ready) demo --into $(DEMO)
@@ -44,6 +44,14 @@ bench:  ## measure, print medians and ratios (docs/benchmarks.md)
 	@$(ready) dev --into $(VENV)
 	@for file in tests/bench/bench_*.py; do \
 	  echo "== $$file"; PATH="$(abspath $(bin)):$$PATH" $(bin)/python -m tests.bench.$$(basename $$file .py) $(ARGS) || exit 1; done
+
+cluster-up:  ## start a Kubernetes on this machine (Linux, root): ARGS='--nodes 10 --gpus 8', '--no-node'
+	@$(ready) dev --into $(VENV) >&2
+	@$(bin)/python -m tests.cluster.up up $(ARGS)
+
+cluster-down:  ## stop it again
+	@$(ready) dev --into $(VENV) >&2
+	@$(bin)/python -m tests.cluster.up down $(ARGS)
 
 build:  ## the web pages, into mlplatform/ui/static (installing does it too)
 	@$(PYTHON) -I mlplatform/ui/build.py

@@ -19,6 +19,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.cluster.fixtures import api_server, cluster, collection_order, namespace
+
+__all__ = ["api_server", "cluster", "namespace"]
+
 STRICT = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,6 +37,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # A home whose tasks log nothing needs no MLflow server while it is tested: each would cost ten seconds of a core.
     os.environ.setdefault("MLPLATFORM_TRACKING_LAZY_SECONDS", "3600")
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    collection_order(items)
 
 
 def _fail_instead(report: Any) -> None:

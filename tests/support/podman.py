@@ -56,7 +56,7 @@ def podman() -> Podman:
     runtime = 'runtime = "runc"\n' if shutil.which("runc") or Path("/usr/sbin/runc").exists() else ""
     conf.write_text(_CONF + runtime)
     found = Podman({"CONTAINERS_CONF": str(conf)}, "")
-    busybox = _busybox(folder)
+    busybox = static_busybox(folder)
     image = (
         "localhost/mlplatform-test:" + hashlib.sha256(busybox.read_bytes() + str(_COMMANDS).encode()).hexdigest()[:12]
     )
@@ -67,7 +67,7 @@ def podman() -> Podman:
     return Podman(found.env, image)
 
 
-def _busybox(folder: Path) -> Path:
+def static_busybox(folder: Path) -> Path:
     """A statically linked busybox: the machine's, or Debian's package without installing it."""
     for place in ("/bin/busybox", "/usr/bin/busybox"):
         if Path(place).exists() and not _dynamic(Path(place)):

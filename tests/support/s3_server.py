@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.golang import cache_folder, find_go
+
 VERSION = "v1.8.0"
 _PACKAGE = f"github.com/versity/versitygw/cmd/versitygw@{VERSION}"
 
@@ -45,17 +47,6 @@ class S3Server:
         }
 
 
-def cache_folder() -> Path:
-    return Path(os.environ.get("MLPLATFORM_TEST_CACHE") or Path.home() / ".cache" / "mlplatform-test")
-
-
-def find_go() -> str | None:
-    """Go on PATH, or where its own installer puts it."""
-    return shutil.which("go") or next(
-        (p for p in ("/usr/local/go/bin/go", "/usr/lib/go/bin/go") if os.access(p, os.X_OK)), None
-    )
-
-
 def build() -> Path:
     """The server's program, built if it is not there yet. Skips the test without Go."""
     folder = cache_folder() / f"versitygw-{VERSION}"
@@ -78,19 +69,19 @@ def build() -> Path:
     return program
 
 
-def _free_port() -> int:
+def _free_port(host: str) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         return probe.getsockname()[1]
 
 
 @contextmanager
-def s3_server(folder: Path) -> Generator[S3Server]:
-    """Serve ``folder`` (each folder in it is a bucket) until the block ends."""
+def s3_server(folder: Path, host: str = "127.0.0.1") -> Generator[S3Server]:
+    """Serve ``folder`` (each folder in it is a bucket) until the block ends; for pods at the cluster's ``host``."""
     program = build()
     buckets = folder / "buckets"
     buckets.mkdir(parents=True)
-    server = S3Server(f"http://127.0.0.1:{_free_port()}", buckets)
+    server = S3Server(f"http://{host}:{_free_port(host)}", buckets)
     command = [str(program), "--port", server.endpoint.removeprefix("http://"), "--region", server.region]
     command += ["--access", server.access_key, "--secret", server.secret_key]
     (folder / "sidecar").mkdir()

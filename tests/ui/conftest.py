@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from mlplatform.ui import static_folder
-from tests.support.pages import Watched, chromium, entered, experiment, failing, recorded, submit, wide
+from tests.support.pages import PATIENCE, Watched, chromium, entered, experiment, failing, recorded, submit, wide
 from tests.support.pipelines import fan_out
 from tests.support.server import Served, served_in
+
+#: Playwright's own five seconds are few for a machine that does something else besides.
+expect.set_options(timeout=PATIENCE)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,11 @@ from tests.support.pages import Watched
 from tests.ui.conftest import Site
 
 MEGABYTES = 100
+#: The tenth line in sight has a number in between.
+NUMBERED = """([low, high]) => {
+  const number = Number(/([0-9]{8}) INFO/.exec(document.querySelectorAll('.line')[10]?.textContent ?? '')?.[1]);
+  return number > low && number < high;
+}"""
 
 
 def test_a_page_of_a_thousand_tasks(site: Site, tab: Watched) -> None:
@@ -54,10 +59,7 @@ def test_a_log_of_a_hundred_megabytes(site: Site, tab: Watched) -> None:
         expect(page.locator(".line").first).to_contain_text("00000000 INFO")
         expect(page.locator(".line .at").first).to_have_text("1")
         lines.evaluate("element => { element.scrollTop = element.scrollHeight / 2 }")
-        middle = page.locator(".line", has_text="INFO").nth(10)
-        expect(middle).to_be_visible()
-        number = int(re.findall(r"\d{8}", middle.inner_text())[0])
-        assert 0.4 * count < number < 0.6 * count
+        page.wait_for_function(NUMBERED, arg=[0.4 * count, 0.6 * count])  # until then the lines of before are shown
         box = page.get_by_role("searchbox", name="Search the log")
         box.fill("needle")
         expect(page.locator(".line.now")).to_contain_text("der Schluß: needle", timeout=60_000)

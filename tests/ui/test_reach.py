@@ -70,18 +70,23 @@ def test_the_keyboard_is_enough(site: Site, tab: Watched) -> None:
     page.keyboard.press("r")
     expect(page.locator("[role=table] [data-row]").first).to_be_visible()
     page.keyboard.press("/")
+    expect(page.get_by_role("searchbox", name="Search runs")).to_be_focused()
     page.keyboard.type("sweep")
     expect(page.locator("[role=table] [data-row]")).to_have_count(1)
     page.keyboard.press("Escape")
+    expect(page.get_by_role("searchbox", name="Search runs")).not_to_be_focused()
     page.keyboard.press("j")
+    expect(page.locator("[role=table] .cursor")).to_have_attribute("data-row", site.runs["loop"])
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(site.runs["loop"]))
     expect(page.locator("[data-node]").first).to_be_visible()
     page.keyboard.press("j")
-    expect(page.get_by_role("complementary", name="Task for-loop-1")).to_be_visible()
+    panel = page.get_by_role("complementary", name="Task for-loop-1", exact=True)
+    expect(panel).to_be_visible()
     page.keyboard.press("j")
-    expect(page).to_have_url(re.compile("task=for-loop-1%2Fadd-one"))
+    expect(page.get_by_role("complementary", name="Task for-loop-1/add-one", exact=True)).to_be_visible()
     page.keyboard.press("k")
+    expect(panel).to_be_visible()
     page.keyboard.press("o")
     expect(page.locator("[data-node='for-loop-1/add-one']")).to_have_count(0)
     page.keyboard.press("o")
@@ -89,14 +94,79 @@ def test_the_keyboard_is_enough(site: Site, tab: Watched) -> None:
     page.keyboard.press("3")
     expect(page.get_by_role("table", name="Tasks")).to_be_visible()
     page.keyboard.press("j")
+    expect(page.get_by_role("complementary", name="Task for-loop-1/add-one[0]", exact=True)).to_be_visible()
     page.keyboard.press("l")
     expect(page.get_by_role("tab", name="Logs")).to_have_attribute("aria-selected", "true")
     page.keyboard.press("Escape")
     expect(page.get_by_role("complementary")).to_have_count(0)
     page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Shortcuts")).to_be_visible()
     expect(page.get_by_role("dialog", name="Shortcuts")).to_contain_text("Logs of the task")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+#: Keys one after the other with no frame between them, as a browser delivers them that had no time to paint.
+AT_ONCE = """
+async keys => {
+  for (const key of keys) {
+    document.body.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
+    for (let n = 0; n < 20; n++) await null;
+  }
+}
+"""
+#: A text into the field that has the focus, likewise.
+LETTERS = """
+async text => {
+  const field = document.activeElement;
+  for (const letter of text) {
+    field.value += letter;
+    field.dispatchEvent(new InputEvent("input", {bubbles: true}));
+    for (let n = 0; n < 20; n++) await null;
+  }
+}
+"""
+
+
+def test_no_key_is_lost_on_a_fast_typist(site: Site, tab: Watched) -> None:
+    """What is on the page answers the next key, painted or not."""
+    page = tab.open(site.run("loop"))
+    expect(page.locator("[data-node='for-loop-1/add-one']")).to_be_visible()
+    page.evaluate(AT_ONCE, ["j", "3", "j", "j", "l"])
+    expect(page.get_by_role("complementary", name="Task for-loop-1/add-one[1]", exact=True)).to_be_visible()
+    expect(page.get_by_role("tab", name="Logs")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("table", name="Tasks")).to_be_visible()
+    page.evaluate(AT_ONCE, ["Escape", "1", "j", "3", "2"])
+    expect(page.get_by_role("button", name="Timeline")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("complementary", name="Task for-loop-1", exact=True)).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("table", name="Tasks")).to_be_visible()
+    expect(page.get_by_role("complementary", name="Task for-loop-1", exact=True)).to_be_visible()
+    # A link, and a key before the browser has told of the new address.
+    page.evaluate("() => document.querySelector('nav a[href=\"#/pipelines\"]').click()")
+    page.evaluate(AT_ONCE, ["g", "r"])
+    expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
+    page.evaluate(AT_ONCE, ["/"])
+    page.evaluate(LETTERS, "sweep")
+    expect(page).to_have_url(re.compile("q=sweep$"))
+    expect(page.get_by_role("searchbox", name="Search runs")).to_have_value("sweep")
+    expect(page.locator("[role=table] [data-row]")).to_have_count(1)
+    page.get_by_role("searchbox", name="Search runs").blur()
+    page.evaluate(AT_ONCE, ["j", "Enter"])
+    expect(page.locator("[data-node='for-loop-1/add-one']")).to_be_visible()
+    page.evaluate(AT_ONCE, ["3", "/"])
+    page.evaluate(LETTERS, "one[11]")
+    expect(page.locator("[role=table] [data-row]")).to_have_count(1)
+    expect(page.get_by_role("searchbox", name="Find a task")).to_have_value("one[11]")
+
+
+def test_a_key_that_is_held_down_is_followed(site: Site, tab: Watched) -> None:
+    """Browsers refuse to change the address too often; the page goes on all the same, and the address comes after."""
+    page = tab.open(site.run("wide", "view=table"))
+    expect(page.locator("[role=table] [data-row]").first).to_be_visible()
+    page.evaluate(AT_ONCE, ["j"] * 300)
+    expect(page.locator("[role=table] .cursor")).to_have_attribute("aria-rowindex", "301")
+    expect(page).to_have_url(re.compile("task=t298"))
 
 
 def test_every_control_is_reached_by_tab(site: Site, tab: Watched) -> None:

@@ -1,7 +1,7 @@
 /** Shortcuts: a page says what it has while it is shown; "?" lists what is there. */
 
 import { signal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { go } from "./router";
 
 export interface Shortcut {
@@ -25,11 +25,12 @@ const EVERYWHERE: Shortcut[] = [
 
 active.add(EVERYWHERE);
 
+/** Keys come faster than a busy browser paints, and effects run after it has painted: what is on the page now must answer
+ * them, and what is gone must not. Hence as of this rendering, and with the change of the document itself. */
 export function useShortcuts(list: Shortcut[]): void {
   const held = useRef(list);
-  // As of this rendering, not of the next effect: keys may come faster than that.
   held.current.splice(0, held.current.length, ...list);
-  useEffect(() => {
+  useLayoutEffect(() => {
     active.add(held.current);
     return () => void active.delete(held.current);
   }, []);

@@ -15,7 +15,9 @@ export const connection = signal<"off" | "live" | "lost">("off");
 const GRACE = 20_000;
 const RETRY = [300, 600, 1000, 2000, 3000];
 
-/** Hear of one run with its tasks ("" : of all runs as a whole), from event `after` on. Returns how to stop. */
+/** Hear of one run with its tasks ("" : of all runs as a whole), from event `after` on. Returns how to stop.
+ *
+ * `anew`: all must be read again, since events do not tell what changed; once too at the start, if `after` is null. */
 export function listen(run: string, after: number | null, take: (events: LiveEvent[]) => void, anew: () => void): () => void {
   let last = after;
   let source: EventSource | null = null;
@@ -31,8 +33,11 @@ export function listen(run: string, after: number | null, take: (events: LiveEve
       failures = 0;
       connection.value = "live";
       correct(told.now);
-      if (last === null) last = told.seq;
-      else if (told.seq < last) {
+      if (last === null) {
+        // What happened between the page's answer and now is in neither.
+        last = told.seq;
+        anew();
+      } else if (told.seq < last) {
         // another store, or an older one: what we know is not of this world
         last = told.seq;
         anew();

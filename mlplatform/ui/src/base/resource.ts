@@ -24,9 +24,25 @@ function entry<T>(address: string): Signal<Resource<T>> {
 }
 
 const running = new Map<string, Promise<void>>();
+const waiting = new Map<string, Promise<void>>();
 
-/** Fetch again; what is shown stays until the answer is here. */
+/** Fetch again, because something changed; what is shown stays until the answer is here. An answer that is under way may
+ * be of before the change: then it is asked for once more behind it. */
 export function refresh(address: string): Promise<void> {
+  const under = running.get(address);
+  if (!under) return load(address);
+  let next = waiting.get(address);
+  if (!next) {
+    next = under.then(() => {
+      waiting.delete(address);
+      return load(address);
+    });
+    waiting.set(address, next);
+  }
+  return next;
+}
+
+function load(address: string): Promise<void> {
   const under = running.get(address);
   if (under) return under;
   const into = entry<unknown>(address);
@@ -48,7 +64,7 @@ export function refresh(address: string): Promise<void> {
 export function useResource<T>(address: string | null): Resource<T> {
   const found = useMemo(() => (address === null ? null : entry<T>(address)), [address]);
   useEffect(() => {
-    if (address !== null) void refresh(address);
+    if (address !== null) void load(address);
   }, [address]);
   return found === null ? { data: undefined, error: undefined, loading: false } : found.value;
 }

@@ -145,15 +145,12 @@ export function GraphView(props: {
       moved.value++;
     });
     watch.observe(box.current!);
-    return () => {
-      watch.disconnect();
-      cancelAnimationFrame(frame.current);
-      frame.current = 0;
-    };
+    return () => watch.disconnect();
   }, [plan]);
+  useEffect(() => () => cancelAnimationFrame(frame.current), []);
 
   // Wheel: move, or zoom with Ctrl (which is what a pinch sends). Not passive, so by hand.
-  useEffect(() => {
+  useLayoutEffect(() => {
     const element = box.current!;
     const wheel = (event: WheelEvent) => {
       event.preventDefault();

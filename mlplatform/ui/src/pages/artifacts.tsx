@@ -1,12 +1,12 @@
 /** Everything that tasks made, what is in it, and who made and used it. */
 
 import "../styles/run.css";
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { get, url } from "../base/api";
 import { size } from "../base/format";
 import { useShortcuts } from "../base/keys";
 import { useResource } from "../base/resource";
-import { href, place, update } from "../base/router";
+import { href, place, update, useTyped } from "../base/router";
 import type { ArtifactDetail, ArtifactLink, Json, TaskPlace } from "../base/types";
 import { Copy, Empty, ErrorNotice, failed, SkeletonRows } from "../parts/basics";
 import { Icon } from "../parts/icon";
@@ -31,14 +31,10 @@ const COLUMNS: Column<ArtifactLink>[] = [
 export default function Artifacts(_: { path: string[] }) {
   const query = place.value.query;
   const [q, type, uri] = [query.get("q") ?? "", query.get("type") ?? "", query.get("uri") ?? ""];
-  const [typed, setTyped] = useState(q);
+  const [typed, write] = useTyped(q, (text) => update({ q: text }));
   const [more, setMore] = useState<{ key: string; rows: ArtifactLink[]; next: string } | null>(null);
   const address = url("artifacts", { q, type, limit: 200 });
   const { data, error } = useResource<{ artifacts: ArtifactLink[]; next_cursor: string }>(address);
-  useEffect(() => {
-    const timer = window.setTimeout(() => typed !== q && update({ q: typed }), 200);
-    return () => window.clearTimeout(timer);
-  }, [typed]);
   const further = more?.key === address ? more : null;
   const rows = [...(data?.artifacts ?? []), ...(further?.rows ?? [])];
   const next = further ? further.next : data?.next_cursor ?? "";
@@ -67,7 +63,7 @@ export default function Artifacts(_: { path: string[] }) {
         <div class="search">
           <Icon name="search" size={14} />
           <input class="field" type="search" data-search placeholder="Search artifacts" aria-label="Search artifacts" value={typed}
-            onInput={(event) => setTyped(event.currentTarget.value)} />
+            onInput={(event) => write(event.currentTarget.value)} />
         </div>
         <select class="field" aria-label="Type" value={type} onChange={(event) => update({ type: event.currentTarget.value })}>
           <option value="">every type</option>

@@ -1,10 +1,10 @@
 /** Pipelines that were stored: to be run with a form, or again and again. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { request, url } from "../base/api";
 import { useShortcuts } from "../base/keys";
 import { refresh, useResource } from "../base/resource";
-import { go, href, place, update } from "../base/router";
+import { go, href, place, update, useTyped } from "../base/router";
 import type { Pipeline } from "../base/types";
 import { Ago, Empty, ErrorNotice, SkeletonRows, toast } from "../parts/basics";
 import { Icon } from "../parts/icon";
@@ -22,14 +22,10 @@ const COLUMNS: Column<Pipeline>[] = [
 
 export default function Pipelines(_: { path: string[] }) {
   const q = place.value.query.get("q") ?? "";
-  const [typed, setTyped] = useState(q);
+  const [typed, type] = useTyped(q, (text) => update({ q: text }));
   const [cursor, setCursor] = useState("");
   const address = url("pipelines", { q, limit: 500 });
   const { data, error, loading } = useResource<{ pipelines: Pipeline[]; total: number }>(address);
-  useEffect(() => {
-    const timer = window.setTimeout(() => typed !== q && update({ q: typed }), 200);
-    return () => window.clearTimeout(timer);
-  }, [typed]);
   const rows = data?.pipelines ?? [];
   const step = (by: number) => {
     const at = rows.findIndex((one) => one.pipeline_id === cursor);
@@ -54,7 +50,7 @@ export default function Pipelines(_: { path: string[] }) {
         <div class="search">
           <Icon name="search" size={14} />
           <input class="field" type="search" data-search placeholder="Search pipelines" aria-label="Search pipelines" value={typed}
-            onInput={(event) => setTyped(event.currentTarget.value)} />
+            onInput={(event) => type(event.currentTarget.value)} />
         </div>
       </div>
       {error && <div class="bar"><ErrorNotice error={error} what="Pipelines could not be loaded." /></div>}

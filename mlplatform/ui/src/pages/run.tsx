@@ -200,14 +200,9 @@ function Listed({ model, plan, view, find, states, selected, select }: {
 }
 
 function Search({ find, submit }: { find: string; submit: () => void }) {
-  const [typed, setTyped] = useState(find);
-  useEffect(() => setTyped(find), [find]);
   return (
-    <input class="field" type="search" data-search placeholder="Find a task" aria-label="Find a task" value={typed}
-      onInput={(event) => {
-        setTyped(event.currentTarget.value);
-        update({ find: event.currentTarget.value });
-      }}
+    <input class="field" type="search" data-search placeholder="Find a task" aria-label="Find a task" value={find}
+      onInput={(event) => update({ find: event.currentTarget.value })}
       onKeyDown={(event) => event.key === "Enter" && submit()} />
   );
 }

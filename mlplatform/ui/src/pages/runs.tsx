@@ -4,7 +4,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ApiError, get, post, url } from "../base/api";
 import { useShortcuts } from "../base/keys";
 import { useRunsChanged } from "../base/live";
-import { go, href, place, update } from "../base/router";
+import { go, href, place, update, useTyped } from "../base/router";
 import type { RunPage, RunSummary } from "../base/types";
 import { counted, duration, short } from "../base/format";
 import { now } from "../base/clock";
@@ -33,6 +33,8 @@ function useRuns(query: Record<string, string | string[]>) {
   const [list, setList] = useState<List>(() => kept.get(key) ?? NOTHING);
   const busy = useRef(false);
   const current = useRef(key);
+  const asked = useRef(0);
+  const answered = useRef(0);
   current.current = key;
 
   const store = (next: List) => {
@@ -42,8 +44,11 @@ function useRuns(query: Record<string, string | string[]>) {
     setList(next);
   };
   const load = async (shown: number) => {
+    const number = ++asked.current;
     try {
       const page = await get<RunPage>(url("runs", { ...query, limit: Math.min(500, Math.max(50, shown)) }));
+      if (number < answered.current) return; // a later one was quicker
+      answered.current = number;
       const old = kept.get(key)?.runs ?? [];
       const rest = page.next_cursor && old.length > page.runs.length ? old.slice(page.runs.length) : [];
       const known = new Set(page.runs.map((run) => run.run_id));
@@ -90,20 +95,13 @@ export function Runs({ path }: { path: string[] }) {
   const sort = query.get("sort") ?? "-created_at";
   const experiment = query.get("experiment") ?? path[0] ?? "";
   const pipeline = query.get("pipeline") ?? "";
-  const [typed, setTyped] = useState(text);
+  const [typed, type] = useTyped(text, (typed) => update({ q: typed }));
   const [chosen, setChosen] = useState<Set<string>>(new Set());
   const [cursor, setCursor] = useState("");
   const [deleting, setDeleting] = useState(false);
   const { list, more, reload } = useRuns({
     q: text, state: states, archived: archived ? "true" : "", sort, experiment, pipeline,
   });
-
-  useEffect(() => setTyped(text), [text]);
-  useEffect(() => {
-    if (typed === text) return;
-    const timer = window.setTimeout(() => update({ q: typed }), 200);
-    return () => window.clearTimeout(timer);
-  }, [typed]);
 
   const selected = useMemo(() => list.runs.filter((run) => chosen.has(run.run_id)), [list.runs, chosen]);
   const step = (by: number) => {
@@ -210,7 +208,7 @@ export function Runs({ path }: { path: string[] }) {
         <div class="search">
           <Icon name="search" size={14} />
           <input class="field" type="search" data-search placeholder="Search runs" aria-label="Search runs" value={typed}
-            onInput={(event) => setTyped(event.currentTarget.value)} />
+            onInput={(event) => type(event.currentTarget.value)} />
         </div>
         <div class="seg" role="group" aria-label="Filter by state">
           {STATES.map((one) => (

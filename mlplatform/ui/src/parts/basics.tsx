@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { signal } from "@preact/signals";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { ApiError } from "../base/api";
 import { now } from "../base/clock";
 import { absolute, ago, duration, short } from "../base/format";
@@ -195,10 +195,15 @@ export function Dialog({ title, children, onClose, footer }: {
   footer?: ComponentChildren;
 }) {
   const box = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  // Not an effect: those run after the browser has painted, and until then keys would reach the page behind.
+  useLayoutEffect(() => {
     const before = document.activeElement as HTMLElement | null;
-    box.current?.showModal();
-    return () => before?.focus?.();
+    const element = box.current!;
+    element.showModal();
+    return () => {
+      element.close(); // while it is open nothing else can have the focus
+      before?.focus?.();
+    };
   }, []);
   return (
     <dialog
@@ -237,7 +242,7 @@ export function Menu({ label, items, children, small }: {
 }) {
   const [open, setOpen] = useState(false);
   const box = useRef<HTMLDivElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!open) return;
     box.current?.querySelector<HTMLElement>("[role=menuitem]:not(:disabled)")?.focus();
     const outside = (event: Event) => {

@@ -3,7 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { ApiError, post, url } from "../base/api";
 import { absolute } from "../base/format";
-import { href } from "../base/router";
+import { go, href } from "../base/router";
 import type { Recurring, Trigger, VersionDetail } from "../base/types";
 import { Dialog, ErrorNotice } from "./basics";
 import { byField, Fields, useForm } from "./runform";
@@ -51,7 +51,7 @@ export function NewRecurring({ version, onClose }: { version: VersionDetail; onC
         name, trigger, pipeline_id: version.pipeline_id, version_id: newest ? "" : version.version_id, parameters: form.values,
         catchup, max_concurrency: Math.max(1, Number(most) || 1),
       });
-      window.location.hash = href(["recurringruns", "details", made.recurring_id]).slice(1);
+      go(href(["recurringruns", "details", made.recurring_id]));
     } catch (problem) {
       setError(problem);
     }

@@ -2,7 +2,7 @@
 
 import { useMemo, useState } from "preact/hooks";
 import { ApiError, part, post, url } from "../base/api";
-import { href } from "../base/router";
+import { go, href } from "../base/router";
 import { useResource } from "../base/resource";
 import type { InputField, Json, VersionDetail } from "../base/types";
 import { Dialog, ErrorNotice } from "./basics";
@@ -148,7 +148,7 @@ export function NewRun({ version, onClose }: { version: VersionDetail; onClose: 
       const made = await post<{ run_id: string }>(url("runs"), {
         pipeline_id: version.pipeline_id, version_id: version.version_id, name, experiment, parameters: form.values, cache,
       });
-      window.location.hash = href(["runs", "details", made.run_id]).slice(1);
+      go(href(["runs", "details", made.run_id]));
     } catch (problem) {
       setError(problem);
       setBusy(false);

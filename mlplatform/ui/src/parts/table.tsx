@@ -52,14 +52,14 @@ export function Table<T>(props: {
     if (props.more && props.onEnd && last >= rows.length) props.onEnd();
   };
 
+  const latest = useRef(measure);
+  latest.current = measure;
   useLayoutEffect(measure, [rows.length]);
   useEffect(() => {
-    const element = box.current;
-    if (!element) return;
-    const watch = new ResizeObserver(measure);
-    watch.observe(element);
+    const watch = new ResizeObserver(() => latest.current());
+    watch.observe(box.current!);
     return () => watch.disconnect();
-  });
+  }, []);
   useEffect(() => {
     if (!cursor || !box.current) return;
     const at = rows.findIndex((row) => props.id(row) === cursor);

@@ -97,7 +97,9 @@ export class RunModel {
   /** The run's own record anew: its outputs, note, tags. */
   async reload(): Promise<void> {
     try {
-      this.run.value = await get<RunDetail>(url(`runs/${part(this.id)}`));
+      const found = await get<RunDetail>(url(`runs/${part(this.id)}`));
+      // An event may have overtaken the answer; it has asked for another.
+      if (found.seq >= (this.run.peek()?.seq ?? 0)) this.run.value = found;
     } catch {
       // the stream tells that the server is away
     }
@@ -148,7 +150,7 @@ export class RunModel {
         if (event.kind === "run") {
           const run = this.run.peek();
           if (run && run.run_id === event.run_id) {
-            this.run.value = { ...run, state: event.body.state ?? run.state, error: event.body.error ?? null };
+            this.run.value = { ...run, seq: event.seq, state: event.body.state ?? run.state, error: event.body.error ?? null };
             finished = true;
           }
         } else if (event.kind === "task") {

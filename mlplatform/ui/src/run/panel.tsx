@@ -5,7 +5,7 @@ import { part, url } from "../base/api";
 import { now } from "../base/clock";
 import { counted, duration, short } from "../base/format";
 import { refresh, useResource } from "../base/resource";
-import { go, href, update } from "../base/router";
+import { go, href, place, update } from "../base/router";
 import { panelWidth } from "../base/settings";
 import type { TaskDetail } from "../base/types";
 import type { Plan } from "../graph/geometry";
@@ -387,7 +387,7 @@ function CodeTab({ detail }: { detail: TaskDetail }) {
 
 function Logs({ run, row, detail }: { run: string; row: TaskRow; detail: TaskDetail | undefined }) {
   const attempts = detail?.attempts ?? [];
-  const wanted = new URLSearchParams(location.hash.split("?")[1] ?? "").get("attempt");
+  const wanted = place.value.query.get("attempt");
   const last = attempts[attempts.length - 1]?.attempt ?? row.attempts;
   const attempt = Number(wanted) || last;
   if (!attempt) {

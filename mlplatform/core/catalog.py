@@ -43,6 +43,7 @@ class RegisteredPipeline:
     display_name: str = ""
     description: str = ""
     versions: int = 0
+    tags: Mapping[str, str] = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class PipelineVersion:
     display_name: str = ""
     description: str = ""
     code_source_url: str = ""
+    tags: Mapping[str, str] = EMPTY
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class Upload:
     display_name: str = ""
     description: str = ""
     code_source_url: str = ""
+    tags: Mapping[str, str] = EMPTY
 
 
 def read_document(data: bytes, origin: str = "") -> tuple[bytes, Pipeline]:
@@ -58,17 +59,25 @@ def upload_pipeline(here: Context, upload: Upload) -> tuple[RegisteredPipeline, 
     document, read = read_document(upload.data, upload.file_name)
     name = checked_name(upload.name or upload.display_name or read.name)
     pipeline = RegisteredPipeline(
-        str(uuid.uuid4()), name, here.now(), upload.display_name or name, upload.description or read.description, 1
+        str(uuid.uuid4()),
+        name,
+        here.now(),
+        upload.display_name or name,
+        upload.description or read.description,
+        1,
+        upload.tags,
     )
     version = _version(here, pipeline.pipeline_id, replace(upload, name=name), document, read.description)
     here.catalog.upload(pipeline, version, document)
     return pipeline, version
 
 
-def create_pipeline(here: Context, name: str, display_name: str = "", description: str = "") -> RegisteredPipeline:
+def create_pipeline(
+    here: Context, name: str, display_name: str = "", description: str = "", tags: Mapping[str, str] = EMPTY
+) -> RegisteredPipeline:
     """A pipeline that has no version yet. Raises InvalidInput."""
     named = checked_name(name or display_name)
-    made = RegisteredPipeline(str(uuid.uuid4()), named, here.now(), display_name or named, description)
+    made = RegisteredPipeline(str(uuid.uuid4()), named, here.now(), display_name or named, description, tags=tags)
     here.catalog.create_pipeline(made)
     return made
 
@@ -93,6 +102,7 @@ def _version(here: Context, pipeline_id: str, upload: Upload, document: bytes, d
         display_name=upload.display_name or upload.name,
         description=upload.description or description,
         code_source_url=upload.code_source_url,
+        tags=upload.tags,
     )
 
 

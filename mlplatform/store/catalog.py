@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -24,9 +24,10 @@ from mlplatform.store.rows import insert
 T = TypeVar("T")
 
 _EXPERIMENT: Final = ("experiment", "experiment_id", "created_at", "archived", "description", "long")
-_PIPELINE: Final = ("pipeline_id", "name", "created_at", "display_name", "description")
+_PIPELINE: Final = ("pipeline_id", "name", "created_at", "display_name", "description", "tags")
 _VERSION: Final = (
     "version_id", "pipeline_id", "name", "created_at", "document", "display_name", "description", "code_source_url",
+    "tags",
 )  # fmt: skip
 _RECURRING: Final = (
     "recurring_id", "name", "enabled", "created_at", "updated_at", "ticked_at", "experiment", "catchup",
@@ -140,6 +141,33 @@ class Catalog:
         known = self.pipeline(pipeline_id)
         return _only(self.versions(pipeline_id)[:1], f"pipeline {known.name!r} has no version yet")
 
+    def change_pipeline(
+        self, pipeline_id: str, *, display_name: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> RegisteredPipeline:
+        """What may change of one; None leaves as it is. Raises NotFound."""
+        self._change("mlp_pipelines", "pipeline_id", pipeline_id, display_name, tags)
+        return self.pipeline(pipeline_id)
+
+    def change_version(
+        self, version_id: str, *, display_name: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> PipelineVersion:
+        """What may change of one: its document never does. Raises NotFound."""
+        self._change("mlp_versions", "version_id", version_id, display_name, tags)
+        return self.version(version_id)
+
+    def _change(
+        self, table: str, key: str, value: str, display_name: str | None, tags: Mapping[str, str] | None
+    ) -> None:
+        wanted = {
+            "display_name": None if display_name is None else to_text(display_name),
+            "tags": None if tags is None else codec.mapping_to_json(tags),
+        }
+        given = {name: text for name, text in wanted.items() if text is not None}
+        if given:
+            names = ", ".join(f"{name} = ?" for name in given)
+            with self._database.transaction() as to:
+                to.run(f"UPDATE {table} SET {names} WHERE {key} = ?", (*given.values(), to_text(value)))  # noqa: S608
+
     def delete_version(self, version_id: str) -> None:
         """Raises NotFound."""
         known = self.version(version_id)
@@ -166,14 +194,30 @@ class Catalog:
         count = "(SELECT COUNT(*) FROM mlp_versions v WHERE v.pipeline_id = p.pipeline_id)"
         found = self._database.rows(f"SELECT {columns}, {count} FROM mlp_pipelines p {rest}", parameters)  # noqa: S608
         return [
-            RegisteredPipeline(row[0], from_text(row[1]), row[2], from_text(row[3]), from_text(row[4]), row[5])
+            RegisteredPipeline(
+                row[0],
+                from_text(row[1]),
+                row[2],
+                from_text(row[3]),
+                from_text(row[4]),
+                row[6],
+                codec.mapping_from_json(row[5]),
+            )
             for row in found
         ]
 
     def _versions(self, rest: str, parameters: Sequence[Any]) -> list[PipelineVersion]:
         found = self._database.rows(f"SELECT {', '.join(_VERSION)} FROM mlp_versions {rest}", parameters)  # noqa: S608
         return [
-            PipelineVersion(row[0], row[1], from_text(row[2]), row[3], row[4], *(from_text(text) for text in row[5:]))
+            PipelineVersion(
+                row[0],
+                row[1],
+                from_text(row[2]),
+                row[3],
+                row[4],
+                *(from_text(text) for text in row[5:8]),
+                tags=codec.mapping_from_json(row[8]),
+            )
             for row in found
         ]
 
@@ -184,6 +228,7 @@ class Catalog:
             pipeline.created_at,
             to_text(pipeline.display_name),
             to_text(pipeline.description),
+            codec.mapping_to_json(pipeline.tags),
         )
         if not to.run(insert("mlp_pipelines", _PIPELINE) + " ON CONFLICT DO NOTHING", row):
             raise InvalidInput(
@@ -202,6 +247,7 @@ class Catalog:
             to_text(version.display_name),
             to_text(version.description),
             to_text(version.code_source_url),
+            codec.mapping_to_json(version.tags),
         )
         if not to.run(insert("mlp_versions", _VERSION) + " ON CONFLICT DO NOTHING", row):
             raise InvalidInput(

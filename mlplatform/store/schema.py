@@ -274,6 +274,14 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             "CREATE INDEX mlp_recurring_document ON mlp_recurring (document)",
         ),
     ),
+    Migration(
+        3,
+        "tags of pipelines and versions",
+        (
+            "ALTER TABLE mlp_pipelines ADD COLUMN tags {text} NOT NULL DEFAULT ''",
+            "ALTER TABLE mlp_versions ADD COLUMN tags {text} NOT NULL DEFAULT ''",
+        ),
+    ),
 )
 
 NEWEST: Final = MIGRATIONS[-1].number

@@ -131,6 +131,35 @@ def test_pipelines_and_versions(client: kfp.Client, package: str) -> None:
     assert client.get_pipeline_id("my sums") is None
 
 
+def test_what_may_change_of_a_pipeline(client: kfp.Client, package: str) -> None:
+    """KFP's own API for it: display name and tags, of a pipeline and of a version; the Client has no word for it."""
+    made = client._upload_api.upload_pipeline(package, name="to change", tags='{"team": "vision"}')
+    assert made.tags == {"team": "vision"}
+    pipelines = client._pipelines_api
+    body = kfp_server_api.InlineObject(display_name="changed", tags={"team": "sound", "stage": "old"})
+    changed = pipelines.pipeline_service_update_pipeline(made.pipeline_id, body)
+    assert (changed.name, changed.display_name, changed.tags) == (
+        "to change",
+        "changed",
+        {"team": "sound", "stage": "old"},
+    )
+    assert client.get_pipeline_id("changed") == made.pipeline_id
+    only = pipelines.pipeline_service_update_pipeline(made.pipeline_id, kfp_server_api.InlineObject(tags={}))
+    assert (only.display_name, only.tags) == ("changed", None)
+    (version,) = client.list_pipeline_versions(made.pipeline_id).pipeline_versions
+    body = kfp_server_api.InlineObject1(display_name="the first", tags={"good": ""})
+    told = pipelines.pipeline_service_update_pipeline_version(made.pipeline_id, version.pipeline_version_id, body)
+    assert (told.display_name, told.tags) == ("the first", {"good": ""})
+    got = client.get_pipeline_version(made.pipeline_id, version.pipeline_version_id)
+    assert (got.name, got.display_name, got.tags) == (version.name, "the first", {"good": ""})
+    assert got.pipeline_spec["pipelineInfo"]["name"] == "sums"
+    for pipeline, wrong, status in (("nothing", body, 404), (made.pipeline_id, {"tags": {"": "x"}}, 400)):
+        with pytest.raises(kfp_server_api.ApiException) as caught:
+            pipelines.pipeline_service_update_pipeline(pipeline, wrong)
+        assert caught.value.status == status
+    client._pipelines_api.pipeline_service_delete_pipeline(made.pipeline_id, cascade=True)
+
+
 def test_a_package_that_is_no_pipeline_is_refused_with_its_findings(client: kfp.Client, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("pipelineInfo: {name: bad}\nroot: {dag: {tasks: {a: {}}}}\n")
     with pytest.raises(kfp_server_api.ApiException) as caught:

@@ -127,6 +127,7 @@ async def create_pipeline_and_version(here: Here, request: Request) -> dict[str,
         display_name=bodies.text(pipeline, "display_name"),
         description=bodies.text(pipeline, "description"),
         code_source_url=bodies.text(version, "code_source_url"),
+        tags=bodies.tags(pipeline) or {},
     )
     if not upload.data:
         raise _no_document()
@@ -141,8 +142,11 @@ def upload_pipeline(
     name: str = "",
     display_name: str = "",
     description: str = "",
+    tags: str = "",
 ) -> dict[str, Any]:
-    upload = registry.Upload(uploadfile.file.read(), uploadfile.filename or "", name, display_name, description)
+    upload = registry.Upload(
+        uploadfile.file.read(), uploadfile.filename or "", name, display_name, description, tags=bodies.tags_text(tags)
+    )
     made, _ = registry.upload_pipeline(here, upload)
     return pipeline_json(made)
 
@@ -155,8 +159,11 @@ def upload_version(
     name: str = "",
     display_name: str = "",
     description: str = "",
+    tags: str = "",
 ) -> dict[str, Any]:
-    upload = registry.Upload(uploadfile.file.read(), uploadfile.filename or "", name, display_name, description)
+    upload = registry.Upload(
+        uploadfile.file.read(), uploadfile.filename or "", name, display_name, description, tags=bodies.tags_text(tags)
+    )
     return _version_json(here, registry.upload_version(here, pipelineid, upload))
 
 
@@ -168,6 +175,12 @@ def get_pipeline_by_name(here: Here, name: str) -> dict[str, Any]:
 @router.get("/pipelines/{pipeline_id}")
 def get_pipeline(here: Here, pipeline_id: str) -> dict[str, Any]:
     return pipeline_json(here.catalog.pipeline(pipeline_id))
+
+
+@router.patch("/pipelines/{pipeline_id}")
+async def change_pipeline(here: Here, pipeline_id: str, request: Request) -> dict[str, Any]:
+    changes = _changes(await bodies.body_of(request))
+    return pipeline_json(await in_thread(lambda: here.catalog.change_pipeline(pipeline_id, **changes)))
 
 
 @router.delete("/pipelines/{pipeline_id}")
@@ -199,6 +212,7 @@ async def create_version(here: Here, pipeline_id: str, request: Request) -> dict
         display_name=bodies.text(body, "display_name"),
         description=bodies.text(body, "description"),
         code_source_url=bodies.text(body, "code_source_url"),
+        tags=bodies.tags(body) or {},
     )
     if not upload.data:
         raise _no_document()
@@ -210,6 +224,17 @@ def get_version(here: Here, pipeline_id: str, version_id: str) -> dict[str, Any]
     return _version_json(here, _version(here, pipeline_id, version_id))
 
 
+@router.patch("/pipelines/{pipeline_id}/versions/{version_id}")
+async def change_version(here: Here, pipeline_id: str, version_id: str, request: Request) -> dict[str, Any]:
+    changes = _changes(await bodies.body_of(request))
+
+    def change() -> dict[str, Any]:
+        known = _version(here, pipeline_id, version_id)
+        return _version_json(here, here.catalog.change_version(known.version_id, **changes))
+
+    return await in_thread(change)
+
+
 @router.delete("/pipelines/{pipeline_id}/versions/{version_id}")
 def delete_version(here: Here, pipeline_id: str, version_id: str) -> dict[str, Any]:
     here.catalog.delete_version(_version(here, pipeline_id, version_id).version_id)
@@ -218,8 +243,18 @@ def delete_version(here: Here, pipeline_id: str, version_id: str) -> dict[str, A
 
 def _pipeline_from(here: Context, body: dict[str, Any]) -> RegisteredPipeline:
     return registry.create_pipeline(
-        here, bodies.text(body, "name"), bodies.text(body, "display_name"), bodies.text(body, "description")
+        here,
+        bodies.text(body, "name"),
+        bodies.text(body, "display_name"),
+        bodies.text(body, "description"),
+        bodies.tags(body) or {},
     )
+
+
+def _changes(body: dict[str, Any]) -> dict[str, Any]:
+    """KFP lets these two change; whatever else a client sends along of the message stays as it was."""
+    name = bodies.text(body, "display_name")
+    return {"display_name": registry.checked_name(name) if name else None, "tags": bodies.tags(body)}
 
 
 def _version(here: Context, pipeline_id: str, version_id: str) -> PipelineVersion:

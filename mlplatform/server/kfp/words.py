@@ -64,6 +64,7 @@ def pipeline_json(pipeline: RegisteredPipeline) -> dict[str, Any]:
         description=pipeline.description,
         created_at=to_rfc3339(pipeline.created_at),
         namespace="",
+        tags=dict(pipeline.tags) or None,
     )
 
 
@@ -77,6 +78,7 @@ def version_json(version: PipelineVersion, spec: Mapping[str, Any] | None = None
         description=version.description,
         created_at=to_rfc3339(version.created_at),
         code_source_url=version.code_source_url,
+        tags=dict(version.tags) or None,
         pipeline_spec=spec,
     )
 

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "server": "mlplatform.cli.web:server",
     "token": "mlplatform.cli.web:token",
     "mlflow": "mlplatform.cli.tracking:mlflow",
+    "operator": "mlplatform.cli.operator:operator",
     "doctor": "mlplatform.cli.doctor:doctor",
     "gc": "mlplatform.cli.service:gc",
     "service": "mlplatform.cli.service:service",

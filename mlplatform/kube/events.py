@@ -18,10 +18,10 @@ from typing import Any, Final, Literal
 
 from mlplatform.core.errors import KubernetesError
 from mlplatform.kube.client import Client
-from mlplatform.kube.conditions import micro_timestamp
 from mlplatform.kube.errors import AlreadyExists, Forbidden, ObjectNotFound
 from mlplatform.kube.objects import EVENTS, Key, Object, metadata
 from mlplatform.kube.queue import RateLimit
+from mlplatform.kube.times import micro_timestamp
 
 _log = logging.getLogger(__name__)
 

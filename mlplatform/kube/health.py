@@ -7,7 +7,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from mlplatform.kube.metrics import CONTENT_TYPE, Metrics
+from mlplatform.kube.metrics import CONTENT_TYPE
 
 #: Says what is wrong; empty: nothing.
 Check = Callable[[], str]
@@ -16,14 +16,14 @@ Check = Callable[[], str]
 class HealthServer:
     """Answers until :meth:`stop`. ``alive`` decides over a restart, ``ready`` over being counted on."""
 
-    def __init__(self, host: str, port: int, *, alive: Check, ready: Check, metrics: Metrics) -> None:
+    def __init__(self, host: str, port: int, *, alive: Check, ready: Check, metrics: Callable[[], bytes]) -> None:
         def answer(path: str) -> tuple[int, str, bytes]:
             match path:
                 case "/healthz" | "/readyz":
                     trouble = (alive if path == "/healthz" else ready)()
                     return (503 if trouble else 200), "text/plain; charset=utf-8", (trouble or "ok").encode() + b"\n"
                 case "/metrics":
-                    return 200, CONTENT_TYPE, metrics.text()
+                    return 200, CONTENT_TYPE, metrics()
                 case _:
                     return 404, "text/plain; charset=utf-8", b"there is /healthz, /readyz and /metrics\n"
 

@@ -59,19 +59,18 @@ class Informer:
         self._chance = chance
         self._on_change = on_change
         self._on_version = on_version
+        self._failures = 0
         self._resume = ""
         self._watch: Watch | None = None
         self._stopping = threading.Event()
 
     def run(self) -> None:
         """Until :meth:`stop`. Whatever the server does is tried again, later and later, up to half a minute."""
-        failures = 0
         while not self._stopping.is_set():
             try:
                 if not self._resume:
                     self.refresh()
                 self._follow()
-                failures, self.trouble = 0, ""
             except Gone:
                 _log.info("%s: the server has forgotten version %s: listing anew", self.resource.name, self._resume)
                 self._resume = ""
@@ -79,9 +78,9 @@ class Informer:
                 if self._stopping.is_set():
                     return
                 self.trouble = str(error)
-                wait = min(_BACK_OFF[1], _BACK_OFF[0] * 2**failures) * (0.5 + self._chance())
-                failures = min(failures + 1, 10)
-                _log.log(logging.WARNING if failures > 3 else logging.INFO, "%s; again in %.1f s", error, wait)
+                wait = min(_BACK_OFF[1], _BACK_OFF[0] * 2**self._failures) * (0.5 + self._chance())
+                self._failures = min(self._failures + 1, 10)
+                _log.log(logging.WARNING if self._failures > 3 else logging.INFO, "%s; again in %.1f s", error, wait)
                 self._stopping.wait(wait)
 
     def refresh(self) -> None:
@@ -136,6 +135,7 @@ class Informer:
 
     def _reached(self, version: str) -> None:
         self._resume = version
+        self._failures, self.trouble = 0, ""
         if version.isdigit():
             self.version = int(version)
             self._on_version(self.version)

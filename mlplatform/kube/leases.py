@@ -24,9 +24,9 @@ from typing import Any, Final
 
 from mlplatform.core.errors import KubernetesError
 from mlplatform.kube.client import Client
-from mlplatform.kube.conditions import micro_timestamp
 from mlplatform.kube.errors import AlreadyExists, Conflict, ObjectNotFound
 from mlplatform.kube.objects import LEASES, Key, Object, key_of, metadata, uid_of, version_of
+from mlplatform.kube.times import micro_timestamp
 
 _log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mlplatform.kube.conditions import timestamp
 from mlplatform.kube.objects import Key, Object, Resource, being_deleted, key_of, metadata
+from mlplatform.kube.times import timestamp
 from tests.support.kube.apply import Ownership
 
 

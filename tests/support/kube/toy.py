@@ -10,7 +10,6 @@ from mlplatform.controllers.framework.loop import Parts
 from mlplatform.controllers.framework.manager import Manager, Settings
 from mlplatform.controllers.framework.model import Caches, Controller, Delete, EventNote, Owned, Plan, Ref, Refusal
 from mlplatform.kube.client import Client
-from mlplatform.kube.conditions import condition
 from mlplatform.kube.events import Recorder
 from mlplatform.kube.metrics import Metrics
 from mlplatform.kube.objects import PODS, SERVICES, Key, Object, Resource, being_deleted, key_of, uid_of
@@ -53,9 +52,7 @@ class Batches:
         wanted = [f"{name}-{number}" for number in range(batch["spec"]["pods"])]
         labels = {"batch": name}
         ends = len(done) == len(wanted)
-        conditions = condition(
-            (batch.get("status") or {}).get("conditions") or (), "Done", ends, "Counted", f"{len(done)} done", now=now
-        )
+        conditions = [_condition("Done", ends, "Counted", f"{len(done)} done")]
         service = {
             "apiVersion": "v1",
             "kind": "Service",
@@ -75,7 +72,7 @@ class Batches:
         plan = self.plan(observed, now)
         status = dict(plan.status or {})
         words = "; ".join(str(refusal.error) for refusal in refusals)
-        status["conditions"] = condition(status["conditions"], "Refused", True, "Refused", words, now=now)
+        status["conditions"] = [*status["conditions"], _condition("Refused", True, "Refused", words)]
         return Plan(status=status, release=plan.release, delete=plan.delete)
 
     def _pod(self, name: str, labels: dict[str, str]) -> Object:
@@ -85,6 +82,10 @@ class Batches:
             "metadata": {"name": name, "labels": labels, "finalizers": [FINALIZER]},
             "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "localhost/none:1"}]},
         }
+
+
+def _condition(kind: str, status: bool, reason: str, message: str) -> dict[str, str]:
+    return {"type": kind, "status": str(status), "reason": reason, "message": message}
 
 
 def batch(name: str, pods: int = 2, namespace: str = "default", **spec: Any) -> Object:

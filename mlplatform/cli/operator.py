@@ -1,0 +1,92 @@
+"""``mlplatform operator``: the process that runs the controllers, in the cluster or beside it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from mlplatform.core.errors import InvalidInput
+
+#: Where each operator's controllers come from: a function of the environment variables.
+OPERATORS: Final = {"pipelinerun": "mlplatform.controllers.pipelinerun:controllers"}
+
+Make = Callable[[Mapping[str, str]], Sequence[Any]]
+
+
+@click.command()
+@click.option("--only", "only", multiple=True, metavar="NAME", help="Run only these controllers.  [default: all]")
+@click.option(
+    "--kubeconfig", default=None, metavar="FILE", help="[default: $KUBECONFIG, ~/.kube/config, or this pod's]"
+)
+@click.option("--context", default=None, metavar="NAME", help="Context of the kubeconfig.")
+@click.option("-n", "--namespace", default="", metavar="NAME", help="Look at one namespace only.  [default: all]")
+@click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Runs worked on at once.")
+@click.option(
+    "--resync", type=click.FloatRange(1), default=600.0, show_default=True, help="Seconds between full looks."
+)
+@click.option("--port", type=int, default=8080, show_default=True, help="Of /healthz, /readyz, /metrics; -1: none.")
+@click.option("--host", default="0.0.0.0", show_default=True, help="Address of that port.")  # noqa: S104 - probes
+@click.option(
+    "--shards",
+    type=click.IntRange(0, 256),
+    default=0,
+    show_default=True,
+    help="Share the runs among replicas in so many parts, by Leases; 0: this is the only one; 1: one leads.",
+)
+@click.option("--lease-namespace", default=None, metavar="NAME", help="Where the Leases are.  [default: this pod's]")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning"]),
+    default="info",
+    show_default=True,
+    help="What to log.",
+)
+def operator(
+    only: tuple[str, ...],
+    kubeconfig: str | None,
+    context: str | None,
+    namespace: str,
+    workers: int,
+    resync: float,
+    port: int,
+    host: str,
+    shards: int,
+    lease_namespace: str | None,
+    log_level: str,
+) -> int:
+    """Run pipelines on Kubernetes: the controllers, until the process is asked to stop."""
+    from mlplatform.controllers.framework.manager import Settings, Sharing
+    from mlplatform.controllers.framework.process import Options, identity, serve
+    from mlplatform.kube.client import Client
+    from mlplatform.kube.http import HttpTransport
+    from mlplatform.kube.transport import loader
+
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    controllers = controllers_of(only, os.environ)
+    transport = HttpTransport(loader(kubeconfig, context))
+    sharing = None
+    if shards:
+        place = lease_namespace or os.environ.get("POD_NAMESPACE") or transport.target.namespace
+        sharing = Sharing(namespace=place, identity=identity(), shards=shards)
+    settings = Settings(namespace=namespace, workers=workers, resync=resync, sharing=sharing)
+    options = Options(settings=settings, health=None if port < 0 else (host, port))
+    return serve(Client(transport), controllers, options)
+
+
+def controllers_of(only: Sequence[str], environment: Mapping[str, str]) -> list[Any]:
+    """The controllers of the named operators (none named: of all). Raises InvalidInput for a name there is not."""
+    unknown = sorted(set(only) - set(OPERATORS))
+    if unknown:
+        raise InvalidInput(f"There is no controller {unknown[0]!r}.", hint=f"There is: {', '.join(OPERATORS)}.")
+    found: list[Any] = []
+    for name, place in OPERATORS.items():
+        if not only or name in only:
+            module, _, function = place.partition(":")
+            make: Make = getattr(import_module(module), function)
+            found += make(environment)
+    return found

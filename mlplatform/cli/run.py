@@ -29,6 +29,14 @@ from mlplatform.sdk.client import LocalClient
 )
 @click.option("--detach", is_flag=True, help="Start the run and return at once.")
 @click.option("--priority", type=int, default=0, metavar="N", help="Tasks of runs with more go first.")
+@click.option(
+    "--parallel",
+    type=click.IntRange(1, 64),
+    default=1,
+    envvar="MLPLATFORM_PARALLEL",
+    metavar="N",
+    help="Run up to N tasks of a notebook at once, where that is proven to change nothing.  [default: 1]",
+)
 @click.option("--offline", is_flag=True, help="Download nothing: packages come from the local caches.")
 @common
 def run(
@@ -42,6 +50,7 @@ def run(
     containers: str | None,
     detach: bool,
     priority: int,
+    parallel: int,
     offline: bool,
     home: str | None,
     output: str,
@@ -68,6 +77,7 @@ def run(
         cache=not no_cache,
         containers=containers or "",
         priority=priority,
+        parallel=parallel,
         script=is_script(),
     )
     client = LocalClient(home)

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,8 @@ class Attempts:
     async def _finish(self, driver: RunDriver, prepared: Prepared, handle: Running) -> Ended:
         exit_ = await handle.wait()
         faults.point("attempt-ended")
+        if note := getattr(handle, "note", ""):  # what a handle learned while its attempt ran
+            prepared = replace(prepared, why="; ".join(filter(None, (prepared.why, note))))
         return await self.conclude(driver, prepared, exit_)
 
     async def conclude(self, driver: RunDriver, prepared: Prepared, exit_: Exit | None) -> Ended:
@@ -120,7 +123,7 @@ class Attempts:
             finished_at=result.finished_at or self._core.clock.now(),
         )
         self._clean(prepared)
-        return Ended(fact, entry, note)
+        return Ended(fact, entry, note, result.raw.get("started_at") if result.raw.get("beside") else None)
 
     async def _cacheable(
         self, driver: RunDriver, prepared: Prepared, result: Outcome, values: Values

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlplatform.engine.attempts import Attempts
     from mlplatform.engine.caching import ResultCache
     from mlplatform.engine.contents import Contents
+    from mlplatform.engine.notebooks.beside import Beside
     from mlplatform.engine.notebooks.executed import Assemble
     from mlplatform.engine.notebooks.runs import NotebookRuns
     from mlplatform.engine.platform import Platform
@@ -67,6 +68,7 @@ class Core:
     attempts: Attempts = field(init=False)
     platform: Platform = field(init=False)
     notebooks: NotebookRuns = field(init=False)
+    beside: Beside = field(init=False)
     assemble: Assemble = field(init=False)
     containers: Images = field(init=False)
 

@@ -27,6 +27,7 @@ from mlplatform.engine.naming import (
     runtime_version,
     tracking_names,
 )
+from mlplatform.engine.notebooks.asks import image_note
 from mlplatform.engine.platform import is_volume_task
 from mlplatform.engine.platform_plan import PlatformPlan
 from mlplatform.engine.ports import Interpreter, Launch
@@ -130,13 +131,14 @@ class Preparer:
         answer: Hit | Miss = Miss("caching is off for it")
         if start.cache_enabled:
             answer = await core.on_files(core.notebooks.ask, run_id, task)
+        why = answer.note
         if isinstance(answer, Miss) and prepared.launch is not None:
-            told, fresh = await core.on_files(core.notebooks.start, run_id, task)
-            if fresh:
-                core.notebooks.release(run_id)
+            limit = 1 if prepared.secret_env or prepared.mounts else int(driver.run.context.get("parallel") or 1)
+            told, note = await core.beside.turn(run_id, task, prepared.launch, limit)
+            why = "; ".join(filter(None, (why, note)))
             spec = {**prepared.launch.spec, "notebook": {**prepared.launch.spec["notebook"], **told}}
             prepared = replace(prepared, launch=replace(prepared.launch, spec=spec))
-        return replace(prepared, why=answer.note, cache_enabled=False), answer
+        return replace(prepared, why=why, cache_enabled=False), replace(answer, note=why)
 
     async def _ask_cache(self, driver: RunDriver, prepared: Prepared, start: StartTask) -> tuple[Prepared, Hit | Miss]:
         core = self._core
@@ -239,7 +241,9 @@ class Preparer:
             outputs_folder=self._outputs_folder(job),
             secret_env=plan.secret_env,
             mounts=plan.mounts,
-            notes=(*plan.notes, *rendered.resources.notes),
+            notes=tuple(
+                filter(None, (*plan.notes, *rendered.resources.notes, image_note(executor) if notebook else ""))
+            ),
             cpu=rendered.resources.cpu or 0.0,
             memory=rendered.resources.memory or 0.0,
             gpus=rendered.resources.gpus,
@@ -303,7 +307,8 @@ class Preparer:
         }
         env = {name: value for name, value in {**spec["env"], **given}.items() if value is not None}
         book = (run.run_id, job.driver.pipeline, run.parameters, folder, env)
-        await core.on_files(core.notebooks.open, *book, cache=cache)
+        parallel = int(run.context.get("parallel") or 1)
+        await core.on_files(core.notebooks.open, *book, cache=cache, parallel=parallel)
         spec["notebook"] = core.notebooks.section(run.run_id, task, job.start.attempt) | {"given": given}
         launch = self._launch(job, "notebook", spec, interpreter=interpreter)
         return launch, {}, {"python": interpreter.version, "packages": interpreter.digest}

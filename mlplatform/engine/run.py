@@ -49,11 +49,13 @@ _LOST_LIMIT = 3
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An attempt that ended: its fact and, if its result may be reused, the cache entry."""
+    """An attempt that ended: its fact and, if its result may be reused, the cache entry. ``started_at``: when it began,
+    if that was before its turn."""
 
     fact: TaskFact
     entry: CacheEntry | None = None
     note: str = ""
+    started_at: float | None = None
 
 
 class RunDriver:
@@ -168,6 +170,9 @@ class RunDriver:
         self.running.pop(fact.key, None)
         before = self.ledger[fact.key]
         record = self.ledger.fact(fact, now)
+        if ended.started_at is not None:
+            record = replace(record, started_at=ended.started_at)
+            self.ledger.put(record)
         if before.state is TaskState.RUNNING:
             self._attempts.append(
                 AttemptRecord(
@@ -376,6 +381,7 @@ class RunDriver:
         self.run = run
         await self._apply(Batch(run.run_id, run, events=[(now, "run", run_event(run))]))
         self.core.home.private(run.run_id).unlink(missing_ok=True)
+        await self.core.beside.finished(run.run_id)
         self.core.notebooks.finished(run.run_id)
         for task in list(self._background):
             task.cancel()

@@ -41,6 +41,7 @@ class Setup:
 class Submission:
     """One request to run a document. ``env`` is the submitter's environment; it is kept only while the run lives.
 
+    ``parallel``: how many processes a notebook's tasks may run in at once.
     ``origin``: the file the document was made from, for a resume with the code as it is then.
     ``artifacts``: root artifacts, besides those of the setup file: ``uri``, ``type``, ``metadata``, and ``digest`` and
     ``size`` where they are known. ``run_id``: chosen by the client, so that a submission whose answer was lost can be
@@ -59,6 +60,7 @@ class Submission:
     cache: bool = True
     containers: str = ""
     priority: int = 0
+    parallel: int = 1
     script: bool = False
     run_id: str = ""
     origin: str = ""
@@ -90,6 +92,7 @@ class Submission:
                 cache=bool(args.get("cache", True)),
                 containers=containers,
                 priority=int(args.get("priority") or 0),
+                parallel=max(1, int(args.get("parallel") or 1)),
                 script=bool(args.get("script")),
                 run_id=_run_id(args.get("run_id") or ""),
                 origin=str(args.get("origin") or ""),
@@ -110,6 +113,7 @@ class Submission:
             "setup_path": self.setup_path,
             "cache": self.cache,
             "containers": self.containers,
+            "parallel": self.parallel,
             "script": self.script,
             "origin": self.origin,
         }

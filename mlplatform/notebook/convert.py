@@ -22,10 +22,8 @@ from mlplatform.ir.model import (
 from mlplatform.notebook import naming
 from mlplatform.notebook.executed import without_outputs
 from mlplatform.notebook.model import NotebookPlan, Parameter, PlannedTask, Settings
-from mlplatform.planning.notebook_component import command, platform_of
+from mlplatform.planning.notebook_component import DEFAULT_IMAGE, command, platform_of
 
-#: Where no image is named. On one machine tasks run in the user's own interpreter.
-DEFAULT_IMAGE: Final = "python:3.11"
 _ACCELERATORS: Final = re.compile(r".+/(?:gpu|tpu|npu|xpu|gpu\..+|mig-.+)|amd\.com/.+|habana\.ai/.+")
 
 

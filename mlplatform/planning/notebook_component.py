@@ -24,6 +24,9 @@ from mlplatform.ir.platform import OWN
 
 COMMAND: Final = ("python3", "-m", "mlplatform.launcher.notebook")
 
+#: Where no image is named. On one machine tasks run in the user's own interpreter.
+DEFAULT_IMAGE: Final = "python:3.11"
+
 #: Bytes of a notebook document; what a pipeline file holds beyond that was not put there by us.
 _MAX_DOCUMENT: Final = 512 * 1024 * 1024
 

@@ -51,6 +51,7 @@ def compose(home: Home) -> Composition:
     from mlplatform.engine.home import cache_folder
     from mlplatform.engine.machine import Machine, is_network_file_system
     from mlplatform.engine.manager import Manager
+    from mlplatform.engine.notebooks.beside import Beside
     from mlplatform.engine.notebooks.runs import NotebookRuns
     from mlplatform.engine.platform import Platform
     from mlplatform.engine.prepare import Preparer
@@ -88,6 +89,7 @@ def compose(home: Home) -> Composition:
     core.attempts = Attempts(core)
     core.platform = Platform(home)
     core.notebooks = NotebookRuns(home, notebooks)
+    core.beside = notebooks.neighbours = Beside(core.notebooks, notebooks.begin_alone, core.on_files)
     core.assemble = assemble
     core.containers = containers
     manager = Manager(core)

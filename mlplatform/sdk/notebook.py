@@ -22,6 +22,7 @@ class _Options:
     experiment: str = ""
     cache: bool = True
     priority: int = 0
+    parallel: int = 1
     tags: Mapping[str, str] | None = None
 
 
@@ -59,6 +60,7 @@ class NotebookPipeline:
         experiment: str | None = None,
         cache: bool | None = None,
         priority: int | None = None,
+        parallel: int | None = None,
         tags: Mapping[str, str] | None = None,
         home: str | os.PathLike[str] | None = None,
     ) -> NotebookPipeline:
@@ -69,10 +71,19 @@ class NotebookPipeline:
             experiment: where the run is kept; by default the project and the notebook's name.
             cache: False runs every task, whatever could be reused.
             priority: tasks of runs with more go first.
+            parallel: so many tasks may run at once, each in a process of its own, where it is proven afterwards that
+                order did not matter to them; the others run in order.
             tags: tags of the run.
             home: where its runs are kept.
         """
-        given = {"name": name, "experiment": experiment, "cache": cache, "priority": priority, "tags": tags}
+        given = {
+            "name": name,
+            "experiment": experiment,
+            "cache": cache,
+            "priority": priority,
+            "parallel": parallel,
+            "tags": tags,
+        }
         changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         place = self._home if home is None else home
         return NotebookPipeline(self.path, place, replace(self._options, **changed))
@@ -93,7 +104,11 @@ class NotebookPipeline:
         source = self._source()
         chosen = self._options
         options = submit.Options(
-            name=chosen.name, experiment=chosen.experiment, cache=chosen.cache, priority=chosen.priority
+            name=chosen.name,
+            experiment=chosen.experiment,
+            cache=chosen.cache,
+            priority=chosen.priority,
+            parallel=chosen.parallel,
         )
         submission = submit.build(source, parameters, options, self._home)
         submission["tags"] = {**submission["tags"], **(chosen.tags or {})}

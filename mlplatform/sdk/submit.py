@@ -48,6 +48,7 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a run is to be run. ``containers``: docker, podman, subprocess or "" (whichever engine there is).
+    ``parallel``: in how many processes a notebook's tasks may run at once.
     ``script``: nobody sits in front of it, the service may leave soon after."""
 
     setup_path: str = ""
@@ -56,6 +57,7 @@ class Options:
     cache: bool = True
     containers: str = ""
     priority: int = 0
+    parallel: int = 1
     script: bool = False
 
 
@@ -249,6 +251,7 @@ def build(
         "cache": options.cache,
         "containers": options.containers or None,
         "priority": options.priority,
+        "parallel": options.parallel,
         "script": options.script,
         "origin": _absolute(source.origin),
         **surroundings(),

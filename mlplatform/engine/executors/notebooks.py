@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mlplatform.core.errors import EnvironmentFailed
+from mlplatform.engine.executors.notebooks_beside import AloneSession, Neighbours, RunningNeighbour
 from mlplatform.engine.executors.process_end import end_tree, ended
 from mlplatform.engine.executors.process_reason import OomWatch, exit_of
 from mlplatform.engine.executors.process_running import RunningProcess, Who, adopted_status, read_json
@@ -201,6 +202,8 @@ class NotebookExecutor:
         self._library: Path | None = None
         self._looked = asyncio.Lock()
         self._known = False
+        #: Tasks that run before their turn; set by whoever puts the service together.
+        self.neighbours: Neighbours | None = None
 
     def live(self, run_id: str) -> bool:
         """Whether this run has a session that can go on."""
@@ -209,10 +212,9 @@ class NotebookExecutor:
 
     async def start(self, launch: Launch) -> Running:
         """Raises EnvironmentFailed if no session can be started."""
-        async with self._looked:
-            if not self._known:
-                self._library = await asyncio.to_thread(build.library, cache_folder())
-                self._known = True
+        if launch.spec["notebook"].get("neighbour") and self.neighbours is not None:
+            return RunningNeighbour(self.neighbours, launch, self.start)
+        await self._look()
         session = self._sessions.get(launch.run_id)
         if session is None or session.dead:
             session = self._sessions[launch.run_id] = Session(launch, self._library)
@@ -225,6 +227,17 @@ class NotebookExecutor:
         running = RunningTask(session, task, launch, end)
         self._later(self._release_when(launch.run_id, session, end, task))
         return running
+
+    async def begin_alone(self, launch: Launch) -> AloneSession:
+        """A session for one task that runs before its turn. Raises EnvironmentFailed, OSError."""
+        await self._look()
+        return await AloneSession.begin(Session(launch, self._library), launch)
+
+    async def _look(self) -> None:
+        async with self._looked:
+            if not self._known:
+                self._library = await asyncio.to_thread(build.library, cache_folder())
+                self._known = True
 
     def adopt(self, pid: int, pid_start: str, directory: Path) -> Running | None:
         if not pid_start or not is_alive(pid, pid_start) or not (directory / "notebook").exists():

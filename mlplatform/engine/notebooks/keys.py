@@ -28,9 +28,8 @@ def normalised(source: str, *, exact: bool = False) -> str:
     """
     if exact or source.lstrip().startswith("%%"):
         return source
-    lines = [_magic_as_python(line) for line in source.splitlines()]
     try:
-        tree = ast.parse("\n".join(lines))
+        tree = ast.parse(as_python(source))
     except (SyntaxError, ValueError, RecursionError):
         return source
     for node in ast.walk(tree):
@@ -38,6 +37,11 @@ def normalised(source: str, *, exact: bool = False) -> str:
             _drop_docstring(node)
     quiet = _ends_quietly(source)
     return ast.dump(tree, include_attributes=False) + (";" if quiet else "")
+
+
+def as_python(source: str) -> str:
+    """A cell with its line magics and shell lines as calls."""
+    return "\n".join(_magic_as_python(line) for line in source.splitlines())
 
 
 def _magic_as_python(line: str) -> str:
@@ -85,7 +89,7 @@ def uses_history(tasks: Sequence[NotebookTask]) -> bool:
 
 def _mentions_history(code: str) -> bool:
     try:
-        tree = ast.parse("\n".join(_magic_as_python(line) for line in code.splitlines()))
+        tree = ast.parse(as_python(code))
     except (SyntaxError, ValueError, RecursionError):
         return True
     loads = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}

@@ -42,14 +42,20 @@ class Library:
 
     def candidates(self, key: str) -> list[Record]:
         """Records with this key that may be reused, newest first."""
+        return [record for record in self._newest(key, _CANDIDATES) if not record.get("doubt")]
+
+    def newest(self, key: str) -> Record | None:
+        """What a task with this key did last, whether or not that may be reused."""
+        return next(iter(self._newest(key, 1)), None)
+
+    def _newest(self, key: str, count: int) -> list[Record]:
         try:
             found = sorted(
                 (self.root / "records" / key).glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True
             )
         except OSError:
             return []
-        records = [self._read(path) for path in found[:_CANDIDATES]]
-        return [record for record in records if record is not None and not record.get("doubt")]
+        return [record for path in found[:count] if (record := self._read(path)) is not None]
 
     def _read(self, path: Path) -> Record | None:
         try:

@@ -17,6 +17,7 @@ from mlplatform.core.model import NO_VALUES
 from mlplatform.engine.caching import Hit, Miss
 from mlplatform.engine.home import Home
 from mlplatform.engine.notebooks import keys
+from mlplatform.engine.notebooks.asks import asked
 from mlplatform.engine.notebooks.library import Library
 from mlplatform.engine.notebooks.state import (
     Record,
@@ -39,8 +40,10 @@ class Sessions(Protocol):
 
 
 @dataclass
-class _Book:
-    """One run's notebook. ``keys`` by index in ``tasks``; ``ran``: index of the last task that a session ran."""
+class Book:
+    """One run's notebook. ``keys`` by index in ``tasks``; ``asks``: what a task wants a process of its own for,
+    "" if it does not; ``ran``: index of the last task that the session ran. ``watch``: tasks also tell what they left
+    inside libraries, for those that run beside each other."""
 
     run_id: str
     tasks: list[NotebookTask]
@@ -50,8 +53,10 @@ class _Book:
     identity: str
     cache: bool
     digests: list[list[str]]
+    asks: list[str]
     history: bool = False
     ran: int = -1
+    watch: bool = False
     written: frozenset[str] = frozenset()
     looked: dict[int, tuple[int, State, tuple[Record | None, str]]] = field(
         default_factory=dict[int, "tuple[int, State, tuple[Record | None, str]]"]
@@ -67,7 +72,7 @@ class NotebookRuns:
     def __init__(self, home: Home, sessions: Sessions) -> None:
         self._home = home
         self._sessions = sessions
-        self._books: dict[str, _Book] = {}
+        self._books: dict[str, Book] = {}
         self.library = Library(home.root / "notebooks")
 
     def folder(self, run_id: str) -> Path:
@@ -93,6 +98,7 @@ class NotebookRuns:
         env: Mapping[str, str],
         *,
         cache: bool,
+        parallel: int = 1,
     ) -> None:
         """Read the notebook of a run, once. ``surroundings``: Python, packages and folder, as texts."""
         if run_id in self._books:
@@ -110,33 +116,38 @@ class NotebookRuns:
         ]
         digests = [[keys.cell_digest(cell, exact=exact) for cell in task.cells] for task in tasks]
         identity = f"{pipeline.name}:{surroundings.get('folder', '')}"
-        book = _Book(run_id, tasks, values, found, env, identity, cache, digests, history=history)
+        asks = asked(pipeline, tasks)
+        book = Book(run_id, tasks, values, found, env, identity, cache, digests, asks, history=history)
+        book.watch = parallel > 1
         book.written = frozenset(
             path for key in found for record in self.library.candidates(key) for path in record["files"]["writes"]
         )
         self._books[run_id] = book
         self.folder(run_id).mkdir(parents=True, exist_ok=True)
 
-    def _done(self, book: _Book, until: int) -> list[Record | None]:
+    def book(self, run_id: str) -> Book:
+        return self._books[run_id]
+
+    def done(self, book: Book, until: int) -> list[Record | None]:
         """Records of the first ``until`` tasks of this run."""
         found: list[Record | None] = []
         for index in range(until):
-            pointer = _read_json(self._pointer(book, index))
+            pointer = read_json(self.pointer(book, index))
             record = None
             if pointer.get("key") == book.keys[index]:
                 record = self.library.record(str(pointer["key"]), str(pointer["token"]))
             found.append(record)
         return found
 
-    def _pointer(self, book: _Book, index: int) -> Path:
+    def pointer(self, book: Book, index: int) -> Path:
         return self.folder(book.run_id) / f"{book.tasks[index].position:04d}.json"
 
-    def _outputs(self, book: _Book, index: int) -> Path:
+    def outputs(self, book: Book, index: int) -> Path:
         return self.folder(book.run_id) / f"outputs-{book.tasks[index].position:04d}.json"
 
-    def _states(self, book: _Book, until: int) -> list[State]:
+    def states(self, book: Book, until: int) -> list[State]:
         states = [State()]
-        for record in self._done(book, until):
+        for record in self.done(book, until):
             states.append(apply(states[-1], record))
         return states
 
@@ -146,23 +157,23 @@ class NotebookRuns:
         the event loop."""
         book = self._books[run_id]
         index = book.index(task)
-        self._pointer(book, index).unlink(missing_ok=True)
-        states = self._states(book, index)
-        record, reason = self._standing(book, index, states[index])
+        self.pointer(book, index).unlink(missing_ok=True)
+        states = self.states(book, index)
+        record, reason = self.standing(book, index, states[index])
         if record is None:
             return Miss(self._why(book, index, reason))
         records: list[Record] = [record]
         states.append(apply(states[-1], record))
         miss = None
         for later in range(index + 1, len(book.tasks)):
-            found, _ = self._standing(book, later, states[later])
+            found, _ = self.standing(book, later, states[later])
             if found is None:
                 miss = later
                 break
             records.append(found)
             states.append(apply(states[later], found))
         bad = self.library.bad(states[-1])
-        obstacle = may_skip(states, index, miss, bad, self._live_state(book, states))
+        obstacle = may_skip(states, index, miss, bad, self.live_state(book, states))
         if obstacle:
             name = book.tasks[miss].name if miss is not None else ""
             return Miss(f"{name} has to run, and it cannot start from what is kept: {obstacle}")
@@ -171,29 +182,29 @@ class NotebookRuns:
             return Miss(problem)
         return self._take(book, index, record)
 
-    def _take(self, book: _Book, index: int, record: Record) -> Hit | Miss:
+    def _take(self, book: Book, index: int, record: Record) -> Hit | Miss:
         try:
-            self.library.outputs(record, self._outputs(book, index))
-            _write_json(self._pointer(book, index), {"key": record["key"], "token": record["token"]})
+            self.library.outputs(record, self.outputs(book, index))
+            write_json(self.pointer(book, index), {"key": record["key"], "token": record["token"]})
         except OSError as error:
             return Miss(f"its outputs are gone ({error.strerror})")
         run = str(record["token"]).partition("-")[0]
         return Hit(NO_VALUES, f"{run}:{record['task']}", f"nothing it depends on changed since run {run}")
 
-    def _live_state(self, book: _Book, states: list[State]) -> State | None:
+    def live_state(self, book: Book, states: list[State]) -> State | None:
         """The state of this run's session, if it has one."""
         if self._sessions.live(book.run_id) and 0 <= book.ran < len(states) - 1:  # one that ran later is of no use
             return states[book.ran + 1]
         return None
 
-    def _standing(self, book: _Book, index: int, state: State) -> tuple[Record | None, str]:
+    def standing(self, book: Book, index: int, state: State) -> tuple[Record | None, str]:
         """A record of this task that holds in ``state``, or why the newest does not."""
         known = book.looked.get(index)
         if known is None or known[0] != book.ran or known[1] != state:
             known = book.looked[index] = (book.ran, state, self._look(book, index, state))
         return known[2]
 
-    def _look(self, book: _Book, index: int, state: State) -> tuple[Record | None, str]:
+    def _look(self, book: Book, index: int, state: State) -> tuple[Record | None, str]:
         if not book.cache:
             return None, "the run was started without the cache"
         reason = ""
@@ -206,7 +217,7 @@ class NotebookRuns:
             reason = reason or problem
         return None, reason
 
-    def _why(self, book: _Book, index: int, reason: str) -> str:
+    def _why(self, book: Book, index: int, reason: str) -> str:
         identity = f"{book.identity}:{book.tasks[index].name}"
         before = self.library.last_cells(identity)
         told = {"cells": book.digests[index], "values": dict(book.values[index]), "key": book.keys[index]}
@@ -238,42 +249,66 @@ class NotebookRuns:
             "cookie": f"{run_id}:notebook",
             "folder": str(folder),
             "library": str(self.library.root),
-            "outputs": str(self._outputs(book, index)),
-            "pointer": str(self._pointer(book, index)),
+            "outputs": str(self.outputs(book, index)),
+            "pointer": str(self.pointer(book, index)),
             "key": book.keys[index],
             "token": f"{run_id}-{task.position:04d}-{attempt}",
             "history": book.history,
             "execution_count": self._count_before(book, index),
             "values": dict(book.values[index]),
+            "watch": book.watch,
         }
 
-    def start(self, run_id: str, task: NotebookTask) -> tuple[dict[str, Any], bool]:
-        """Where the session begins and what it runs again first, because no later state can be restored; and whether
-        it must be a fresh one. Call it right before the task starts: what tasks before it did is known by then."""
+    def start(self, run_id: str, task: NotebookTask) -> tuple[dict[str, Any], bool, str]:
+        """Where the session begins and what it runs again first, because no later state can be restored; whether it
+        must be a fresh one; and a note. Call it right before it starts: what the tasks before it did is known then."""
         book = self._books[run_id]
         index = book.index(task)
-        states = self._states(book, index)
+        states = self.states(book, index)
         bad = self.library.bad(states[index])
-        live = self._live_state(book, states)
+        live, why = self.live_state(book, states), ""
         begin, fresh = index, live is None or bool(unrestorable(states[index], bad, live))
+        asks, note = book.asks[index], ""
+        if not fresh and (asks or book.asks[book.ran]):
+            # One that asks for something has its process to itself, if this state can be brought there.
+            why = unrestorable(states[index], bad)
+            fresh = not why
         if fresh:
             begin = starting_point(states, bad | self._all_bad(states))
+            why = unrestorable(states[begin + 1], bad) if begin < index else ""
+        if asks:
+            words = (
+                f", and shares a process with others all the same: {why}" if why else ": it has a process of its own"
+            )
+            note = asks + words
         book.ran = index
         self.library.put_back(states[index].files)
         told = {
-            "start": _told(states[begin]) | {"files": dict(states[index].files)},
+            "start": told_of(states[begin]) | {"files": dict(states[index].files)},
             "replay": [self._again(book, earlier) for earlier in range(begin, index)],
-            "earlier": [
-                [number, cell.source]
-                for number, cell in enumerate((c for t in book.tasks[:begin] for c in t.cells if c.source.strip()), 1)
-            ],
+            "earlier": self.cells_before(book, begin),
         }
-        return told, fresh
+        return told, fresh, note
+
+    def cells_before(self, book: Book, index: int) -> list[list[Any]]:
+        """``[number, source]`` of the cells that run before a task."""
+        cells = (cell for task in book.tasks[:index] for cell in task.cells if cell.source.strip())
+        return [[number, cell.source] for number, cell in enumerate(cells, 1)]
+
+    def adopt(self, book: Book, index: int, record: Record, records: Path) -> None:
+        """Make a record that lies below ``records`` this task's in this run. Raises OSError."""
+        name = f"{record['key']}/{record['token']}"
+        target = self.library.root / "records" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for ending in (".outputs", ".json"):
+            Path(f"{records / name}{ending}").replace(f"{target}{ending}")
+        self.library.outputs(record, self.outputs(book, index))
+        write_json(self.pointer(book, index), {"key": record["key"], "token": record["token"]})
 
     def _all_bad(self, states: list[State]) -> frozenset[str]:
         return frozenset(group for state in states for group in self.library.bad(state))
 
-    def _again(self, book: _Book, index: int) -> dict[str, Any]:
+    def _again(self, book: Book, index: int) -> dict[str, Any]:
         task = book.tasks[index]
         return {
             **task.to_json(),
@@ -281,12 +316,12 @@ class NotebookRuns:
             "values": dict(book.values[index]),
         }
 
-    def _count_before(self, book: _Book, index: int) -> int:
+    def _count_before(self, book: Book, index: int) -> int:
         before = [cell for task in book.tasks[:index] for cell in task.cells if cell.source.strip()]
         return 1 + len(before)
 
 
-def _told(state: State) -> dict[str, Any]:
+def told_of(state: State) -> dict[str, Any]:
     groups = {told[1] for told in state.names.values()}
     return {
         "names": {name: list(told) for name, told in state.names.items()},
@@ -294,7 +329,7 @@ def _told(state: State) -> dict[str, Any]:
     }
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     try:
         data: Any = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -302,7 +337,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(value), encoding="utf-8")
     temporary.replace(path)

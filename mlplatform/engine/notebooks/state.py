@@ -92,7 +92,7 @@ def _held_elsewhere(record: Record, state: State) -> str:
     for name, told in record["reads"].items():
         if told is None or name not in changed or name.startswith("@") or state.names[name][1] == told[1]:
             continue
-        before = set((record.get("held") or {}).get(told[1]) or ())
+        before = set(child(record, "held").get(told[1]) or ())
         now = {other for other, (_, group) in state.names.items() if group == state.names[name][1]}
         if before != now:
             other = min((before ^ now) - {name}, default=name)

@@ -19,6 +19,7 @@
 #include <link.h>
 #include <linux/stat.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -29,6 +30,7 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -60,6 +62,9 @@ static int prefix_count;
 static uint64_t seen[SEEN_SLOTS];
 static uint32_t seen_count;
 static __thread int paused;
+static volatile int gated;
+static pid_t gate_pid;
+static char gate_path[PATH_MAX];
 
 /* ------------------------------------------------------------------ writing records */
 static int look(int fd, const char *path, int flags, struct statx *out) {
@@ -171,11 +176,35 @@ static size_t absolute(int dirfd, const char *path, char *out) {
     return at + n;
 }
 
+/* Behind the gate nothing may happen that the outside could see: before it does, the reason is left in the gate's file
+ * and the whole task ends, from whichever of its processes. */
+static void forbid(char op, const char *what, size_t length) {
+    char buffer[PATH_MAX + 80];
+    if (length > PATH_MAX) length = PATH_MAX;
+    buffer[0] = op;
+    buffer[1] = ' ';
+    memcpy(buffer + 2, what, length);
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, gate_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd >= 0) syscall(SYS_write, fd, buffer, length + 2);
+    syscall(SYS_kill, gate_pid, SIGKILL);
+    syscall(SYS_exit_group, 76);
+}
+
+static void guard(char op, const char *full, size_t length) {
+    struct statx st;
+    if (!gated) return;
+    int found = look(AT_FDCWD, full, AT_SYMLINK_NOFOLLOW, &st) == 0;
+    if (op == 'D' && found) return; /* there already: nothing is made */
+    if (op == 'X' && !found) return;
+    if (op == 'W' || op == 'X' || op == 'B' || op == 'D') forbid(op, full, length);
+}
+
 static void note(char op, int dirfd, const char *path, int nofollow) {
     if (!active || paused) return;
     int saved = errno;
     char full[PATH_MAX];
     size_t length = absolute(dirfd, path, full);
+    if (length && !skipped(full, length)) guard(op, full, length);
     if (length && !skipped(full, length) && first_time(op, full, length)) {
         struct statx st;
         int found = look(AT_FDCWD, full, nofollow ? AT_SYMLINK_NOFOLLOW : 0, &st) == 0;
@@ -246,7 +275,17 @@ EXPORT int mlp_trace_start(const char *path, const char *skip) {
     return 0;
 }
 
-EXPORT void mlp_trace_stop(void) { active = 0; }
+EXPORT void mlp_trace_stop(void) { active = gated = 0; }
+
+/* Until the trace stops: end this process before it writes a file, talks to anybody or runs a program, and leave the
+ * reason at path. Returns 0, or an errno. */
+EXPORT int mlp_trace_gate(const char *path) {
+    if (strlen(path) >= sizeof gate_path) return ENAMETOOLONG;
+    strcpy(gate_path, path);
+    gate_pid = (pid_t)syscall(SYS_getpid);
+    gated = 1;
+    return 0;
+}
 
 /* What this thread does between pause(1) and pause(0) is not recorded. */
 EXPORT void mlp_trace_pause(int on) { paused = on; }
@@ -578,6 +617,44 @@ EXPORT int linkat(int a, const char *from, int b, const char *to, int flags) {
 TRUNCATE(truncate, off_t)
 TRUNCATE(truncate64, off64_t)
 
+/* Changes that are no record, and that must not happen behind the gate either. */
+static void guard_change(int dirfd, const char *path) {
+    if (!active || paused || !gated) return;
+    int saved = errno;
+    char full[PATH_MAX];
+    size_t length = absolute(dirfd, path, full);
+    if (length && !skipped(full, length)) guard('W', full, length);
+    errno = saved;
+}
+
+EXPORT int chmod(const char *path, mode_t mode) {
+    REAL(int, chmod, const char *, mode_t)
+    if (!real) return -1;
+    guard_change(AT_FDCWD, path);
+    return real(path, mode);
+}
+
+EXPORT int fchmodat(int fd, const char *path, mode_t mode, int flags) {
+    REAL(int, fchmodat, int, const char *, mode_t, int)
+    if (!real) return -1;
+    guard_change(fd, path);
+    return real(fd, path, mode, flags);
+}
+
+EXPORT int utimensat(int fd, const char *path, const struct timespec times[2], int flags) {
+    REAL(int, utimensat, int, const char *, const struct timespec *, int)
+    if (!real) return -1;
+    guard_change(fd, path);
+    return real(fd, path, times, flags);
+}
+
+EXPORT int mkfifo(const char *path, mode_t mode) {
+    REAL(int, mkfifo, const char *, mode_t)
+    if (!real) return -1;
+    guard_change(AT_FDCWD, path);
+    return real(path, mode);
+}
+
 /* ------------------------------------------------------------------ peers */
 static void note_peer(char op, const struct sockaddr *address, socklen_t length) {
     if (!active || paused || !address) return;
@@ -601,6 +678,7 @@ static void note_peer(char op, const struct sockaddr *address, socklen_t length)
         else
             n = snprintf(text, sizeof text, "unix @%.*s", (int)(length - sizeof(sa_family_t) - 1), un->sun_path + 1);
     }
+    if (gated && n > 0) forbid(op, text, (size_t)n);
     if (n > 0 && first_time(op, text, (size_t)n)) put(op, text, (size_t)n, NULL);
     errno = saved;
 }
@@ -622,6 +700,7 @@ EXPORT ssize_t sendto(int fd, const void *data, size_t size, int flags, const st
 EXPORT int listen(int fd, int backlog) {
     REAL(int, listen, int, int)
     if (!real) return -1;
+    if (active && gated && !paused) forbid('N', "", 0);
     int result = real(fd, backlog);
     if (active && result == 0) {
         struct sockaddr_storage own;
@@ -634,6 +713,7 @@ EXPORT int listen(int fd, int backlog) {
 /* ------------------------------------------------------------------ programs */
 static void note_exec(char op, const char *program, int search) {
     if (!active || paused || !program) return;
+    if (gated && op == 'E') forbid(op, program, strlen(program));
     int saved = errno;
     char full[PATH_MAX];
     struct statx st;
@@ -686,12 +766,28 @@ EXPORT int execvpe(const char *file, char *const argv[], char *const env[]) {
     return real(file, argv, env);
 }
 
+/* Their children are seen when they load this library; behind the gate there must be none. */
+EXPORT int system(const char *command) {
+    REAL(int, system, const char *)
+    if (!real) return -1;
+    if (active && gated && !paused && command) forbid('E', command, strlen(command));
+    return real(command);
+}
+
+EXPORT FILE *popen(const char *command, const char *mode) {
+    REAL(FILE *, popen, const char *, const char *)
+    if (!real) return NULL;
+    if (active && gated && !paused && command) forbid('E', command, strlen(command));
+    return real(command, mode);
+}
+
 #define SPAWN(name, search)                                                                      \
     EXPORT int name(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,     \
                     const posix_spawnattr_t *attributes, char *const argv[], char *const env[]) { \
         REAL(int, name, pid_t *, const char *, const posix_spawn_file_actions_t *,               \
              const posix_spawnattr_t *, char *const[], char *const[])                            \
         if (!real) return ENOSYS;                                                                \
+        if (active && gated && !paused) forbid('E', path, strlen(path));                         \
         pid_t child = 0;                                                                         \
         int result = real(&child, path, actions, attributes, argv, env);                         \
         if (pid) *pid = child;                                                                   \

@@ -289,6 +289,31 @@ class Checkpoints:
             self.entries[name] = Entry(told[0], told[1], name, value, look(value, self._namespace))
             self.entries[name].seen.alive = None
 
+    def move_to_part(self, names: Mapping[str, Any], groups: Mapping[str, Any], wanted: Iterable[str]) -> str:
+        """Of a state (see :meth:`move_to`) bring hidden state and what a task can reach that mentions ``wanted``: what
+        functions behind these names look up, and all that shares objects with them. Returns why that cannot be, or "".
+
+        Raises what :meth:`move_to` raises.
+        """
+        part = {name: told for name, told in names.items() if name.startswith("@")}
+        part.update({name: names[name] for name in wanted if name in names})
+        while True:
+            taken = {told[1] for told in part.values()}
+            part.update({name: told for name, told in names.items() if told[1] in taken})
+            for name, told in part.items():
+                if why := (groups.get(told[1]) or {"why": "%s is not kept" % name}).get("why"):
+                    return str(why)
+            self.move_to(part, groups)
+            more: set[str] = set()
+            for name, entry in self.entries.items():
+                if entry.seen.whole:
+                    return "%s can reach any variable" % name
+                more.update(entry.seen.names, entry.texts)
+            more = {name for name in more if name in names and name not in part}
+            if not more:
+                return ""
+            part.update({name: names[name] for name in more})
+
     def _load(self, differing: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """The groups of these names, into the namespace as they come: one may need another to be loaded (a model that
         evaluates its formula again). Raises what the last one raised that could not be loaded."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import select
+import threading
 import time
 import traceback
 from collections.abc import Mapping
@@ -53,6 +54,8 @@ class Session:
 
     def _attempt(self, spec: Mapping[str, Any]) -> None:
         started = time.time()
+        if spec["notebook"].get("beside"):
+            self._leave_with_the_engine()
         self._log.open(surroundings.open_log(spec["log"]))
         result, problem = tried(self._task, spec)
         if problem is not None:
@@ -66,6 +69,17 @@ class Session:
         self._log.close()
         result.update(version=1, started_at=started, finished_at=time.time(), parameters={}, artifacts={})
         write_result(spec["result"], result, spec.get("secrets") or ())
+
+    def _leave_with_the_engine(self) -> None:
+        """What runs beside the notebook's own order is of use only to the engine that asked for it."""
+
+        def watch() -> None:
+            poll = select.poll()
+            poll.register(self._channel.fileno(), select.POLLHUP | getattr(select, "POLLRDHUP", 0))
+            poll.poll()
+            os._exit(75)
+
+        threading.Thread(target=watch, name="engine", daemon=True).start()
 
     def _task(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         if self._tasks is None:

@@ -18,6 +18,7 @@ from .collect import Outputs
 from .flow import Flow
 from .guard import tried
 from .importing import import_again
+from .leavings import marks, met
 from .shell import Failed, Runner, kernel_environment, make_shell
 from .streams import Log, Streams
 from .tracing import TaskTracer
@@ -64,19 +65,30 @@ class Tasks:
     def run(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """One task. Raises LostState."""
         task = spec["notebook"]
-        self._tracking.begin(spec)
-        self._begin(spec)
+        flow = self._flow(task)
+        if task.get("beside"):
+            refused = self._begin_beside(task, flow)
+            if refused:
+                return failure("REFUSED", refused)
+        else:
+            self._tracking.begin(spec)
+            self._begin(spec)
         cells: list[dict[str, Any]] = []
         told = {"task": task["name"], "position": task["position"], "cells": cells, "updates": []}
         self._outputs.begin_task()
-        flow = self._flow(task)
         tracer = TaskTracer(spec) if spec.get("trace") else None
+        if tracer is None and task.get("beside"):
+            return failure("REFUSED", "it is not watched")
         self._runner.shell.execution_count = int(task["execution_count"])
+        before = marks() if task.get("watch") else None
         if tracer is not None:
             tracer.start()
+            if task.get("beside"):
+                tracer.gate(task["beside"]["gate"])
         failed = self._cells(task["cells"], cells)
         if tracer is not None:
             tracer.stop()
+        left = None if before is None else met(before, marks())
         self._quietly(self._tracking.end)
         told["updates"] = list(self._outputs.updates)
         write_json(task["outputs"], told)
@@ -84,7 +96,7 @@ class Tasks:
             return _cell_failure(*failed, task.get("notebook") or "")
         self._runner.shell.user_ns.update(task.get("values") or {})
         flow.sets.update(task.get("values") or {})
-        self._record(spec, flow, tracer)
+        self._record(spec, flow, tracer, left)
         return {"state": "SUCCEEDED", "error": None}
 
     # ------------------------------------------------------------------ before
@@ -92,20 +104,39 @@ class Tasks:
         """Make this process's state the one that the task starts from."""
         task = spec["notebook"]
         start = task["start"]
-        earlier = [(number, source) for number, source in task.get("earlier") or ()]
-        unknown = [source for number, source in earlier if (number, source) not in self._known]
-        if unknown:  # cells that another process ran
-            self._quietly(lambda: import_again(unknown, self._runner.shell.transform_cell))
-        self._known.update(earlier)
+        self._import_again(task)
         move = self._checkpoints.move_to
         _, problem = tried(self._quietly, lambda: move(start["names"], start["groups"]))
         if problem is not None:
             self._forget(start, task["library"])
             raise LostState("the state before this task cannot be loaded") from problem
-        for number, source in earlier:
+        for number, source in task.get("earlier") or ():
             self._remember(number, source)
         if again := task.get("replay"):
             self._tracking.silently(spec, lambda: list(map(self._again, again)))
+
+    def _begin_beside(self, task: Mapping[str, Any], flow: Flow) -> str:
+        """Bring what the task can reach of the state it starts from; returns why it must not run beside others."""
+        if flow.whole or flow.history:
+            return "its cells can reach any variable"
+        self._import_again(task)
+        start, move = task["start"], self._checkpoints.move_to_part
+        refused, problem = tried(self._quietly, lambda: move(start["names"], start["groups"], flow.reads))
+        if problem is not None:
+            return "what it needs cannot be loaded in a process of its own: %r" % (problem,)
+        if not refused:
+            write_json(task["beside"]["began"], {"names": sorted(self._checkpoints.entries)})
+            for number, source in task.get("earlier") or ():
+                self._remember(number, source)
+        return refused
+
+    def _import_again(self, task: Mapping[str, Any]) -> None:
+        """What cells imported that another process ran."""
+        earlier = [(number, source) for number, source in task.get("earlier") or ()]
+        unknown = [source for number, source in earlier if (number, source) not in self._known]
+        if unknown:
+            self._quietly(lambda: import_again(unknown, self._runner.shell.transform_cell))
+        self._known.update(earlier)
 
     def _again(self, earlier: Mapping[str, Any]) -> None:
         """Run the cells of an earlier task only for the state they leave."""
@@ -155,7 +186,9 @@ class Tasks:
         return flow
 
     # ------------------------------------------------------------------ after
-    def _record(self, spec: Mapping[str, Any], flow: Flow, tracer: Optional[TaskTracer]) -> None:
+    def _record(
+        self, spec: Mapping[str, Any], flow: Flow, tracer: Optional[TaskTracer], left: Optional[list[str]]
+    ) -> None:
         task = spec["notebook"]
         record: dict[str, Any] = {
             "format": FORMAT,
@@ -163,6 +196,7 @@ class Tasks:
             "token": task["token"],
             "task": task["name"],
             "position": task["position"],
+            "left": left,
         }
         for module in flow.stars:
             flow.sets.update(_exported(module))
@@ -189,7 +223,8 @@ class Tasks:
         if not words and found.get("sockets"):
             words = "it talked to the network (%s)" % found["sockets"][0]
         record["doubt"] = words
-        path = os.path.join(task["library"], "records", task["key"], task["token"] + ".json")
+        records = task.get("records") or os.path.join(task["library"], "records")
+        path = os.path.join(records, task["key"], task["token"] + ".json")
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(task["outputs"], "rb") as file:
             _write(path[: -len(".json")] + ".outputs", file.read())

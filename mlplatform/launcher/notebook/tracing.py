@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Mapping
 from typing import Any, Optional
@@ -20,6 +21,16 @@ class TaskTracer(Tracer):
         variables._read.clear()
         variables._bulk = False  # type: ignore[attr-defined]
 
+    def gate(self, path: str) -> None:
+        """Until it stops: what the outside could see ends the process before it happens; ``path`` then says what it
+        was. Raises OSError where nothing can watch that."""
+        if self._library is None or not hasattr(self._library, "mlp_trace_gate"):
+            raise OSError(95, NO_TRACE)
+        self._library.mlp_trace_gate.argtypes = (ctypes.c_char_p,)
+        problem = self._library.mlp_trace_gate(os.fsencode(path))
+        if problem:
+            raise OSError(problem, os.strerror(problem), path)
+
     def of_notebook(self, before: Mapping[str, Optional[str]], store: str) -> dict[str, Any]:
         """Members of a task's record: see :func:`files.findings`. Nothing of the trace is left."""
         if self._floor is not None:
@@ -32,7 +43,7 @@ class TaskTracer(Tracer):
         finally:
             if os.path.exists(self._path):
                 os.unlink(self._path)
-        if found.pop("executed"):
+        if found["executed"]:
             variables.everything()
         found["sockets"] = self._foreign(found.pop("peers"))
         # As the submission gave them, whatever tracking added: with tracking and without it is the same task.

@@ -45,8 +45,9 @@ if "SSL_CERT_FILE" not in os.environ and "SSL_CERT_DIR" not in os.environ:
 
 def write_bundle(
     python: Interpreter, packages: Path, cache: Path, *, kfp: Path | None = None, pages: bool = False, under: str
-) -> Tree:
-    """The bundle as a tree below ``under``.
+) -> dict[str, Tree]:
+    """The bundle below ``under``, as trees to make layers of: the interpreter, the same in every bundle of it, then the
+    packages, then this package itself, which changes most often.
 
     Args:
         packages: a folder of packages for this interpreter (``packages.unpacked``).
@@ -58,39 +59,50 @@ def write_bundle(
         EnvironmentFailed: a shared library is missing, or a file cannot be read.
         Unsupported: the interpreter cannot be packed.
     """
-    tree = Tree()
     home = f"lib/python{python.short}"
-    tree.add(python.standard_library, home, python.wants)
-    for name in [path for path, _ in tree.entries() if path.endswith(".so")]:
-        tree.remove(name)
+    own = own_package(f"{home}/site-packages", pages=pages)
+    if kfp is not None:
+        own.add(kfp / "kfp", "kfp/kfp", lambda path: not path.endswith((".pyc", "_test.py")))
+    compile_tree(own, python, cache, under=f"{home}/")
+    return {
+        "interpreter": _interpreter(python, home, cache).below(under),
+        "packages": _packages(python, packages, home, cache).below(under),
+        "the platform": own.below(under),
+    }
+
+
+def _interpreter(python: Interpreter, home: str, cache: Path) -> Tree:
+    """What runs Python by itself."""
+    tree = Tree()
+    tree.add(python.standard_library, home, lambda path: python.wants(path) and not path.endswith(".so"))
+    tree.file(f"{home}/site-packages/sitecustomize.py", _CUSTOMIZE.encode())
+    compile_tree(tree, python, cache, under=f"{home}/", sourceless=True)
     extensions = python.extension_files()
     for file in extensions:
         tree.file(f"{home}/lib-dynload/{file.name}", _relocated(file), executable=True)
-    site = packages_tree(packages, f"{home}/site-packages", slim=True)
-    site.merge(own_package(f"{home}/site-packages", pages=pages))
-    site.file(f"{home}/site-packages/sitecustomize.py", _CUSTOMIZE.encode())
-    tree.merge(site)
-    compile_tree(tree, python, cache, sourceless=[f"{home}/{part}" for part in _standard(tree, home)])
-    tree.file("libexec/python", _relocated(Path(python.executable)), executable=True)
-    tree.file("lib/loader.so", python.loader().resolve(), executable=True)
-    binaries = [*extensions, *sorted(packages.rglob("*.so")), *sorted(packages.rglob("*.so.*"))]
-    for name, place in libraries_of(python, binaries, packages).items():
+    for name, place in libraries_of(python, extensions).items():
         tree.file(f"lib/{name}", _relocated(place.resolve()), executable=True)
+    tree.file("lib/loader.so", python.loader().resolve(), executable=True)
+    tree.file("libexec/python", _relocated(Path(python.executable)), executable=True)
     tree.file("bin/launcher", entry.program(python.architecture()), executable=True)
     for name in ("mlplatform", "python", f"python{python.short}", "python3"):
         tree.symlink(f"bin/{name}", "launcher")
-    if kfp is not None:
-        tree.add(kfp / "kfp", "kfp/kfp", lambda path: not path.endswith((".pyc", "_test.py")))
     certificates = _certificates()
     if certificates is not None:
         tree.file("etc/ca.pem", certificates.resolve(), executable=False)
-    return _below(tree, under)
+    return tree
 
 
-def _standard(tree: Tree, home: str) -> list[str]:
-    """The parts of the standard library, as prefixes of paths below ``home``."""
-    parts = {path.removeprefix(home + "/").split("/")[0] for path, _ in tree.entries() if path.startswith(home + "/")}
-    return sorted(parts - {"site-packages"})
+def _packages(python: Interpreter, packages: Path, home: str, cache: Path) -> Tree:
+    """Packages, and the shared libraries that they alone need."""
+    tree = packages_tree(packages, f"{home}/site-packages", slim=True)
+    compile_tree(tree, python, cache, under=f"{home}/")
+    known = libraries_of(python, python.extension_files())
+    binaries = [*sorted(packages.rglob("*.so")), *sorted(packages.rglob("*.so.*"))]
+    for name, place in libraries_of(python, binaries, packages).items():
+        if name not in known:
+            tree.file(f"lib/{name}", _relocated(place.resolve()), executable=True)
+    return tree
 
 
 def _relocated(file: Path) -> bytes | Path:
@@ -102,9 +114,3 @@ def _certificates() -> Path | None:
     usual = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
     found: Sequence[str | None] = (ssl.get_default_verify_paths().cafile, *usual)
     return next((Path(file) for file in found if file and Path(file).is_file()), None)
-
-
-def _below(tree: Tree, under: str) -> Tree:
-    moved = Tree()
-    moved.merge(tree, under)
-    return moved

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
+from mlplatform.core.errors import InvalidInput
 from mlplatform.images.dates import told
-from mlplatform.images.layout import Layout
+from mlplatform.images.layout import Layout, write_whole
 from mlplatform.images.model import (
     CONFIG,
     LAYER,
@@ -40,11 +41,30 @@ class Layer:
 
 
 def write_layer(tree: Tree, layout: Layout, date: int, made_by: str = "") -> Layer:
-    """Pack ``tree`` into a blob of ``layout``. ``date``: of every entry, seconds since 1970.
+    """Pack ``tree`` into a blob of ``layout``, unless it was before. ``date``: of every entry, seconds since 1970.
 
     Raises:
         EnvironmentFailed: a file cannot be read, or the disk is full.
     """
+    mark = layout.folder / "layers" / f"{tree.digest()}-{date}-{_LEVEL}.json"
+    found = _packed_before(mark, layout, made_by)
+    if found is None:
+        found = _pack(tree, layout, date, made_by)
+        mark.parent.mkdir(exist_ok=True)
+        write_whole(mark, dump({"blob": found.blob.to_json(), "diff_id": found.diff_id}))
+    return found
+
+
+def _packed_before(mark: Path, layout: Layout, made_by: str) -> Layer | None:
+    try:
+        told = read_object(mark.read_bytes())
+        blob = Descriptor.read(told["blob"])
+    except (OSError, InvalidInput, KeyError):
+        return None
+    return Layer(blob, str(told["diff_id"]), made_by) if layout.has(blob.digest) else None
+
+
+def _pack(tree: Tree, layout: Layout, date: int, made_by: str) -> Layer:
     with layout.writing() as (file, keep):
         packed = _Digesting(file)
         with gzip.GzipFile(

@@ -25,6 +25,7 @@ _PASSWORD: Final = re.compile(r"//[^/@\s]+@")
 _AWS: Final = re.compile(r"(boto3|botocore)/data/(?!s3/|sts/|sso/|sso-oidc/|[^/]+$)[^/]+/.*")
 #: Of a package, what no program needs: commands, and what an installer wrote about this installation.
 _UNWANTED: Final = re.compile(r"bin(/.*)?|.*\.(pyc|pyi)|[^/]+\.dist-info/(REQUESTED|INSTALLER|direct_url\.json)|\.lock")
+_EXTRA: Final = re.compile(r"(\s+and\s+)?extra\s*==\s*['\"]([^'\"]+)['\"]")
 _SCRIPT: Final = re.compile(r"(\.\./)*bin/|.*\.pyc,|[^/]+\.dist-info/(REQUESTED|INSTALLER|direct_url\.json)")
 
 
@@ -124,8 +125,8 @@ def packages_tree(folder: Path, under: str, *, slim: bool = False) -> Tree:
     return tree
 
 
-def own_requirements(*extras: str) -> list[str]:
-    """What this package needs to be installed with ``extras``, as requirements without the extras' markers.
+def own_requirements(extra: str = "") -> list[str]:
+    """What this package needs to be installed, or what one of its extras adds to that.
 
     Raises:
         EnvironmentFailed: the package has no metadata (it was copied, not installed).
@@ -139,13 +140,10 @@ def own_requirements(*extras: str) -> list[str]:
     found: list[str] = []
     for line in told:
         requirement, _, marker = line.partition(";")
-        extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", marker)
-        rest = re.sub(r"\s*(and\s+)?extra\s*==\s*['\"][^'\"]+['\"]", "", marker).strip()
-        if extra and extra[1] not in extras:
-            continue
-        if re.match(r"mlplatform\b", requirement):
-            continue
-        found.append(f"{requirement.strip()} ; {rest}" if rest else requirement.strip())
+        named = _EXTRA.search(marker)
+        if (named[2] if named else "") == extra and not requirement.startswith("mlplatform"):
+            rest = _EXTRA.sub("", marker).strip()
+            found.append(f"{requirement.strip()} ; {rest}" if rest else requirement.strip())
     return found
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -21,13 +20,13 @@ _WORKER: Final = Path(__file__).with_name("compile_worker.py")
 _AT_ONCE: Final = 2
 
 
-def compile_tree(tree: Tree, python: Interpreter, cache: Path, *, sourceless: Iterable[str] = ()) -> None:
-    """Put a ``.pyc`` beside every ``.py`` of ``tree``.
+def compile_tree(tree: Tree, python: Interpreter, cache: Path, *, under: str = "", sourceless: bool = False) -> None:
+    """Put a ``.pyc`` beside every ``.py`` of ``tree`` below ``under``.
 
     Args:
         python: whose byte code it is to be.
         cache: folder for what was compiled, by content.
-        sourceless: folders (``lib/python3.11/``) where it stands instead of the source.
+        sourceless: in the place of the source.
 
     Raises:
         EnvironmentFailed: the interpreter does not run, or the disk is full.
@@ -36,7 +35,7 @@ def compile_tree(tree: Tree, python: Interpreter, cache: Path, *, sourceless: It
     wanted: dict[str, Path] = {}
     missing: dict[str, tuple[str, Entry]] = {}
     for path, entry in tree.entries():
-        if path.endswith(".py") and entry.source is not None:
+        if path.endswith(".py") and path.startswith(under) and entry.source is not None:
             wanted[path] = folder / _key(path, entry, python)
             if not wanted[path].exists():
                 missing[path] = (f"/{path}", entry)
@@ -44,11 +43,10 @@ def compile_tree(tree: Tree, python: Interpreter, cache: Path, *, sourceless: It
         _compile([(*missing[path], wanted[path]) for path in sorted(missing)], python, folder)
     except OSError as error:
         raise disk_failure(folder, error) from error
-    bare = tuple(sourceless)
     for path, made in wanted.items():
         if not made.exists():
             continue
-        if path.startswith(bare) and bare:
+        if sourceless:
             tree.remove(path)
             tree.file(path + "c", made, executable=False)
         else:

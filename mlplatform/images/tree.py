@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -79,6 +80,12 @@ class Tree:
         for path, entry in other._entries.items():
             self._put(f"{under}/{path}", entry)
 
+    def below(self, under: str) -> Tree:
+        """The same, as ``under/...``."""
+        moved = Tree()
+        moved.merge(self, under)
+        return moved
+
     def entries(self) -> Iterator[tuple[str, Entry]]:
         """In the order of their paths, each folder before what is in it, folders nobody named included."""
         known = dict(self._entries)
@@ -93,6 +100,19 @@ class Tree:
     def size(self) -> int:
         """Bytes of all files."""
         return sum(entry.size for entry in self._entries.values())
+
+    def digest(self) -> str:
+        """Stands for everything in it: paths, modes, contents."""
+        sha = hashlib.sha256()
+        for path, entry in self.entries():
+            content = b""
+            if isinstance(entry.source, bytes):
+                content = hashlib.sha256(entry.source).digest()
+            elif entry.source is not None:
+                with entry.source.open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").digest()
+            sha.update(f"{path}\0{entry.mode}\0{entry.link}\0".encode() + content)
+        return sha.hexdigest()
 
     def _put(self, path: str, entry: Entry) -> None:
         self._entries[_clean(path)] = entry

@@ -63,20 +63,20 @@ def write_bundle(
     own = own_package(f"{home}/site-packages", pages=pages)
     if kfp is not None:
         own.add(kfp / "kfp", "kfp/kfp", lambda path: not path.endswith((".pyc", "_test.py")))
-    compile_tree(own, python, cache, under=f"{home}/")
+    compile_tree(own, python, cache, under=f"{home}/", root=under)
     return {
-        "interpreter": _interpreter(python, home, cache).below(under),
-        "packages": _packages(python, packages, home, cache).below(under),
+        "interpreter": _interpreter(python, home, cache, under).below(under),
+        "packages": _packages(python, packages, home, cache, under).below(under),
         "the platform": own.below(under),
     }
 
 
-def _interpreter(python: Interpreter, home: str, cache: Path) -> Tree:
+def _interpreter(python: Interpreter, home: str, cache: Path, root: str) -> Tree:
     """What runs Python by itself."""
     tree = Tree()
     tree.add(python.standard_library, home, lambda path: python.wants(path) and not path.endswith(".so"))
     tree.file(f"{home}/site-packages/sitecustomize.py", _CUSTOMIZE.encode())
-    compile_tree(tree, python, cache, under=f"{home}/", sourceless=True)
+    compile_tree(tree, python, cache, under=f"{home}/", root=root, sourceless=True)
     extensions = python.extension_files()
     for file in extensions:
         tree.file(f"{home}/lib-dynload/{file.name}", _relocated(file), executable=True)
@@ -93,10 +93,10 @@ def _interpreter(python: Interpreter, home: str, cache: Path) -> Tree:
     return tree
 
 
-def _packages(python: Interpreter, packages: Path, home: str, cache: Path) -> Tree:
+def _packages(python: Interpreter, packages: Path, home: str, cache: Path, root: str) -> Tree:
     """Packages, and the shared libraries that they alone need."""
     tree = packages_tree(packages, f"{home}/site-packages", slim=True)
-    compile_tree(tree, python, cache, under=f"{home}/")
+    compile_tree(tree, python, cache, under=f"{home}/", root=root)
     known = libraries_of(python, python.extension_files())
     binaries = [*sorted(packages.rglob("*.so")), *sorted(packages.rglob("*.so.*"))]
     for name, place in libraries_of(python, binaries, packages).items():

@@ -28,7 +28,7 @@ print(json.dumps({
 #: what installs or documents Python itself.
 _UNWANTED: Final = re.compile(
     r"(test|tests|idlelib|turtledemo|tkinter|ensurepip|lib2to3|pydoc_data|site-packages|dist-packages|venv|msilib"
-    r"|turtle\.py|_sysconfigdata.*|config-.*|(.*/)?(tests?|idle_test))(/.*)?"
+    r"|turtle\.py|config-.*|(.*/)?(tests?|idle_test))(/.*)?"
 )
 _UNWANTED_EXTENSIONS: Final = re.compile(
     r"(_tkinter|readline|_curses|_curses_panel|_gdbm|_dbm|nis|ossaudiodev|_test.*|xx.*|_xx.*|_ctypes_test)\..*"

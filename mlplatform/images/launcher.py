@@ -1,7 +1,7 @@
 """The launcher image: what an init container copies into a pod so that a task runs in an image of any kind.
 
-The image holds nothing but ``/mlplatform`` (see ``bundle``): a copy of the Python that makes it, the launcher, and kfp's
-runtime for the Python of the image around it.
+The image holds nothing but ``/mlplatform`` (see ``bundle``): a copy of the Python that makes it, the launcher,
+and kfp's runtime for the Python of the image around it.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ KFP: Final = "2.17.0"
 class Part:
     """One image of the platform.
 
-    ``extras``: of this package; ``only``: of the requirements without extras, these (empty: all of them); ``kfp``:
-    with kfp's runtime for guests; ``pages``: with the built web pages.
+    ``extras``: of this package; ``only``: of the requirements without extras, these (empty: all of them); ``more``:
+    what an image of a whole system would have; ``kfp``: with kfp's runtime for guests; ``pages``: with the built web pages.
     """
 
     title: str
@@ -45,6 +45,7 @@ class Part:
     command: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
     kfp: bool = False
     pages: bool = False
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -56,11 +57,12 @@ PARTS: Final[Mapping[str, Part]] = {
         extras=("s3",), only=("msgspec",), kfp=True,
     ),
     "operator": Part(
-        "mlplatform operator: all controllers", (f"{ROOT}/bin/mlplatform",), ("operator",), extras=("kubernetes",)
+        "mlplatform operator: all controllers", (f"{ROOT}/bin/mlplatform",), ("operator",),
+        extras=("kubernetes",), more=("tzdata",),
     ),
     "server": Part(
         "mlplatform server: API and pages", (f"{ROOT}/bin/mlplatform",), ("server",),
-        extras=("kubernetes", "postgresql", "s3"), pages=True,
+        extras=("kubernetes", "postgresql", "s3"), more=("tzdata",), pages=True,
     ),
     "mlflow": Part(
         "MLflow tracking server", (f"{ROOT}/bin/python", "-m", "mlflow"), ("server",),
@@ -129,7 +131,7 @@ def requirements(part: Part) -> list[str]:
     found = [each for each in own_requirements() if not part.only or each.startswith(part.only)]
     for extra in part.extras:
         found += own_requirements(extra)
-    return found
+    return [*found, *part.more]
 
 
 def _kfp_version() -> str:

@@ -20,12 +20,15 @@ _WORKER: Final = Path(__file__).with_name("compile_worker.py")
 _AT_ONCE: Final = 2
 
 
-def compile_tree(tree: Tree, python: Interpreter, cache: Path, *, under: str = "", sourceless: bool = False) -> None:
+def compile_tree(
+    tree: Tree, python: Interpreter, cache: Path, *, under: str = "", root: str = "", sourceless: bool = False
+) -> None:
     """Put a ``.pyc`` beside every ``.py`` of ``tree`` below ``under``.
 
     Args:
         python: whose byte code it is to be.
         cache: folder for what was compiled, by content.
+        root: the folder the tree will lie in, for tracebacks.
         sourceless: in the place of the source.
 
     Raises:
@@ -36,9 +39,9 @@ def compile_tree(tree: Tree, python: Interpreter, cache: Path, *, under: str = "
     missing: dict[str, tuple[str, Entry]] = {}
     for path, entry in tree.entries():
         if path.endswith(".py") and path.startswith(under) and entry.source is not None:
-            wanted[path] = folder / _key(path, entry, python)
+            wanted[path] = folder / _key(f"{root}/{path}", entry, python)
             if not wanted[path].exists():
-                missing[path] = (f"/{path}", entry)
+                missing[path] = (f"{root}/{path}", entry)
     try:
         _compile([(*missing[path], wanted[path]) for path in sorted(missing)], python, folder)
     except OSError as error:

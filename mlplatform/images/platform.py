@@ -37,7 +37,8 @@ class Part:
     """One image of the platform.
 
     ``extras``: of this package; ``only``: of the requirements without extras, these (empty: all of them); ``more``:
-    what an image of a whole system would have; ``kfp``: with kfp's runtime for guests; ``pages``: with the built web pages.
+    what an image of a whole system would have; ``kfp``: with kfp's runtime for guests; ``pages``: with the built web
+    pages.
     """
 
     title: str

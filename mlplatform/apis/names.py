@@ -27,6 +27,8 @@ MANAGER: Final = "mlplatform"
 
 #: On pods, for people: the task's path and iteration as everywhere else.
 ANNOTATION_TASK: Final = f"{GROUP}/task-name"
+#: On pods, for the controller: ``[[path...], [iteration...]]`` as JSON.
+ANNOTATION_KEY: Final = f"{GROUP}/task-key"
 
 #: Keeps a pod until its result is in the run's status.
 FINALIZER_RESULT: Final = f"{GROUP}/result"

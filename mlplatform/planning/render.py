@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, cast
 
 from mlplatform.core.errors import InvalidPipeline, PlanningError
-from mlplatform.core.model import Artifact, ArtifactValue, Values
+from mlplatform.core.model import EMPTY, Artifact, ArtifactValue, Values
 from mlplatform.core.values import JsonValue, to_text
 from mlplatform.ir.model import Accelerator, Component, ContainerExecutor, ImporterExecutor, Resources
 from mlplatform.ir.placeholders import (
@@ -52,13 +52,14 @@ class OutputLocations:
 
 @dataclass(frozen=True, slots=True)
 class RenderedContainer:
-    """A container ready to run."""
+    """A container ready to run. ``asked``: the texts that ``resources`` was read from, filled in."""
 
     command: tuple[str, ...]
     args: tuple[str, ...]
     env: Mapping[str, str]
     image: str
     resources: Needs
+    asked: Resources | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +113,19 @@ def render_container(
     component: Component,
     locations: OutputLocations,
     context: RunContext,
+    paths: Mapping[str, str] = EMPTY,
 ) -> RenderedContainer:
     """Fill in command, arguments, environment, image and resources.
+
+    Args:
+        paths: where the artifacts at some URIs lie for the task, if it is not at the URI itself. ``path`` placeholders
+            and the ExecutorInput are told these, ``uri`` placeholders the URI.
 
     Raises:
         PlanningError: a placeholder has no value, or a resource text is no quantity.
     """
-    scope = _Scope(inputs, component, locations, context)
+    scope = _Scope(inputs, component, locations, context, paths)
+    asked = _rendered_resources(executor.resources, scope.resolve)
 
     def text(template: str) -> str:
         return render(parse(template), scope.resolve)
@@ -128,7 +135,8 @@ def render_container(
         args=_arguments(executor.args, inputs, scope.resolve),
         env={name: text(value) for name, value in executor.env.items()},
         image=text(executor.image),
-        resources=needs(_rendered_resources(executor.resources, scope.resolve)),
+        resources=needs(asked),
+        asked=asked,
     )
 
 
@@ -183,8 +191,15 @@ class _Scope:
     component: Component
     locations: OutputLocations
     context: RunContext
+    paths: Mapping[str, str] = EMPTY
 
     def resolve(self, reference: Reference) -> JsonValue:
+        found = self._find(reference)
+        if reference.field == "path" and isinstance(found, str):
+            return self.paths.get(found, found)
+        return found
+
+    def _find(self, reference: Reference) -> JsonValue:
         match reference.kind:
             case RefKind.INPUT_PARAMETER | RefKind.INPUT_ARTIFACT:
                 return input_value(reference, self.inputs)
@@ -199,11 +214,28 @@ class _Scope:
                 artifact = _output_artifact(reference.name, self.component, self.locations)
                 return artifact_field(artifact, reference)
             case RefKind.EXECUTOR_INPUT:
-                return json.dumps(executor_input(self.inputs, self.component, self.locations), ensure_ascii=False)
+                inputs, locations = placed(self.inputs, self.locations, self.paths)
+                return json.dumps(executor_input(inputs, self.component, locations), ensure_ascii=False)
             case RefKind.RUN:
                 if reference.name in _OUTPUT_FILES and self.locations.output_file:
                     return self.locations.output_file
                 return self.context.field(reference.name)
+
+
+def placed(inputs: Values, locations: OutputLocations, paths: Mapping[str, str]) -> tuple[Values, OutputLocations]:
+    """Inputs and outputs with the URIs of ``paths`` replaced by where their bytes lie."""
+    if not paths:
+        return inputs, locations
+
+    def here(artifact: Artifact) -> Artifact:
+        return replace(artifact, uri=paths.get(artifact.uri, artifact.uri))
+
+    artifacts = {
+        name: here(value) if isinstance(value, Artifact) else tuple(here(item) for item in value)
+        for name, value in inputs.artifacts.items()
+    }
+    outputs = {name: paths.get(uri, uri) for name, uri in locations.artifacts.items()}
+    return Values(inputs.parameters, artifacts), replace(locations, artifacts=outputs)
 
 
 # ---------------------------------------------------------------------- argument structures

@@ -1,0 +1,147 @@
+"""The PipelineRun controller: what it watches, what it sees, what it plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from mlplatform.apis.names import FINALIZER_RESULT, LABEL_MADE_BY, LABEL_MANAGED, LABEL_RUN, MANAGER
+from mlplatform.apis.objects import pipeline_run, task_records
+from mlplatform.apis.pipelinerun import PipelineRun, PipelineRunSpec, TaskStatus
+from mlplatform.controllers.framework.model import Caches, Owned, Plan, Refusal
+from mlplatform.controllers.pipelinerun.accept import Accepted, Rejected, accept, spec_digest
+from mlplatform.controllers.pipelinerun.message import Elsewhere, Result, read_lines
+from mlplatform.controllers.pipelinerun.observed import Claim, Observed
+from mlplatform.controllers.pipelinerun.plan import Brains, plan_run
+from mlplatform.controllers.pipelinerun.pods import Lost, PodSeen, read_pod
+from mlplatform.controllers.pipelinerun.resources import PIPELINE_RUNS, RECORDS
+from mlplatform.controllers.pipelinerun.tasks import BY_TASK
+from mlplatform.core.errors import InvalidInput, KubernetesError
+from mlplatform.core.model import TaskError
+from mlplatform.kube.errors import Forbidden, Invalid, ObjectNotFound
+from mlplatform.kube.objects import CLAIMS, PODS, Key, Object, Resource, key_of, labels_of, metadata, uid_of
+from mlplatform.render.settings import PodSettings
+
+#: (namespace, pod, container, how many of the last lines) -> those lines. Raises KubernetesError.
+ReadLog = Callable[[str, str, str, int], list[str]]
+
+_OURS: Final = f"{LABEL_MANAGED}={MANAGER}"
+_KEPT_RESULTS: Final = 500
+
+
+class PipelineRuns:
+    """Runs pipelines: one pod a task."""
+
+    name = "pipelinerun"
+    resource: Resource = PIPELINE_RUNS
+    finalizer = FINALIZER_RESULT
+    owned: Iterable[Owned] = (
+        Owned(PODS, selector=f"{_OURS},{LABEL_RUN}"),
+        Owned(RECORDS),
+        Owned(CLAIMS, selector=_OURS, label=LABEL_RUN, indexes={"managed": LABEL_MANAGED}),
+    )
+
+    def __init__(self, settings: PodSettings, read_log: ReadLog | None = None) -> None:
+        """``read_log``: how a result that is too large for a termination message is read from its pod's log."""
+        self._settings = settings
+        self._read_log = read_log
+        self._brains = Brains()
+        self._accepted: dict[str, Accepted | Rejected] = {}
+        self._results: dict[str, Result | Lost] = {}
+
+    # ------------------------------------------------------------------ what is there
+    def observe(self, caches: Caches, key: Key) -> Observed | None:
+        body = caches.get(PIPELINE_RUNS, key)
+        if body is None:
+            return None
+        try:
+            run = pipeline_run(body)
+        except InvalidInput as error:
+            return Observed(_outline(body), Rejected(error.message, error.findings, ""))
+        pods = [pod for pod in map(read_pod, caches.owned_by(PODS, body)) if pod is not None]
+        read = [self._with_result(pod) for pod in pods]
+        records: dict[int, tuple[TaskStatus, ...]] = {}
+        for item in caches.owned_by(RECORDS, body):
+            chunk = task_records(item)
+            records[chunk.index] = chunk.tasks
+        claims = {
+            claim.name: claim
+            for claim in (_claim(item) for item in caches.indexed(CLAIMS, "managed", MANAGER) if _in(item, key))
+        }
+        unreadable = {pod.name: "its log" for pod in read if isinstance(pod.end, Elsewhere)}
+        return Observed(run, self._accept(run), tuple(read), records, claims, unreadable)
+
+    def _accept(self, run: PipelineRun) -> Accepted | Rejected:
+        digest = spec_digest(run.spec)
+        found = self._accepted.get(digest)
+        if found is None:
+            if len(self._accepted) >= _KEPT_RESULTS:
+                self._accepted.clear()
+            found = self._accepted[digest] = accept(run)
+        return found
+
+    def _with_result(self, pod: PodSeen) -> PodSeen:
+        """A pod with its result, where that is in its log: read once, and kept until it is recorded."""
+        if not isinstance(pod.end, Elsewhere) or not pod.held:
+            return pod
+        known = self._results.get(pod.uid)
+        if known is None:
+            known = self._fetch(pod, pod.end)
+            if known is None:
+                return pod
+            if len(self._results) >= _KEPT_RESULTS:
+                self._results.clear()
+            self._results[pod.uid] = known
+        at = known.finished_at if isinstance(known, Result) else None
+        return replace(pod, end=known, finished_at=at if at is not None else pod.finished_at)
+
+    def _fetch(self, pod: PodSeen, place: Elsewhere) -> Result | Lost | None:
+        if self._read_log is None:
+            error = TaskError("OUTPUT_TOO_LARGE", "the outputs are too large for a termination message")
+            return Result("FAILED", error=error, retryable=False)
+        try:
+            lines = self._read_log(pod.namespace, pod.name, "main", place.lines)
+        except (ObjectNotFound, Invalid):
+            return Lost("its log, which held its result, is gone")
+        except KubernetesError:
+            return None
+        found = read_lines(lines, place.digest)
+        return found if found is not None else Lost("its result is not in its log any more")
+
+    # ------------------------------------------------------------------ what should be
+    def plan(self, observed: Observed, now: float) -> Plan:
+        return plan_run(observed, now, self._brains, self._settings)
+
+    def refused(self, observed: Observed, now: float, refusals: Sequence[Refusal]) -> Plan:
+        told = {str(metadata(item.body).get("name")): _why(item.error) for item in refusals}
+        return plan_run(observed, now, self._brains, self._settings, told)
+
+
+def _why(error: KubernetesError) -> tuple[TaskError, bool]:
+    """Why a pod was refused, and whether it may be taken later."""
+    text = "\n".join([error.message, *map(str, error.findings)])
+    if isinstance(error, Forbidden) and "exceeded quota" in text:
+        return TaskError("QUOTA", text, hint="The task begins when the namespace's quota has room."), True
+    if isinstance(error, Forbidden):
+        hint = "Ask for less in the task's security context and volumes, or ask whoever runs the cluster."
+        return TaskError("FORBIDDEN", text, hint=hint), False
+    if isinstance(error, Invalid):
+        return TaskError("INVALID_POD", text, hint="Correct the task's Kubernetes settings."), False
+    return TaskError(error.code, text), True
+
+
+def _outline(body: Object) -> PipelineRun:
+    """As much of a run as can be read whatever its spec holds."""
+    empty: Object = {}
+    run = pipeline_run({**body, "spec": empty, "status": empty})
+    return replace(run, spec=PipelineRunSpec())
+
+
+def _claim(item: Object) -> Claim:
+    labels = labels_of(item)
+    return Claim(key_of(item).name, uid_of(item), labels.get(LABEL_MADE_BY) == BY_TASK)
+
+
+def _in(item: Object, key: Key) -> bool:
+    return key_of(item).namespace == key.namespace

@@ -1,0 +1,145 @@
+"""What is known of each task: what was recorded, and what the pods that are there add to it. Pure.
+
+The same pods in any order, seen at once or one by one, give the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from mlplatform.apis.codec import encode
+from mlplatform.apis.pipelinerun import ErrorStatus, TaskStatus
+from mlplatform.apis.times import read_time, told_time
+from mlplatform.controllers.pipelinerun.message import Elsewhere, Result
+from mlplatform.controllers.pipelinerun.pods import Lost, PodSeen
+from mlplatform.core.model import TaskError, TaskKey, Values
+from mlplatform.core.states import TaskState
+from mlplatform.planning.model import TaskFact
+
+#: Attempts lost with their pod or node in a row after which a task fails all the same.
+LOST_LIMIT: Final = 5
+_LIVE: Final = frozenset({TaskState.RUNNING, TaskState.QUEUED, TaskState.PENDING})
+
+History = dict[TaskKey, TaskStatus]
+
+
+def key_of(task: TaskStatus) -> TaskKey:
+    return TaskKey(task.path, task.iteration)
+
+
+def told(error: TaskError | None) -> ErrorStatus | None:
+    """An error as the status has it. Tracebacks are kept to their end, where the cause is."""
+    if error is None:
+        return None
+    return ErrorStatus(error.code, error.message[:4000], error.traceback[-4000:], error.hint[:1000])
+
+
+def merged(recorded: Iterable[Iterable[TaskStatus]], current: Iterable[TaskStatus]) -> History:
+    """Records of all chunks in their order, and the status's own, which are newer."""
+    history: History = {}
+    for chunk in recorded:
+        history.update((key_of(task), task) for task in chunk)
+    history.update((key_of(task), task) for task in current)
+    return history
+
+
+def with_pods(history: Mapping[TaskKey, TaskStatus], pods: Iterable[PodSeen]) -> History:
+    """What the pods add. An attempt that was stopped is lost; what that means in a cancelled run the planner knows."""
+    found = dict(history)
+    pods = sorted(pods, key=lambda pod: (pod.key, pod.attempt))
+    there = {(pod.key, pod.attempt) for pod in pods}
+    for key, task in history.items():
+        gone = task.state is TaskState.RUNNING and task.pod and (key, task.attempt) not in there
+        if gone:
+            found[key] = _lost(task, None, "its pod is gone")
+    for pod in pods:
+        before = found.get(pod.key) or TaskStatus(pod.key.path, pod.key.iteration)
+        if pod.attempt < before.attempt or (pod.attempt == before.attempt and before.state not in _LIVE):
+            continue
+        if pod.attempt == before.attempt and before.state is TaskState.PENDING:
+            continue  # this attempt was found lost, or its task was reset
+        found[pod.key] = _after(before, pod)
+    return found
+
+
+def _after(before: TaskStatus, pod: PodSeen) -> TaskStatus:
+    task = replace(
+        before,
+        attempt=pod.attempt,
+        pod=pod.name,
+        started_at=told_time(pod.started_at),
+        finished_at=told_time(pod.finished_at),
+        waiting_for="",
+        error=None,
+        outputs={},
+    )
+    match pod.end:
+        case None | Elsewhere():
+            waiting = str(pod.trouble) if pod.trouble is not None else ""
+            return replace(task, state=TaskState.RUNNING, finished_at="", waiting_for=waiting)
+        case Lost(why):
+            return _lost(task, pod, why)
+        case Result() as result:
+            return ended(task, result)
+
+
+def _lost(task: TaskStatus, pod: PodSeen | None, why: str) -> TaskStatus:
+    at = told_time(pod.finished_at) if pod is not None else task.finished_at
+    lost = task.lost + 1
+    if lost >= LOST_LIMIT:
+        error = ErrorStatus("LOST", f"the task's pod was lost {lost} times in a row; the last time: {why}")
+        return replace(
+            task, state=TaskState.FAILED, lost=lost, failures=task.failures + 1, error=error, final=True, finished_at=at
+        )
+    return replace(task, state=TaskState.PENDING, lost=lost, finished_at=at, waiting_for=f"begins again: {why}")
+
+
+def ended(task: TaskStatus, result: Result) -> TaskStatus:
+    """A task whose attempt gave a result."""
+    at = told_time(result.finished_at) if result.finished_at is not None else task.finished_at
+    if result.state in (TaskState.SUCCEEDED, TaskState.CACHED):
+        state = TaskState(result.state)
+        return replace(
+            task, state=state, lost=0, outputs=values_json(result.values), finished_at=at, error=None, waiting_for=""
+        )
+    return replace(
+        task,
+        state=TaskState.FAILED,
+        lost=0,
+        failures=task.failures + 1,
+        error=told(result.error) or ErrorStatus("TASK_FAILED", "the task failed and did not say why"),
+        final=not result.retryable,
+        finished_at=at,
+        waiting_for="",
+    )
+
+
+def values_json(values: Values) -> dict[str, object]:
+    """Outputs as the status has them; empty parts are left out."""
+    return {name: table for name, table in values.to_json().items() if table}
+
+
+def fact_of(task: TaskStatus) -> TaskFact:
+    """What the planner is told of a task."""
+    state = task.state
+    if state is TaskState.QUEUED:
+        state = TaskState.RUNNING
+    elif state is TaskState.RETRYING:
+        state = TaskState.FAILED
+    return TaskFact(
+        key=key_of(task),
+        state=state,
+        attempt=task.attempt,
+        failures=task.failures,
+        outputs=Values.from_json(dict(task.outputs)),
+        error=TaskError.from_json(encode(task.error)) if task.error is not None else None,
+        finished_at=read_time(task.finished_at),
+        retryable=not task.final,
+    )
+
+
+def facts_of(history: Mapping[TaskKey, TaskStatus]) -> dict[TaskKey, TaskFact]:
+    """Facts of all tasks whose attempts began."""
+    return {key: fact_of(task) for key, task in history.items() if task.attempt}

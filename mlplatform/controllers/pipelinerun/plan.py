@@ -1,0 +1,282 @@
+"""What should be of one run, given what was observed. Pure but for the brains it is lent: a cache of planners, each of
+which could be built anew from the same facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from mlplatform.apis.pipelinerun import PipelineRun, TaskStatus
+from mlplatform.apis.times import read_time
+from mlplatform.controllers.framework.model import Delete, EventNote, Plan, Ref
+from mlplatform.controllers.pipelinerun import history as past
+from mlplatform.controllers.pipelinerun import status as telling
+from mlplatform.controllers.pipelinerun.accept import Accepted, Rejected
+from mlplatform.controllers.pipelinerun.history import History
+from mlplatform.controllers.pipelinerun.message import Elsewhere, Result
+from mlplatform.controllers.pipelinerun.observed import Observed
+from mlplatform.controllers.pipelinerun.pods import PodSeen
+from mlplatform.controllers.pipelinerun.tasks import failure, job_name, pipeline_root, work_of, workspace_claim
+from mlplatform.core.model import TaskError, TaskKey
+from mlplatform.core.states import TaskState
+from mlplatform.kube.objects import CLAIMS, CONFIG_MAPS, PODS, Key, Object
+from mlplatform.planning.brain import Brain
+from mlplatform.planning.model import Limits, RunView
+from mlplatform.planning.resetting import reset_for_resume
+from mlplatform.render.names import workspace_name
+from mlplatform.render.places import WORKSPACE, run_store
+from mlplatform.render.settings import PodSettings
+
+
+@dataclass
+class Kept:
+    """A run's brain, what it was built for, and results that came without a pod and are not recorded yet."""
+
+    brain: Brain
+    mark: tuple[str, int]
+    results: History = field(default_factory=dict[TaskKey, TaskStatus])
+
+
+@dataclass
+class Brains:
+    """Planners by the UID of their run. Losing one costs time and nothing else."""
+
+    by_uid: dict[str, Kept] = field(default_factory=dict[str, Kept])
+    limit: int = 1000
+
+    def get(self, uid: str, mark: tuple[str, int]) -> Kept | None:
+        kept = self.by_uid.get(uid)
+        return kept if kept is not None and kept.mark == mark else None
+
+    def put(self, uid: str, kept: Kept) -> None:
+        self.by_uid.pop(uid, None)
+        while len(self.by_uid) >= self.limit:
+            self.by_uid.pop(next(iter(self.by_uid)))
+        self.by_uid[uid] = kept
+
+    def forget(self, uid: str) -> None:
+        self.by_uid.pop(uid, None)
+
+
+#: What the API server refused to create, by name: why, and whether it may take it later.
+Refused = Mapping[str, tuple[TaskError, bool]]
+
+
+def plan_run(
+    observed: Observed, now: float, brains: Brains, settings: PodSettings, refused: Refused | None = None
+) -> Plan:
+    """What is to be written for a run."""
+    run = observed.run
+    if run.deleting:
+        brains.forget(run.uid)
+        return Plan(release=[_ref(pod) for pod in observed.pods if pod.held])
+    resuming = run.spec.resume > run.status.resumed and run.status.state.finished
+    if run.status.state.finished and not resuming:
+        brains.forget(run.uid)
+        return _after_the_end(observed, now)
+    if isinstance(observed.accepted, Rejected):
+        return Plan(status=telling.rejected(run, observed.accepted, now), events=_rejection(observed.accepted))
+    return _Planning(observed, observed.accepted, now, brains, settings, refused or {}).plan(resuming)
+
+
+def _ref(pod: PodSeen) -> Ref:
+    return Ref(PODS, Key(pod.namespace, pod.name), pod.uid)
+
+
+def _rejection(rejected: Rejected) -> list[EventNote]:
+    return [EventNote("Rejected", "; ".join(map(str, rejected.findings))[:900], "Warning")]
+
+
+def _after_the_end(observed: Observed, now: float) -> Plan:
+    """A finished run: pods are let go, and after its time it is deleted."""
+    run = observed.run
+    released = [_ref(pod) for pod in observed.pods if pod.held and pod.end is not None]
+    living = [Delete(_ref(pod)) for pod in observed.pods if pod.end is None and not pod.deleting]
+    platform = observed.accepted.settings if isinstance(observed.accepted, Accepted) else None
+    seconds = telling.time_to_live(run, platform)
+    finished = read_time(run.status.finished_at)
+    if seconds is None or finished is None:
+        return Plan(release=released, delete=living)
+    left = finished + seconds - now
+    if left > 0:
+        return Plan(release=released, delete=living, requeue_after=left)
+    return Plan(release=released, delete=[*living, Delete(telling.reference(run))])
+
+
+def _newer(task: TaskStatus, than: TaskStatus | None) -> bool:
+    """Whether a result says more than what is known otherwise."""
+    if than is None or task.attempt > than.attempt:
+        return True
+    return task.attempt == than.attempt and not than.state.finished and than.state is not TaskState.RETRYING
+
+
+@dataclass
+class _Planning:
+    """One look at a run that lives."""
+
+    observed: Observed
+    accepted: Accepted
+    now: float
+    brains: Brains
+    settings: PodSettings
+    refused: Refused
+    create: list[Object] = field(default_factory=list[Object])
+    delete: list[Delete] = field(default_factory=list[Delete])
+    waiting: dict[TaskKey, str] = field(default_factory=dict[TaskKey, str])
+    stopped: list[PodSeen] = field(default_factory=list[PodSeen])
+
+    @property
+    def run(self) -> PipelineRun:
+        return self.observed.run
+
+    def plan(self, resuming: bool) -> Plan:
+        run = self.run
+        recorded = past.merged(self._chunks(), run.status.tasks)
+        if resuming:
+            recorded = self._reset(recorded)
+        if run.status.spec_digest and run.status.spec_digest != self.accepted.digest:
+            return Plan(status=telling.changed(run, self.now))
+        history = past.with_pods(recorded, self.observed.pods)
+        deadline = telling.deadline_at(run, self.accepted.settings, self.now)
+        expired = deadline is not None and deadline <= self.now
+        kept = self._brain(history, resuming, run.spec.cancel or expired)
+        brain = kept.brain
+        history |= {key: task for key, task in kept.results.items() if _newer(task, history.get(key))}
+        brain.take(past.facts_of(history), self.now, cancel=run.spec.cancel or expired)
+        self._work(kept, history, expired)
+        self._stop(brain, expired)
+        after = telling.Telling(
+            run, brain, self.accepted.digest, history, self.observed.records, self.waiting, self.now, not self.refused
+        )
+        chunks = after.chunks()
+        status = after.status(expired=expired, resuming=resuming)
+        finished = brain.finish is not None
+        wait = 0.0 if finished or resuming else telling.patience(run, status, self.now)
+        if wait > 0:
+            return Plan(create=self.create, delete=self._stops(), requeue_after=wait)
+        kept.results = {key: task for key, task in kept.results.items() if _newer(task, recorded.get(key))}
+        ended = [pod for pod in self.observed.pods if self._over(pod, history)]
+        told = [Key(pod.namespace, pod.request) for pod in ended if pod.request and pod.held]
+        return Plan(
+            create=[*self._claim(), *self.create, *chunks],
+            status=status,
+            release=[_ref(pod) for pod in ended if pod.held],
+            delete=[*self._stops(), *self.delete, *(Delete(Ref(CONFIG_MAPS, key)) for key in told)],
+            requeue_after=self._requeue(brain, deadline),
+            events=after.events(),
+        )
+
+    # ------------------------------------------------------------------ before
+    def _chunks(self) -> list[tuple[TaskStatus, ...]]:
+        return [self.observed.records[index] for index in sorted(self.observed.records)]
+
+    def _view(self) -> RunView:
+        run = self.run
+        return RunView(
+            run_id=run.uid,
+            job_name=job_name(run, self.accepted),
+            parameters=self.accepted.parameters,
+            artifacts=self.accepted.artifacts,
+            created_at=run.created_at,
+            pipeline_root=pipeline_root(run_store(run)),
+            workspace=WORKSPACE if self.accepted.settings.workspace is not None else "",
+        )
+
+    def _brain(self, history: History, anew: bool, cancel: bool) -> Kept:
+        mark = (self.accepted.digest, self.run.spec.resume)
+        kept = None if anew else self.brains.get(self.run.uid, mark)
+        if kept is None:
+            view = replace(self._view(), tasks=past.facts_of(history), cancel_requested=cancel)
+            kept = Kept(Brain(self.accepted.pipeline, view, Limits(self.run.spec.parallelism), self.now), mark)
+            self.brains.put(self.run.uid, kept)
+        return kept
+
+    def _reset(self, recorded: History) -> History:
+        """Tasks that did not succeed, and what depends on them, begin again."""
+        view = replace(self._view(), tasks=past.facts_of(recorded))
+        brain = Brain(self.accepted.pipeline, view, Limits(), self.now)
+        again = set(reset_for_resume(self.accepted.pipeline, brain.records()).again)
+        return {key: telling.begun_again(task) if key in again else task for key, task in recorded.items()}
+
+    # ------------------------------------------------------------------ what should run
+    def _work(self, kept: Kept, history: History, expired: bool) -> None:
+        """Bring about what should be running, until nothing more follows at once."""
+        brain = kept.brain
+        there = {(pod.key, pod.attempt) for pod in self.observed.pods}
+        asked: set[tuple[TaskKey, int]] = set()
+        while True:
+            fresh: History = {}
+            for start in brain.running():
+                place = (start.key, start.attempt)
+                if place in there or place in asked:
+                    continue
+                asked.add(place)
+                task = history.get(start.key) or TaskStatus(start.key.path, start.key.iteration)
+                task = telling.started(task, start.attempt)
+                if expired or brain.to_stop(start.key):
+                    fresh[start.key] = telling.cancelled(task, self.now)
+                    continue
+                work = work_of(start, self.run, self.accepted, brain, self.settings, self.observed.claims)
+                result = work.result or self._refusal(work.create, start.key)
+                if result is None:
+                    self.create += work.create
+                    history[start.key] = task
+                    continue
+                if work.result is not None:
+                    self.create += work.create
+                if work.remove is not None:
+                    self.delete.append(Delete(Ref(CLAIMS, Key(self.run.namespace, work.remove.name), work.remove.uid)))
+                fresh[start.key] = past.ended(telling.at(task, self.now), result)
+            if not fresh:
+                return
+            kept.results |= fresh
+            history |= fresh
+            brain.take(past.facts_of(fresh), self.now)
+
+    def _refusal(self, objects: tuple[Object, ...], key: TaskKey) -> Result | None:
+        for item in objects:
+            found = self.refused.get(item["metadata"]["name"])
+            if found is None:
+                continue
+            error, later = found
+            if later:
+                self.waiting[key] = f"{error.message} ({error.hint})" if error.hint else error.message
+                return None
+            return failure(error)
+        return None
+
+    def _claim(self) -> list[Object]:
+        claim = workspace_claim(self.run, self.accepted)
+        return [] if claim is None or workspace_name(self.run.name) in self.observed.claims else [claim]
+
+    def _stop(self, brain: Brain, expired: bool) -> None:
+        self.stopped = [
+            pod
+            for pod in self.observed.pods
+            if pod.end is None and not pod.deleting and (expired or brain.to_stop(pod.key))
+        ]
+
+    def _stops(self) -> list[Delete]:
+        return [Delete(_ref(pod)) for pod in self.stopped]
+
+    # ------------------------------------------------------------------ after
+    def _over(self, pod: PodSeen, history: Mapping[TaskKey, TaskStatus]) -> bool:
+        """Whether nothing more is to be learnt from a pod."""
+        if pod.end is None:
+            return False
+        if not isinstance(pod.end, Elsewhere):
+            return True
+        task = history.get(pod.key)
+        return task is not None and (task.attempt > pod.attempt or task.state is not TaskState.RUNNING)
+
+    def _requeue(self, brain: Brain, deadline: float | None) -> float | None:
+        if brain.finish is not None:
+            seconds = telling.time_to_live(self.run, self.accepted.settings)
+            return None if seconds is None else float(seconds)
+        times = [at for at in (brain.wake_at, deadline) if at is not None and at > self.now]
+        waits = [at - self.now for at in times]
+        if self.observed.unreadable:
+            waits.append(2.0)
+        if self.waiting:
+            waits.append(15.0)
+        return min(waits, default=None)

@@ -1,0 +1,223 @@
+"""Reading a pod: which attempt it is, whether it lives, how it ended, what it waits for. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mlplatform.apis.names import ANNOTATION_KEY, FINALIZER_RESULT, LABEL_ATTEMPT
+from mlplatform.apis.times import read_time
+from mlplatform.controllers.pipelinerun.message import Elsewhere, Result, read_message
+from mlplatform.controllers.pipelinerun.trouble import Trouble, trouble_of
+from mlplatform.core.model import TaskError, TaskKey
+from mlplatform.core.values import child
+from mlplatform.kube.objects import Object, being_deleted, has_finalizer, key_of, metadata, uid_of
+from mlplatform.render.pod import LAUNCHER, MAIN
+
+#: Words of the kubelet, the scheduler and the garbage collector for a pod that ended through no fault of its own.
+_LOST: Final = frozenset(
+    {
+        "Evicted",
+        "NodeLost",
+        "NodeShutdown",
+        "Terminated",
+        "Shutdown",
+        "Preempting",
+        "NodeAffinity",
+        "UnexpectedAdmissionError",
+        "OutOfcpu",
+        "OutOfmemory",
+        "OutOfpods",
+        "OutOfephemeral-storage",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The pod ended through no fault of its task."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodSeen:
+    """One attempt's pod. ``end`` is None while it lives."""
+
+    name: str
+    namespace: str
+    uid: str
+    key: TaskKey
+    attempt: int
+    running: bool = False
+    deleting: bool = False
+    held: bool = True
+    end: Result | Lost | Elsewhere | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    trouble: Trouble | None = None
+    request: str = ""
+    node: str = ""
+
+
+def read_pod(pod: Object) -> PodSeen | None:
+    """The pod of an attempt; None for one that is not ours to read."""
+    meta = metadata(pod)
+    key = _key(str(child(meta, "annotations").get(ANNOTATION_KEY) or ""))
+    number = str(child(meta, "labels").get(LABEL_ATTEMPT) or "")
+    if key is None or not number.isdigit():
+        return None
+    status = child(pod, "status")
+    main = _container(status, "containerStatuses", MAIN)
+    state = child(main, "state")
+    ended = child(state, "terminated")
+    running = child(state, "running")
+    spec = child(pod, "spec")
+    end = _end(pod, status, ended)
+    place = key_of(pod)
+    return PodSeen(
+        name=place.name,
+        namespace=place.namespace,
+        uid=uid_of(pod),
+        key=key,
+        attempt=int(number),
+        running=bool(running),
+        deleting=being_deleted(pod),
+        held=has_finalizer(pod, FINALIZER_RESULT),
+        end=end,
+        started_at=read_time(ended.get("startedAt") or running.get("startedAt")),
+        finished_at=_finished_at(end, ended, status, meta),
+        trouble=None if end is not None else trouble_of(pod),
+        request=_request(spec),
+        node=str(spec.get("nodeName") or ""),
+    )
+
+
+def _key(text: str) -> TaskKey | None:
+    try:
+        path, iteration = json.loads(text)
+        return TaskKey(tuple(str(word) for word in path), tuple(int(index) for index in iteration))
+    except (ValueError, TypeError):
+        return None
+
+
+def _request(spec: Mapping[str, Any]) -> str:
+    for volume in _list(spec, "volumes"):
+        if volume.get("name") == "mlplatform-request":
+            return str(child(volume, "configMap").get("name") or "")
+    return ""
+
+
+def _list(data: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] | None = data.get(name)
+    return found if found is not None else []
+
+
+def _container(status: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:
+    nothing: dict[str, Any] = {}
+    return next((entry for entry in _list(status, kind) if entry.get("name") == name), nothing)
+
+
+def _finished_at(
+    end: Result | Lost | Elsewhere | None, ended: Mapping[str, Any], status: Mapping[str, Any], meta: Mapping[str, Any]
+) -> float | None:
+    if end is None:
+        return None
+    if isinstance(end, Result) and end.finished_at is not None:
+        return end.finished_at
+    told = read_time(ended.get("finishedAt"))
+    if told is None:
+        times = [read_time(item.get("lastTransitionTime")) for item in _list(status, "conditions")]
+        told = max((time for time in times if time is not None), default=None)
+    return told if told is not None else read_time(meta.get("deletionTimestamp") or meta.get("creationTimestamp"))
+
+
+def _end(pod: Object, status: Mapping[str, Any], ended: Mapping[str, Any]) -> Result | Lost | Elsewhere | None:
+    phase, reason = str(status.get("phase") or "Pending"), str(status.get("reason") or "")
+    if ended:
+        told = read_message(str(ended.get("message") or ""))
+        if isinstance(told, Result) and told.state == "TERMINATED":
+            return _terminated(pod, status, reason)
+        if told is not None:
+            return told
+        if phase not in ("Failed", "Succeeded"):
+            return None  # its pod is not over yet: why it ended is told then
+        return _silent(pod, status, ended, reason)
+    if phase in ("Failed", "Succeeded"):
+        return _never_ran(pod, status, reason)
+    if being_deleted(pod) and not child(pod, "spec").get("nodeName"):
+        return Lost("the pod was deleted before it ran")
+    return None
+
+
+def _terminated(pod: Object, status: Mapping[str, Any], reason: str) -> Result | Lost | None:
+    """The launcher was told to stop. Who told it stands in the pod, maybe a moment later."""
+    if reason == "DeadlineExceeded":
+        return _deadline(pod)
+    if being_deleted(pod) or _disrupted(status) or reason in _LOST:
+        return Lost("the pod was stopped: " + _disruption(status, reason or "it was deleted"))
+    if status.get("phase") in ("Failed", "Succeeded"):
+        return Lost("the pod was stopped by a signal")
+    return None
+
+
+def _silent(pod: Object, status: Mapping[str, Any], ended: Mapping[str, Any], reason: str) -> Result | Lost:
+    """It ended and left no result."""
+    code, why = ended.get("exitCode"), str(ended.get("reason") or "")
+    if reason == "DeadlineExceeded":
+        return _deadline(pod)
+    if being_deleted(pod) or _disrupted(status) or reason in _LOST:
+        return Lost("the pod was stopped: " + _disruption(status, reason or "it was deleted"))
+    text = str(ended.get("message") or "").strip()[-1500:]
+    if why == "OOMKilled":
+        hint = "Ask for more (set_memory_limit), or process less at once."
+        return _failed("PROCESS_DIED", "the task used more memory than it may: it was killed", hint)
+    if why in ("StartError", "ContainerCannotRun") or code == 128:
+        return _failed("ENVIRONMENT_FAILED", f"the container could not be started: {text or why}", "", retryable=False)
+    if code == 137:
+        hint = "The usual cause is memory: ask for more, or process less at once."
+        return _failed("PROCESS_DIED", "the task's process was killed", hint)
+    if status.get("phase") == "Succeeded":
+        return _failed("SYSTEM", "the pod ended without a result: its image, or something in it, replaced the launcher")
+    return _failed("PROCESS_DIED", f"the task ended with status {code} and left no result" + (f": {text}" * bool(text)))
+
+
+def _never_ran(pod: Object, status: Mapping[str, Any], reason: str) -> Result | Lost:
+    if reason == "DeadlineExceeded":
+        return _deadline(pod)
+    if being_deleted(pod) or _disrupted(status) or reason in _LOST:
+        return Lost("the pod was stopped: " + _disruption(status, reason or "it was deleted"))
+    launcher = _container(status, "initContainerStatuses", LAUNCHER)
+    ended = child(child(launcher, "state"), "terminated")
+    if ended and ended.get("exitCode"):
+        text = str(ended.get("message") or ended.get("reason") or "").strip()
+        return _failed("ENVIRONMENT_FAILED", f"the launcher could not be put beside the task: {text}")
+    for entry in _list(status, "initContainerStatuses"):
+        over = child(child(entry, "state"), "terminated")
+        if over.get("exitCode"):
+            return _failed("TASK_FAILED", f"init container {entry.get('name')} ended with status {over['exitCode']}")
+    return _failed("PROCESS_DIED", str(status.get("message") or reason or "the pod failed before the task began"))
+
+
+def _failed(code: str, message: str, hint: str = "", *, retryable: bool = True) -> Result:
+    return Result("FAILED", error=TaskError(code, message, hint=hint), retryable=retryable)
+
+
+def _deadline(pod: Object) -> Result:
+    seconds = child(pod, "spec").get("activeDeadlineSeconds")
+    return _failed("DEADLINE", f"the task took longer than the {seconds} seconds it may take")
+
+
+def _disrupted(status: Mapping[str, Any]) -> bool:
+    return any(
+        item.get("type") == "DisruptionTarget" and item.get("status") == "True" for item in _list(status, "conditions")
+    )
+
+
+def _disruption(status: Mapping[str, Any], otherwise: str) -> str:
+    for item in _list(status, "conditions"):
+        if item.get("type") == "DisruptionTarget" and item.get("status") == "True":
+            return str(item.get("message") or item.get("reason") or otherwise)
+    return str(status.get("message") or otherwise)

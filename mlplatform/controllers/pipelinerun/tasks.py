@@ -1,0 +1,177 @@
+"""What a task that should be running comes to: a pod, or, where it needs none, its result at once. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlplatform.apis.names import LABEL_MADE_BY, LABEL_MANAGED, LABEL_RUN, MANAGER
+from mlplatform.apis.pipelinerun import PipelineRun
+from mlplatform.controllers.pipelinerun.accept import Accepted
+from mlplatform.controllers.pipelinerun.message import Result
+from mlplatform.controllers.pipelinerun.observed import Claim
+from mlplatform.core.errors import MlPlatformError, PlanningError
+from mlplatform.core.model import Artifact, TaskError, Values
+from mlplatform.ir.kubernetes import KubernetesConfig
+from mlplatform.ir.model import ImporterExecutor
+from mlplatform.kube.objects import Object
+from mlplatform.planning.brain import Brain
+from mlplatform.planning.model import StartTask
+from mlplatform.planning.render import render_importer
+from mlplatform.planning.sources import SourceValues
+from mlplatform.planning.templates import RunContext
+from mlplatform.planning.volumes import CREATE, volume_action
+from mlplatform.render.names import claim_name, run_label, workspace_name
+from mlplatform.render.places import WORKSPACE, RunStore, run_store
+from mlplatform.render.pod import task_pod
+from mlplatform.render.request import Asked
+from mlplatform.render.settings import PodSettings
+
+#: The value of the label by which claims of CreatePVC tasks are known.
+BY_TASK = "create-pvc"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """``create``: objects to make, the pod last. ``remove``: a claim. ``result``: it needs no pod, or can have none."""
+
+    create: tuple[Object, ...] = ()
+    remove: Claim | None = None
+    result: Result | None = None
+
+
+def job_name(run: PipelineRun, accepted: Accepted) -> str:
+    return f"{accepted.pipeline.name}-{run.uid}"
+
+
+def pipeline_root(store: RunStore) -> str:
+    return store.root
+
+
+def work_of(
+    start: StartTask,
+    run: PipelineRun,
+    accepted: Accepted,
+    brain: Brain,
+    settings: PodSettings,
+    claims: Mapping[str, Claim],
+) -> Work:
+    """What is to be done for a task. Whatever is wrong with it is its failure, never an exception."""
+    try:
+        return _work(start, run, accepted, brain, settings, claims)
+    except MlPlatformError as error:
+        lines = [error.message, *map(str, error.findings)]
+        return Work(result=failure(TaskError(error.code, "\n".join(lines), hint=error.hint)))
+
+
+def failure(error: TaskError, *, retryable: bool = False) -> Result:
+    return Result("FAILED", error=error, retryable=retryable)
+
+
+def _work(
+    start: StartTask,
+    run: PipelineRun,
+    accepted: Accepted,
+    brain: Brain,
+    settings: PodSettings,
+    claims: Mapping[str, Claim],
+) -> Work:
+    """Raises MlPlatformError: it cannot be done."""
+    pipeline = accepted.pipeline
+    executor = pipeline.executors[start.executor]
+    component = pipeline.components[start.component]
+    store = run_store(run)
+    workspace = accepted.settings.workspace is not None
+    context = RunContext(
+        run_id=run.uid,
+        job_name=job_name(run, accepted),
+        pipeline_root=pipeline_root(store),
+        task_name=start.key.path[-1],
+        task_id=str(start.key),
+        created_at=run.created_at,
+        workspace=WORKSPACE if workspace else "",
+    )
+    if isinstance(executor, ImporterExecutor):
+        return Work(result=_imported(start, executor, list(component.outputs.artifacts), context))
+    action = volume_action(executor)
+    if action:
+        return _volume(action, start, run, claims)
+    asked = Asked(start, component, executor, context, store)
+    config = accepted.configs.get(start.executor) or KubernetesConfig()
+    values = SourceValues(brain, start.key, start.inputs)
+    made = task_pod(run, asked, config, values, settings, workspace=workspace)
+    return Work(create=(made.pod,) if made.request is None else (made.request, made.pod))
+
+
+def _imported(start: StartTask, executor: ImporterExecutor, outputs: list[str], context: RunContext) -> Result:
+    found = render_importer(executor, start.inputs, context)
+    if len(outputs) != 1:
+        raise PlanningError(f"importer {start.key} must have one output artifact, it has {len(outputs)}")
+    if not found.uri:
+        raise PlanningError("the importer's URI is empty")
+    artifact = Artifact(outputs[0], found.uri, found.type, dict(found.metadata))
+    return Result("SUCCEEDED", Values(artifacts={outputs[0]: artifact}))
+
+
+# ---------------------------------------------------------------------- claims
+def _volume(action: str, start: StartTask, run: PipelineRun, claims: Mapping[str, Claim]) -> Work:
+    inputs = start.inputs.parameters
+    name, suffix = str(inputs.get("pvc_name") or ""), str(inputs.get("pvc_name_suffix") or "")
+    if action != CREATE:
+        return _remove(name, claims)
+    if bool(name) == bool(suffix):
+        raise PlanningError("CreatePVC wants one of pvc_name and pvc_name_suffix")
+    name = name or claim_name(run.name, start.key, suffix)
+    spec: dict[str, Any] = {
+        "accessModes": inputs.get("access_modes") or ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": inputs.get("size") or "1Gi"}},
+    }
+    if storage := inputs.get("storage_class_name"):
+        spec["storageClassName"] = storage
+    if volume := inputs.get("volume_name"):
+        spec["volumeName"] = volume
+    if source := inputs.get("data_source"):
+        spec["dataSource"] = source
+    claim: Object = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": name,
+            "namespace": run.namespace,
+            "labels": {LABEL_MANAGED: MANAGER, LABEL_RUN: run_label(run.name), LABEL_MADE_BY: BY_TASK},
+            "annotations": inputs.get("annotations") or {},
+            # what a task made outlives its run, as in KFP: a DeletePVC task or a user removes it
+            "ownerReferences": [],
+        },
+        "spec": spec,
+    }
+    made = () if name in claims else (claim,)
+    return Work(create=made, result=Result("SUCCEEDED", Values({"name": name})))
+
+
+def _remove(name: str, claims: Mapping[str, Claim]) -> Work:
+    if not name:
+        raise PlanningError("DeletePVC names no claim")
+    claim = claims.get(name)
+    if claim is None or not claim.by_task:
+        raise PlanningError(
+            f"claim {name!r} was not made by a CreatePVC task, so it is not removed with the platform's rights",
+            hint=f"Remove it yourself: kubectl delete pvc {name}",
+        )
+    return Work(remove=claim, result=Result("SUCCEEDED"))
+
+
+def workspace_claim(run: PipelineRun, accepted: Accepted) -> Object | None:
+    """The claim that all tasks of the run share, if its pipeline asks for one; it goes with the run."""
+    wanted = accepted.settings.workspace
+    if wanted is None:
+        return None
+    spec: dict[str, Any] = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": wanted.size}},
+        **dict(wanted.pvc_spec_patch),
+    }
+    labels = {LABEL_MANAGED: MANAGER, LABEL_RUN: run_label(run.name)}
+    metadata = {"name": workspace_name(run.name), "namespace": run.namespace, "labels": labels}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}

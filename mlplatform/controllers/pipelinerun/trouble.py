@@ -1,0 +1,89 @@
+"""What keeps a pod from running, in words that say what to do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mlplatform.core.values import child
+from mlplatform.kube.objects import Object, being_deleted
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """``reason`` is a word for programs; ``serious``: it will not go away by itself soon."""
+
+    reason: str
+    message: str
+    hint: str = ""
+    serious: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint.rstrip('.')})" if self.hint else self.message
+
+
+_PULL: Final = frozenset(
+    {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+)
+_CONFIG: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+
+
+def trouble_of(pod: Object) -> Trouble | None:
+    """What a living pod waits for, None if it runs or merely has not begun."""
+    status = child(pod, "status")
+    if being_deleted(pod) and status.get("phase") == "Running" and _not_ready(status):
+        node = child(pod, "spec").get("nodeName")
+        return Trouble(
+            "WaitingForNode",
+            f"node {node} does not answer, so it is not known whether the pod still runs there",
+            f"If the machine is off: kubectl delete node {node}, or taint it node.kubernetes.io/out-of-service",
+        )
+    for condition in _list(status, "conditions"):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return _unscheduled(str(condition.get("reason") or ""), str(condition.get("message") or ""))
+    for kind in ("initContainerStatuses", "containerStatuses"):
+        for entry in _list(status, kind):
+            waiting = child(child(entry, "state"), "waiting")
+            found = _waiting(entry, str(waiting.get("reason") or ""), str(waiting.get("message") or ""))
+            if found is not None:
+                return found
+    return None
+
+
+def _list(status: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    return status.get(name) or []
+
+
+def _not_ready(status: Mapping[str, Any]) -> bool:
+    return any(item.get("type") == "Ready" and item.get("status") != "True" for item in _list(status, "conditions"))
+
+
+def _unscheduled(reason: str, message: str) -> Trouble | None:
+    if reason == "SchedulingGated":
+        return Trouble("SchedulingGated", "the pod waits for its turn", serious=False)
+    if not message and reason != "Unschedulable":
+        return None
+    if "persistentvolumeclaim" in message:
+        hint = "Create the claim in this namespace, or correct its name: the task goes on by itself."
+        return Trouble("ClaimMissing" if "not found" in message else "ClaimUnbound", message, hint)
+    hint = "Ask for less, or add nodes that fit; the task starts as soon as one does."
+    if "taint" in message or "affinity" in message or "selector" in message:
+        hint = "Compare the task's node selector, tolerations and accelerator with `kubectl get nodes --show-labels`."
+    return Trouble("Unschedulable", f"no node can take it: {message}", hint)
+
+
+def _waiting(entry: Mapping[str, Any], reason: str, message: str) -> Trouble | None:
+    image = entry.get("image")
+    if reason in _PULL:
+        hint = "Check the image's name, and that the cluster may pull it (image_pull_secrets)."
+        return Trouble("ImagePull", f"image {image} cannot be pulled: {message or reason}", hint)
+    if reason in _CONFIG:
+        if "secret" in message and "not found" in message:
+            return Trouble("SecretMissing", message, "Create it in this namespace: the task goes on by itself.")
+        if "configmap" in message and "not found" in message:
+            return Trouble("ConfigMapMissing", message, "Create it in this namespace: the task goes on by itself.")
+        if "couldn't find key" in message:
+            return Trouble("KeyMissing", message, "Add the key: the task goes on by itself.")
+        return Trouble("ContainerConfig", message or reason)
+    return None

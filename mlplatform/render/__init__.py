@@ -1,0 +1,1 @@
+"""From what the planner wants to Kubernetes objects: pure, and the same every time."""

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "validate": "mlplatform.cli.files:validate",
     "runs": "mlplatform.cli.runs:runs",
     "cache": "mlplatform.cli.cache:cache",
+    "image": "mlplatform.cli.images:image",
     "up": "mlplatform.cli.web:up",
     "server": "mlplatform.cli.web:server",
     "token": "mlplatform.cli.web:token",

@@ -150,6 +150,17 @@ class Layout:
         manifest = self.manifest(image)
         return [*_unique((manifest.config, *manifest.layers)), image]
 
+    def copy(self, image: Descriptor, to: Layout, name: str = "") -> None:
+        """Copy an image into another layout, checked, and call it ``name``. Raises NotFound, EnvironmentFailed."""
+        for blob in self.reachable(image):
+            try:
+                with self.path(blob.digest).open("rb") as data:
+                    to.take(data, blob.digest)
+            except FileNotFoundError:
+                raise NotFound(f"{self.folder} does not hold {blob.digest}.") from None
+        if name:
+            to.name(image, name)
+
     # ------------------------------------------------------------------ archives
     def export(self, image: Descriptor, archive: Path, name: str = "") -> None:
         """Write one image as an OCI archive; ``name`` is what ``ctr images import`` calls it. The same image and name
@@ -198,7 +209,7 @@ class Layout:
                     if name == "index.json":
                         index = data.read()
                     elif os.path.dirname(name) == "blobs/sha256":
-                        self._take(data, "sha256:" + os.path.basename(name))
+                        self.take(data, "sha256:" + os.path.basename(name))
         except FileNotFoundError:
             raise NotFound(f"There is no archive {archive}.") from None
         except tarfile.TarError:
@@ -211,7 +222,8 @@ class Layout:
                 self.name(image, text)
         return images
 
-    def _take(self, data: IO[bytes], digest: str) -> None:
+    def take(self, data: IO[bytes], digest: str) -> None:
+        """Keep a blob that somebody else wrote. Raises InvalidInput if it is not what its digest says."""
         if self.has(digest):
             return
         with self.writing() as (file, keep):

@@ -31,10 +31,12 @@ _SCRIPT: Final = re.compile(r"(\.\./)*bin/|.*\.pyc,|[^/]+\.dist-info/(REQUESTED|
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What packages are to run on. ``platform``: uv's word for it, "" for this machine's own."""
+    """What packages are to run on. ``python``: an interpreter here; ``platform``: uv's word for another machine, with
+    the ``version`` of its Python; "" for this machine and interpreter."""
 
     python: str
     platform: str = ""
+    version: str = ""
 
 
 def run_uv(arguments: Sequence[str], environ: Mapping[str, str] | None = None) -> str:
@@ -103,7 +105,7 @@ def unpacked(
             options = ["--quiet", "--target", str(folder), "--python", target.python, "--only-binary", ":all:"]
             options += ["--constraints", str(limits), "--requirements", str(wanted), "--link-mode", "copy"]
             if target.platform:
-                options += ["--python-platform", target.platform]
+                options += ["--python-platform", target.platform, "--python-version", target.version]
             if not dependencies:
                 options.append("--no-deps")
             run_uv(["pip", "install", *options])

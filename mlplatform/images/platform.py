@@ -6,7 +6,7 @@ A copy of the Python that makes them, with the versions of packages that are ins
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -23,6 +23,10 @@ from mlplatform.images.layers import write_image, write_layer
 from mlplatform.images.layout import Layout
 from mlplatform.images.model import Descriptor, Platform, Settings
 from mlplatform.images.packages import Target, installed_versions, own_requirements, unpacked
+from mlplatform.images.references import Reference
+from mlplatform.images.registry import Registry, push
+from mlplatform.images.registry.client import Report
+from mlplatform.images.registry.transport import Transport
 
 #: Where the bundle lies in its image; a copy of it runs anywhere.
 ROOT: Final = "/mlplatform"
@@ -125,6 +129,31 @@ def build_part(
     if target is not None:
         layout.export(image, target, name)
     return ImageRef(name, image.digest, image, layout, target)
+
+
+def push_platform(
+    prefix: str,
+    parts: Sequence[str] = tuple(PARTS),
+    *,
+    insecure: bool = False,
+    layout: Layout | None = None,
+    report: Report = lambda _: None,
+) -> dict[str, Reference]:
+    """Build images of the platform and push them as ``PREFIX/PART:VERSION``; returns each one's name by digest.
+
+    Args:
+        prefix: a registry, with a path if wanted (``registry.example.com/team``).
+
+    Raises:
+        InvalidInput, EnvironmentFailed, Unsupported: of ``build_part`` and ``registry.push``.
+    """
+    names = {part: Reference.parse(f"{prefix.rstrip('/')}/mlplatform-{part}:{__version__}") for part in parts}
+    pushed: dict[str, Reference] = {}
+    for part, name in names.items():
+        built = build_part(part, name=str(name), layout=layout)
+        registry = Registry(Transport(name.host, insecure=insecure))
+        pushed[part] = push(registry, built.layout, built.descriptor, name, report=report)
+    return pushed
 
 
 def requirements(part: Part) -> list[str]:

@@ -79,7 +79,7 @@ def _compile(work: list[tuple[str, Entry, Path]], python: Interpreter, folder: P
 
 def _file(entry: Entry, scratch: str) -> str:
     if isinstance(entry.source, Path):
-        return str(entry.source)
+        return str(entry.source.absolute())
     descriptor, name = tempfile.mkstemp(dir=scratch)
     with os.fdopen(descriptor, "wb") as file:
         file.write(entry.source or b"")

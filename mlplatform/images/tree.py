@@ -52,13 +52,13 @@ class Tree:
         """A file of mode 644, or 755 if it is ``executable`` (None: if the source is)."""
         if executable is None:
             executable = isinstance(source, Path) and bool(source.stat().st_mode & stat.S_IXUSR)
-        self._put(path, Entry(0o755 if executable else 0o644, source))
+        self.put(path, Entry(0o755 if executable else 0o644, source))
 
     def symlink(self, path: str, target: str) -> None:
-        self._put(path, Entry(0o777, link=target))
+        self.put(path, Entry(0o777, link=target))
 
     def folder(self, path: str, mode: int = 0o755) -> None:
-        self._put(path, Entry(mode))
+        self.put(path, Entry(mode))
 
     def add(
         self, folder: Path, under: str, keep: Callable[[str], bool] = lambda _: True, *, exact: bool = False
@@ -70,7 +70,7 @@ class Tree:
             exact: everything as it is (a root filesystem's /tmp): modes other than 644 and 755, compiled Python.
         """
         for path, entry in _walk(folder, "", keep, exact):
-            self._put(f"{under}/{path}" if under else path, entry)
+            self.put(f"{under}/{path}" if under else path, entry)
 
     def remove(self, path: str) -> None:
         self._entries.pop(_clean(path), None)
@@ -78,7 +78,7 @@ class Tree:
     def merge(self, other: Tree, under: str = "") -> None:
         """Everything of ``other``, as ``under/...``."""
         for path, entry in other._entries.items():
-            self._put(f"{under}/{path}", entry)
+            self.put(f"{under}/{path}", entry)
 
     def below(self, under: str) -> Tree:
         """The same, as ``under/...``."""
@@ -114,7 +114,7 @@ class Tree:
             sha.update(f"{path}\0{entry.mode}\0{entry.link}\0".encode() + content)
         return sha.hexdigest()
 
-    def _put(self, path: str, entry: Entry) -> None:
+    def put(self, path: str, entry: Entry) -> None:
         self._entries[_clean(path)] = entry
 
 

@@ -1,0 +1,15 @@
+"""The operator of PipelineRuns by itself: what it is composed of.
+
+The platform's Deployment runs all controllers in one process (``mlplatform operator``); this one is for development
+(``python operators/pipelinerun/operator.py --context kind-dev --port -1``) and for clusters that want it alone
+(``alone/``, which says the same as ``mlplatform operator --only pipelinerun``).
+"""
+
+from __future__ import annotations
+
+import sys
+
+from mlplatform.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(["operator", "--only", "pipelinerun", *sys.argv[1:]]))

@@ -99,12 +99,15 @@ def error_of(status: int, body: bytes | Mapping[str, Any], doing: str, retry_aft
         cls = AlreadyExists
     if reason in ("Expired", "Gone"):
         cls = Gone
+    findings = _findings(details.get("causes") or ())
+    if findings and " is invalid: " in message:  # what follows are the findings again
+        message = f"{message.partition(' is invalid: ')[0]} is invalid"
     return cls(
         f"{doing}: {message}",
         status=status,
         reason=reason,
         retry_after=retry_after or float(details.get("retryAfterSeconds") or 0),
-        findings=_findings(details.get("causes") or ()),
+        findings=findings,
     )
 
 

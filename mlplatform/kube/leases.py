@@ -223,7 +223,7 @@ class Shards:
             if lease is None:
                 self._client.create(LEASES, self._lease(name, str(shard), spec))
             else:
-                guard = {"resourceVersion": version_of(lease), "uid": uid_of(lease)}
+                guard = {"resourceVersion": version_of(lease)}
                 self._client.patch(LEASES, Key(self._namespace, name), {"metadata": guard, "spec": spec})
         except (AlreadyExists, Conflict, ObjectNotFound):
             return False

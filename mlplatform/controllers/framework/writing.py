@@ -106,7 +106,7 @@ class Writer:
         mark = digest(status)
         if self._settled.get(key) == (mark, version_of(primary)):
             return  # the server keeps less of it than we say; writing it again would change nothing
-        guard = {"resourceVersion": version_of(primary), "uid": uid_of(primary)}
+        guard = {"resourceVersion": version_of(primary)}
         self._ask(key)
         written = self._client.patch(self._resource, key, {"metadata": guard, "status": patch}, subresource="status")
         outcome.wrote()

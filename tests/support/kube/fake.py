@@ -397,6 +397,9 @@ class FakeServer:
 
     def _guard(self, resource: Resource, stored: Stored, given: dict[str, Any], words: str = "") -> None:
         have = stored.body["metadata"]
+        if not words and given.get("uid") not in (None, have["uid"]):
+            cause = {"reason": "FieldValueInvalid", "field": "metadata.uid", "message": "field is immutable"}
+            raise refuse(422, "metadata.uid: Invalid value: field is immutable", "Invalid", causes=[cause])
         for name in ("uid", "resourceVersion"):
             if given.get(name) and given[name] != have[name]:
                 what = f'{resource.name} "{have["name"]}"'

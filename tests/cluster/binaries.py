@@ -1,10 +1,9 @@
 """The programs of the cluster, built once a machine from the Go module beside this file.
 
-They are kept outside the tree, in ``MLPLATFORM_TEST_CACHE`` (or ``~/.cache/mlplatform-test``), in a folder named by the
-hash of go.mod, go.sum and the mains: every checkout with the same sources shares them. The first build takes some ten
-minutes on two cores. ``KUBEBUILDER_ASSETS`` may name a folder that has some of them already.
+They are kept outside the tree, in ``MLPLATFORM_TEST_CACHE`` (or ``~/.cache/mlplatform-test``), each under the hash of go.mod, go.sum and its main: every checkout with the same sources shares them. The first build takes some
+ten minutes on two cores. ``KUBEBUILDER_ASSETS`` may name a folder that has some of them already.
 
-    python -m tests.cluster.binaries [NAME ...]     build (all of them) and print the folder
+    python -m tests.cluster.binaries [NAME ...]     build (all of them) and print where they are
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from tests.support.golang import cache_folder, find_go
 MODULE = Path(__file__).with_name("controlplane")
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
 #: What goes into one run of the compiler: the first group is what an API server needs and is built first.
-GROUPS = (("kubernetes", "kine"), ("kubectl", "pause"), ("kwok",), ("coredns",))
+GROUPS = (("kubernetes", "kine"), ("kubectl", "pause", "probe"), ("kwok",), ("coredns",))
 #: Built when asked for by name only.
 EXTRAS = ("etcd",)
 #: One tag set and cgo for all, so that packages they share compile once; only SQLite really uses C.
@@ -37,26 +36,17 @@ class CannotBuild(RuntimeError):
     """Go or a C compiler is missing, or the build failed; the text says what to do."""
 
 
-def key() -> str:
-    """The hash of all that decides what comes out."""
+def place(name: str) -> Path:
+    """Where a program is, or will be: under the hash of all that decides what comes out."""
+    source = "kubernetes" if name in COMPONENTS else name
     digest = hashlib.sha256(f"{platform.machine()} {_TAGS} {_STAMP}".encode())
-    for path in sorted([MODULE / "go.mod", MODULE / "go.sum", *MODULE.glob("cmd/*/*.go")]):
+    for path in sorted([MODULE / "go.mod", MODULE / "go.sum", *MODULE.glob(f"cmd/{source}/*.go")]):
         digest.update(f"\n{path.relative_to(MODULE)}\n".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+    return _root() / f"{source}-{digest.hexdigest()[:16]}" / name
 
 
-def folder() -> Path:
-    """Where they are, or will be."""
-    return cache_folder() / f"controlplane-{key()}"
-
-
-def _source(name: str) -> str:
-    return "kubernetes" if name in COMPONENTS else name
-
-
-def built(*names: str) -> bool:
-    """Whether all of ``names`` are there."""
-    return all((folder() / _source(name)).exists() for name in names)
+def _root() -> Path:
+    return cache_folder() / "controlplane"
 
 
 def program(name: str) -> Path:
@@ -64,35 +54,26 @@ def program(name: str) -> Path:
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets and os.access(Path(assets) / name, os.X_OK):
         return Path(assets) / name
-    source = _source(name)
-    if not (folder() / source).exists():
-        build(source)
-    if source == name:
-        return folder() / name
-    return folder() / "components" / name
+    found = place(name)
+    if not found.exists():
+        build("kubernetes" if name in COMPONENTS else name)
+    return found
 
 
-def build(*names: str) -> Path:
+def build(*names: str) -> list[Path]:
     """Build what is missing of ``names`` (default: all but the extras), one process at a time a machine."""
-    place = folder()
-    place.mkdir(parents=True, exist_ok=True)
-    groups = [tuple(n for n in group if not names or n in names) for group in (*GROUPS, EXTRAS if names else ())]
-    with open(place / "lock", "w") as lock:
+    _root().mkdir(parents=True, exist_ok=True)
+    groups = [[n for n in group if not names or n in names] for group in (*GROUPS, EXTRAS if names else ())]
+    with open(_root() / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for group in groups:
-            missing = [name for name in group if not (place / name).exists()]
+            missing = [name for name in group if not place(name).exists()]
             if missing:
-                _compile(missing, place)
-        components = place / "components"
-        components.mkdir(exist_ok=True)
-        for name in COMPONENTS:
-            link = components / name
-            if not link.is_symlink():
-                link.symlink_to("../kubernetes")
-    return place
+                _compile(missing)
+    return [place(name) for group in groups for name in group]
 
 
-def _compile(names: list[str], place: Path) -> None:
+def _compile(names: list[str]) -> None:
     go = find_go()
     if go is None:
         raise CannotBuild("needs Go 1.26 to build Kubernetes (https://go.dev/dl; an older Go fetches it by itself)")
@@ -103,7 +84,7 @@ def _compile(names: list[str], place: Path) -> None:
     flags = os.environ.get("GOFLAGS", "")
     env["GOFLAGS"] = f"{flags} -mod=readonly -trimpath -buildvcs=false".strip()
     nice = ["nice", "-n", "15"] if shutil.which("nice") else []
-    with tempfile.TemporaryDirectory(dir=place) as out:
+    with tempfile.TemporaryDirectory(dir=_root()) as out:
         command = [*nice, go, "build", "-tags", _TAGS, "-ldflags", _STAMP, "-o", f"{out}/"]
         done = subprocess.run(
             [*command, *(f"./cmd/{name}" for name in names)],
@@ -112,11 +93,16 @@ def _compile(names: list[str], place: Path) -> None:
         if done.returncode != 0:
             raise CannotBuild(f"go build {' '.join(names)} failed:\n{done.stderr[-4000:]}")
         for name in names:
-            os.replace(Path(out) / name, place / name)
+            home = place(name).parent
+            home.mkdir(exist_ok=True)
+            for component in COMPONENTS if name == "kubernetes" else ():
+                if not (home / component).is_symlink():
+                    (home / component).symlink_to(name)
+            os.replace(Path(out) / name, home / name)
 
 
 if __name__ == "__main__":
     try:
-        print(build(*sys.argv[1:]))
+        print(*build(*sys.argv[1:]), sep="\n")
     except CannotBuild as error:
         sys.exit(str(error))

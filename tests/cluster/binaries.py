@@ -1,7 +1,8 @@
 """The programs of the cluster, built once a machine from the Go module beside this file.
 
-They are kept outside the tree, in ``MLPLATFORM_TEST_CACHE`` (or ``~/.cache/mlplatform-test``), each under the hash of go.mod, go.sum and its main: every checkout with the same sources shares them. The first build takes some
-ten minutes on two cores. ``KUBEBUILDER_ASSETS`` may name a folder that has some of them already.
+They are kept outside the tree, in ``MLPLATFORM_TEST_CACHE`` (or ``~/.cache/mlplatform-test``), each under the hash of
+go.mod, go.sum and its main: every checkout with the same sources shares them. The first build takes some ten minutes on
+two cores. ``KUBEBUILDER_ASSETS`` may name a folder that has some of them already.
 
     python -m tests.cluster.binaries [NAME ...]     build (all of them) and print where they are
 """

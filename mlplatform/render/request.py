@@ -89,6 +89,8 @@ def task_request(asked: Asked) -> Request:
                 hint="Write the image's entry point into the component's command.",
             )
         body |= {"kind": "command", "command": [*container.command, *container.args], "fetch": fetch}
+        if empty := _empty(asked):
+            body["empty"] = empty
     return Request(body, container)
 
 
@@ -145,6 +147,13 @@ def _remote(inputs: Values, mounted: Mapping[str, str]) -> list[str]:
     """Inputs that are elsewhere: a Python component fetches them when it asks for their path."""
     uris = {artifact.uri for _, artifact in _each(inputs) if not _is_local(artifact.uri)}
     return sorted(uris - mounted.keys())
+
+
+def _empty(asked: Asked) -> list[str]:
+    """URIs of the run's own artifacts that are metadata alone: whoever made them wrote nothing there."""
+    own = asked.store.root + "/"
+    found = [artifact for _, artifact in _each(asked.start.inputs) if artifact.uri.startswith(own)]
+    return sorted({artifact.uri for artifact in found if not artifact.digest and artifact.size is None})
 
 
 def _to_fetch(asked: Asked, inputs: Values, mounted: Mapping[str, str]) -> dict[str, str]:

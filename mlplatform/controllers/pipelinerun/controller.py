@@ -10,7 +10,7 @@ from mlplatform.apis.names import FINALIZER_RESULT, LABEL_MADE_BY, LABEL_MANAGED
 from mlplatform.apis.objects import pipeline_run, task_records
 from mlplatform.apis.pipelinerun import PipelineRun, PipelineRunSpec, TaskStatus
 from mlplatform.controllers.framework.model import Caches, Owned, Plan, Refusal
-from mlplatform.controllers.pipelinerun.accept import Accepted, Rejected, accept, spec_digest
+from mlplatform.controllers.pipelinerun.accept import read_run
 from mlplatform.controllers.pipelinerun.message import Elsewhere, Result, read_lines
 from mlplatform.controllers.pipelinerun.observed import Claim, Observed
 from mlplatform.controllers.pipelinerun.plan import Brains, plan_run
@@ -21,6 +21,7 @@ from mlplatform.core.errors import InvalidInput, KubernetesError
 from mlplatform.core.model import TaskError
 from mlplatform.kube.errors import Forbidden, Invalid, ObjectNotFound
 from mlplatform.kube.objects import CLAIMS, PODS, Key, Object, Resource, key_of, labels_of, metadata, uid_of
+from mlplatform.planning.accepting import Accepted, Rejected, spec_digest
 from mlplatform.render.settings import PodSettings
 
 #: (namespace, pod, container, how many of the last lines) -> those lines. Raises KubernetesError.
@@ -78,7 +79,7 @@ class PipelineRuns:
         if found is None:
             if len(self._accepted) >= _KEPT_RESULTS:
                 self._accepted.clear()
-            found = self._accepted[digest] = accept(run)
+            found = self._accepted[digest] = read_run(run)
         return found
 
     def _with_result(self, pod: PodSeen) -> PodSeen:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlplatform.apis.pipelinerun import PipelineRun, TaskStatus
-from mlplatform.controllers.pipelinerun.accept import Accepted, Rejected
 from mlplatform.controllers.pipelinerun.pods import PodSeen
+from mlplatform.planning.accepting import Accepted, Rejected
 
 
 @dataclass(frozen=True, slots=True)

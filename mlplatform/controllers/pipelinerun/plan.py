@@ -11,20 +11,20 @@ from mlplatform.apis.times import read_time
 from mlplatform.controllers.framework.model import Delete, EventNote, Plan, Ref
 from mlplatform.controllers.pipelinerun import history as past
 from mlplatform.controllers.pipelinerun import status as telling
-from mlplatform.controllers.pipelinerun.accept import Accepted, Rejected
 from mlplatform.controllers.pipelinerun.history import History
 from mlplatform.controllers.pipelinerun.message import Elsewhere, Result
 from mlplatform.controllers.pipelinerun.observed import Observed
 from mlplatform.controllers.pipelinerun.pods import PodSeen
-from mlplatform.controllers.pipelinerun.tasks import failure, job_name, pipeline_root, work_of, workspace_claim
+from mlplatform.controllers.pipelinerun.tasks import failure, work_of, workspace_claim
 from mlplatform.core.model import TaskError, TaskKey
 from mlplatform.core.states import TaskState
 from mlplatform.kube.objects import CLAIMS, CONFIG_MAPS, PODS, Key, Object
+from mlplatform.planning.accepting import Accepted, Rejected
 from mlplatform.planning.brain import Brain
-from mlplatform.planning.model import Limits, RunView
+from mlplatform.planning.model import Limits
 from mlplatform.planning.resetting import reset_for_resume
 from mlplatform.render.names import workspace_name
-from mlplatform.render.places import WORKSPACE, run_store
+from mlplatform.render.runview import run_view
 from mlplatform.render.settings import PodSettings
 
 
@@ -170,30 +170,18 @@ class _Planning:
     def _chunks(self) -> list[tuple[TaskStatus, ...]]:
         return [self.observed.records[index] for index in sorted(self.observed.records)]
 
-    def _view(self) -> RunView:
-        run = self.run
-        return RunView(
-            run_id=run.uid,
-            job_name=job_name(run, self.accepted),
-            parameters=self.accepted.parameters,
-            artifacts=self.accepted.artifacts,
-            created_at=run.created_at,
-            pipeline_root=pipeline_root(run_store(run)),
-            workspace=WORKSPACE if self.accepted.settings.workspace is not None else "",
-        )
-
     def _brain(self, history: History, anew: bool, cancel: bool) -> Kept:
         mark = (self.accepted.digest, self.run.spec.resume)
         kept = None if anew else self.brains.get(self.run.uid, mark)
         if kept is None:
-            view = replace(self._view(), tasks=past.facts_of(history), cancel_requested=cancel)
+            view = replace(run_view(self.run, self.accepted), tasks=past.facts_of(history), cancel_requested=cancel)
             kept = Kept(Brain(self.accepted.pipeline, view, Limits(self.run.spec.parallelism), self.now), mark)
             self.brains.put(self.run.uid, kept)
         return kept
 
     def _reset(self, recorded: History) -> History:
         """Tasks that did not succeed, and what depends on them, begin again."""
-        view = replace(self._view(), tasks=past.facts_of(recorded))
+        view = replace(run_view(self.run, self.accepted), tasks=past.facts_of(recorded))
         brain = Brain(self.accepted.pipeline, view, Limits(), self.now)
         again = set(reset_for_resume(self.accepted.pipeline, brain.records()).again)
         return {key: telling.begun_again(task) if key in again else task for key, task in recorded.items()}

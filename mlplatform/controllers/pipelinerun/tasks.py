@@ -8,7 +8,6 @@ from typing import Any
 
 from mlplatform.apis.names import LABEL_MADE_BY, LABEL_MANAGED, LABEL_RUN, MANAGER
 from mlplatform.apis.pipelinerun import PipelineRun
-from mlplatform.controllers.pipelinerun.accept import Accepted
 from mlplatform.controllers.pipelinerun.message import Result
 from mlplatform.controllers.pipelinerun.observed import Claim
 from mlplatform.core.errors import MlPlatformError, PlanningError
@@ -16,6 +15,7 @@ from mlplatform.core.model import Artifact, TaskError, Values
 from mlplatform.ir.kubernetes import KubernetesConfig
 from mlplatform.ir.model import ImporterExecutor
 from mlplatform.kube.objects import Object
+from mlplatform.planning.accepting import Accepted
 from mlplatform.planning.brain import Brain
 from mlplatform.planning.model import StartTask
 from mlplatform.planning.render import render_importer
@@ -23,9 +23,10 @@ from mlplatform.planning.sources import SourceValues
 from mlplatform.planning.templates import RunContext
 from mlplatform.planning.volumes import CREATE, volume_action
 from mlplatform.render.names import claim_name, run_label, workspace_name
-from mlplatform.render.places import WORKSPACE, RunStore, run_store
+from mlplatform.render.places import run_store
 from mlplatform.render.pod import task_pod
 from mlplatform.render.request import Asked
+from mlplatform.render.runview import job_name, workspace_path
 from mlplatform.render.settings import PodSettings
 
 #: The value of the label by which claims of CreatePVC tasks are known.
@@ -39,14 +40,6 @@ class Work:
     create: tuple[Object, ...] = ()
     remove: Claim | None = None
     result: Result | None = None
-
-
-def job_name(run: PipelineRun, accepted: Accepted) -> str:
-    return f"{accepted.pipeline.name}-{run.uid}"
-
-
-def pipeline_root(store: RunStore) -> str:
-    return store.root
 
 
 def work_of(
@@ -86,11 +79,11 @@ def _work(
     context = RunContext(
         run_id=run.uid,
         job_name=job_name(run, accepted),
-        pipeline_root=pipeline_root(store),
+        pipeline_root=store.root,
         task_name=start.key.path[-1],
         task_id=str(start.key),
         created_at=run.created_at,
-        workspace=WORKSPACE if workspace else "",
+        workspace=workspace_path(accepted),
     )
     if isinstance(executor, ImporterExecutor):
         return Work(result=_imported(start, executor, list(component.outputs.artifacts), context))

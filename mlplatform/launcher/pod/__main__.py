@@ -1,0 +1,28 @@
+"""``launcher install FOLDER`` (the init container), ``launcher run`` (the task's), ``launcher fetch URI PATH``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status."""
+    if len(arguments) == 2 and arguments[0] == "install":
+        from .install import install
+
+        return install(arguments[1])
+    if list(arguments) == ["run"]:
+        from .run import run
+
+        return run()
+    if len(arguments) == 3 and arguments[0] == "fetch":
+        from .transfer import fetch_command
+
+        return fetch_command(arguments[1], arguments[2])
+    sys.stderr.write("usage: launcher install FOLDER | run | fetch URI PATH\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

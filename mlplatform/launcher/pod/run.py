@@ -1,0 +1,218 @@
+"""``launcher run``: one attempt in its pod, from request to last word."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from ..bundle import guest_launcher, kfp_folder, user_environment
+from ..failures import AttemptFailed, error
+from . import guest, message, places, transfer
+from .logs import Pump
+from .request import read_request, task_environment
+
+TERMINATED = 143
+#: Seconds that a task gets after SIGTERM; the pod has a little longer, to keep what there is.
+GRACE = 20.0
+#: Shorter secrets are not masked: hiding every "on" would garble logs.
+MASKED_FROM = 8
+
+
+class Stop:
+    """What SIGTERM asks for. The task's processes are told, later ended."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.child: Optional[subprocess.Popen[bytes]] = None
+
+    def listen(self) -> None:
+        signal.signal(signal.SIGTERM, self._told)
+
+    def _told(self, number: int, frame: object) -> None:
+        self.asked = True
+        self.tell(signal.SIGTERM)
+
+    def tell(self, number: int) -> None:
+        child = self.child
+        if child is None or child.poll() is not None:
+            return
+        for send in (os.killpg, os.kill):
+            try:
+                send(child.pid, number)
+            except (ProcessLookupError, PermissionError):
+                continue
+
+
+def run() -> int:
+    """Exit status. The termination message is the truth."""
+    stop = Stop()
+    stop.listen()
+    environ = user_environment(os.environ)
+    try:
+        request = read_request(os.environ)
+    except (ValueError, OSError) as problem:
+        sys.stderr.write(f"mlplatform: {problem}\n")
+        return 2
+    transfer.use_store(request.get("store") or {})
+    started = time.time()
+    result: dict[str, Any]
+    try:
+        result = _attempt(request, environ, stop, started)
+        if result["state"] == "SUCCEEDED":
+            transfer.keep_outputs(result, request)
+    except AttemptFailed as problem:
+        sys.stderr.write(f"mlplatform: {problem.message}\n")
+        result = _failed(problem)
+    except OSError as problem:
+        sys.stderr.write(f"mlplatform: {problem}\n")
+        result = _failed(AttemptFailed("SYSTEM", f"the attempt could not be carried out: {problem}"))
+    if stop.asked and result["state"] != "SUCCEEDED":
+        result = {"state": "TERMINATED", "finished_at": time.time()}
+    try:
+        message.leave(message.outline(result, request))
+    except OSError as problem:
+        sys.stderr.write(f"mlplatform: the result could not be left behind: {problem}\n")
+        return 1
+    return {"SUCCEEDED": 0, "TERMINATED": TERMINATED}.get(str(result["state"]), 1)
+
+
+def _failed(problem: AttemptFailed) -> dict[str, Any]:
+    told = error(problem.code, problem.message, kind=problem.kind, hint=problem.hint)
+    return {"state": "FAILED", "error": told, "finished_at": time.time()}
+
+
+def _attempt(request: Mapping[str, Any], environ: Mapping[str, str], stop: Stop, started: float) -> dict[str, Any]:
+    """result.json of the attempt. Raises AttemptFailed, OSError."""
+    env = task_environment(environ, places.work("home"))
+    for folder in ("home", "attempt", "scratch"):
+        os.makedirs(places.work(folder), mode=0o700, exist_ok=True)
+    python = request["kind"] == "python"
+    argv = [guest.find_python(env) if python else sys.executable, guest_launcher()]
+    spec = _spec(request, env)
+    if python:
+        _with_packages(request, spec, argv[0], env)
+        env[transfer.STORE_VARIABLE] = json.dumps(request.get("store") or {})
+    else:
+        transfer.fetch(request.get("fetch") or {}, _without_bytes(request))
+    pump = Pump(places.work("attempt", "task.log"), lambda path: transfer.keep_log(path, request.get("log_uri") or ""))
+    spec["log"] = f"/proc/self/fd/{pump.write}"
+    spec["env"] = env
+    path = places.work("attempt", "spec.json")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        json.dump(spec, file)
+    pump.start()
+    if stop.asked:
+        return {"state": "TERMINATED"}
+    stop.child = subprocess.Popen(
+        [*argv, path], env=dict(env) if python else None, pass_fds=[pump.write], stdin=subprocess.DEVNULL
+    )
+    pump.close_ours()
+    status = _wait(stop)
+    pump.finish()
+    result = _read(spec["result"])
+    if result is None:
+        raise _no_result(status, argv[0] if python else "", env)
+    return result
+
+
+def _wait(stop: Stop) -> int:
+    child = stop.child
+    if child is None:
+        raise AssertionError("there is a child")
+    deadline = None
+    while True:
+        try:
+            return child.wait(0.5)
+        except subprocess.TimeoutExpired:
+            if not stop.asked:
+                continue
+            deadline = deadline or time.monotonic() + GRACE
+            if time.monotonic() > deadline:
+                stop.tell(signal.SIGKILL)
+
+
+def _spec(request: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, Any]:
+    """What the launcher of one machine is told."""
+    scratch = places.work("scratch")
+    spec: dict[str, Any] = {
+        "version": 1,
+        "kind": request["kind"],
+        "run_id": request["run_id"],
+        "task": request["task"],
+        "iteration": request["iteration"],
+        "attempt": request["attempt"],
+        "cookie": request["cookie"],
+        "executor_input": request["executor_input"],
+        "cwd": scratch,
+        "sys_path": [],
+        "scratch": scratch,
+        "outputs": request["outputs"],
+        "claim": None,
+        "result": places.work("attempt", "result.json"),
+        "trace": None,
+        "trace_ignore": [],
+        "hooks": [],
+        "timeout": None,
+        "secrets": sorted(
+            env[name] for name in request.get("secret_env") or () if len(env.get(name) or "") >= MASKED_FROM
+        ),
+        "mounts": [],
+        "cpus": request.get("cpus"),
+        "gpus": None,
+    }
+    if request["kind"] == "python":
+        told = request["python"]
+        kfp = kfp_folder() or os.environ.get("MLPLATFORM_POD_KFP") or None
+        spec["python"] = {
+            "source": told["source"],
+            "function": told["function"],
+            "filename": told["filename"],
+            "folder": places.work("component"),
+            "kfp_path": kfp if told.get("kfp") else None,
+        }
+        if remote := request.get("remote"):
+            command = places.own_command("fetch")
+            spec["fetch"] = {"command": command, "folder": places.work("inputs"), "uris": remote}
+    else:
+        spec["command"] = request["command"]
+    return spec
+
+
+def _with_packages(request: Mapping[str, Any], spec: dict[str, Any], python: str, env: dict[str, str]) -> None:
+    packages: list[str] = request["python"].get("packages") or []
+    if not packages:
+        return
+    folder = places.work("packages")
+    guest.install_packages(python, env, folder, packages, request["python"].get("pip") or [])
+    spec["sys_path"] = [folder]
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, env.get("PYTHONPATH")]))
+
+
+def _without_bytes(request: Mapping[str, Any]) -> frozenset[str]:
+    """URIs of inputs whose maker wrote nothing there (metrics are metadata alone)."""
+    return frozenset(request.get("empty") or ())
+
+
+def _read(path: str) -> Optional[dict[str, Any]]:
+    try:
+        with open(path, "rb") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None
+
+
+def _no_result(status: int, python: str, env: Mapping[str, str]) -> AttemptFailed:
+    if python and (wrong := guest.check_python(python, env)):
+        return AttemptFailed("ENVIRONMENT_FAILED", wrong, "Use a newer image: @dsl.component(base_image=...).")
+    if status < 0:
+        name = signal.Signals(-status).name
+        hint = "The usual cause is memory: ask for more, or process less at once." if name == "SIGKILL" else ""
+        return AttemptFailed("PROCESS_DIED", f"the task's process was ended by {name}", hint)
+    return AttemptFailed("PROCESS_DIED", f"the task's process ended with status {status} and left no result")

@@ -1,0 +1,124 @@
+"""Inputs in, outputs out: through the same artifact stores as on one machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from mlplatform.artifacts.facade import Artifacts
+from mlplatform.core.errors import MlPlatformError
+
+from ..failures import AttemptFailed
+from . import places
+
+#: Tells processes of the task how the store is reached, without secrets.
+STORE_VARIABLE = "MLPLATFORM_STORE"
+NOWHERE = "nowhere:"
+
+
+def use_store(told: Mapping[str, Any]) -> None:
+    """Make this process know the store: its address, and its keys where a secret with them is mounted."""
+    if endpoint := told.get("endpoint"):
+        os.environ["MLPLATFORM_S3_ENDPOINT"] = str(endpoint)
+    if region := told.get("region"):
+        os.environ["AWS_DEFAULT_REGION"] = str(region)
+    try:
+        names = os.listdir(places.store_secret())
+    except OSError:
+        return
+    for name in names:
+        path = os.path.join(places.store_secret(), name)
+        if not name.startswith(".") and os.path.isfile(path):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                os.environ[name] = file.read().strip()
+
+
+def fetch_command(uri: str, path: str) -> int:
+    """``launcher fetch URI PATH``, for tasks that ask for the bytes of an input."""
+    use_store(json.loads(os.environ.get(STORE_VARIABLE) or "{}"))
+    try:
+        Artifacts().fetch(uri, Path(path))
+    except MlPlatformError as error:
+        words = f"{error.message} ({error.hint.rstrip('.')})" if error.hint else error.message
+        sys.stderr.write(words.replace("\n", " ") + "\n")
+        return 1
+    return 0
+
+
+def fetch(inputs: Mapping[str, str], without_bytes: frozenset[str]) -> None:
+    """Bring inputs to their paths. ``without_bytes``: URIs of artifacts that are known to hold nothing.
+
+    Raises:
+        AttemptFailed: one cannot be had.
+    """
+    artifacts = Artifacts()
+    for uri, path in inputs.items():
+        if uri in without_bytes or os.path.exists(path):
+            continue
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            artifacts.fetch(uri, Path(path))
+        except MlPlatformError as error:
+            raise AttemptFailed(error.code, f"an input could not be fetched: {error.message}", error.hint) from None
+        except OSError as problem:
+            raise AttemptFailed("SYSTEM", f"an input could not be fetched: {problem}") from None
+
+
+def keep_outputs(result: dict[str, Any], request: Mapping[str, Any]) -> None:
+    """Bring the artifacts of a result to where everybody finds them, and say so in the result.
+
+    Raises:
+        AttemptFailed: one cannot be kept.
+    """
+    artifacts = Artifacts()
+    for name, entry in request["outputs"]["artifacts"].items():
+        for item in cast("list[dict[str, Any]]", result["artifacts"].get(name) or []):
+            _keep(artifacts, name, entry, item, str(request.get("mounted") or ""))
+
+
+def _keep(artifacts: Artifacts, name: str, entry: Mapping[str, Any], item: dict[str, Any], mounted: str) -> None:
+    path = str(item.pop("path", "") or "")
+    item["uri"] = _final_uri(str(item["uri"]), entry, mounted)
+    if not path or not os.path.exists(path) or (mounted and item["uri"].startswith(mounted)):
+        return
+    if "://" in item["uri"] and not item["uri"].startswith(str(entry["uri"])):
+        return  # the task put it there itself
+    if item["uri"].startswith(NOWHERE):
+        if not item.get("size"):
+            return
+        raise AttemptFailed(
+            "NO_STORE",
+            f"artifact {name!r} cannot be kept: the run has no artifact store",
+            "Give it one: spec.store with an s3:// URI or a shared claim (options store=...).",
+        )
+    try:
+        artifacts.put(Path(path), item["uri"])
+    except MlPlatformError as error:
+        raise AttemptFailed(error.code, f"artifact {name!r} could not be kept: {error.message}", error.hint) from None
+
+
+def _final_uri(uri: str, entry: Mapping[str, Any], mounted: str) -> str:
+    """Where everybody finds what this pod calls ``uri``."""
+    path = str(entry["path"])
+    if uri == path or uri.startswith(path + "/"):
+        return str(entry["uri"]) + uri[len(path) :]
+    here = places.store()
+    if mounted and uri.startswith(here + "/"):
+        return mounted + uri[len(here) :]
+    if "://" not in uri and uri.startswith("/"):
+        return str(entry["uri"])  # a place of this pod alone: its bytes are kept where the artifact belongs
+    return uri
+
+
+def keep_log(path: str, uri: str) -> None:
+    """Keep the log beside the outputs; a log that cannot be kept fails no task."""
+    if not uri or uri.startswith(NOWHERE) or not os.path.exists(path):
+        return
+    try:
+        Artifacts().put(Path(path), uri)
+    except (MlPlatformError, OSError) as problem:
+        sys.stderr.write(f"mlplatform: the log could not be kept: {problem}\n")

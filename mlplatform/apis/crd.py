@@ -9,11 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlplatform.apis.names import GROUP, PIPELINE_RUN, RECURRING_RUN, TASK_RECORDS, VERSION
+from mlplatform.apis.fields import Rule
+from mlplatform.apis.names import (
+    GROUP,
+    PIPELINE_RUN,
+    RECURRING_RUN,
+    TASK_RECORDS,
+    TRAINING_GROUP,
+    TRAINING_JOB,
+    VERSION,
+)
 from mlplatform.apis.pipelinerun import PipelineRun, PipelineRunSpec, PipelineRunStatus
 from mlplatform.apis.recurringrun import RecurringRun, RecurringRunSpec, RecurringRunStatus
 from mlplatform.apis.schema import object_schema
 from mlplatform.apis.taskrecords import TaskRecordsSpec
+from mlplatform.apis.trainingjob import NAME_RULE, TrainingJobSpec
+from mlplatform.apis.trainingstatus import TrainingJobStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,9 @@ class Kind:
     short: tuple[str, ...] = ()
     columns: Sequence[Column] = ()
     max_name: int = 253
+    group: str = GROUP
+    selectable: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
     def crd(self) -> dict[str, Any]:
         """The CustomResourceDefinition."""
@@ -61,13 +75,15 @@ class Kind:
             "schema": {"openAPIV3Schema": self._schema()},
             "additionalPrinterColumns": [column.to_json() for column in self.columns],
         }
+        if self.selectable:
+            version["selectableFields"] = [{"jsonPath": path} for path in self.selectable]
         if self.status is not None:
             version["subresources"] = {"status": {}}
         return {
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
-            "metadata": {"name": f"{self.plural}.{GROUP}", "labels": {"app.kubernetes.io/part-of": "mlplatform"}},
-            "spec": {"group": GROUP, "names": names, "scope": "Namespaced", "versions": [version]},
+            "metadata": {"name": f"{self.plural}.{self.group}", "labels": {"app.kubernetes.io/part-of": "mlplatform"}},
+            "spec": {"group": self.group, "names": names, "scope": "Namespaced", "versions": [version]},
         }
 
     def _schema(self) -> dict[str, Any]:
@@ -85,10 +101,12 @@ class Kind:
             "properties": properties,
             "required": ["spec"],
         }
+        rules = list(self.rules)
         if self.max_name < 253:
-            rule = f"self.metadata.name.size() <= {self.max_name}"
             message = f"names of a {self.kind} have at most {self.max_name} characters"
-            schema["x-kubernetes-validations"] = [{"rule": rule, "message": message, "fieldPath": ".metadata.name"}]
+            rules.append(Rule(f"self.metadata.name.size() <= {self.max_name}", message))
+        if rules:
+            schema["x-kubernetes-validations"] = [rule.to_json() for rule in rules]
         return schema
 
 
@@ -141,10 +159,29 @@ KINDS: Final[Mapping[str, Kind]] = {
             TaskRecordsSpec,
             columns=(Column("Run", ".spec.run"), Column("Index", ".spec.index", "integer"), _AGE),
         ),
+        Kind(
+            TRAINING_JOB,
+            "trainingjobs",
+            "A distributed training job: groups of ranks that start, fail and start again together.",
+            TrainingJobSpec,
+            TrainingJobStatus,
+            short=("tj",),
+            columns=(
+                Column("Phase", ".status.phase"),
+                Column("Progress", ".status.progress.percent", "integer"),
+                Column("Attempt", ".status.attempt", "integer"),
+                Column("Goodput", ".status.goodput.percent", "integer"),
+                Column("Reason", ".status.reason", priority=1),
+                _AGE,
+            ),
+            group=TRAINING_GROUP,
+            selectable=(".spec.framework", ".status.phase"),
+            rules=(NAME_RULE,),
+        ),
     )
 }
 
 
 def crds() -> dict[str, dict[str, Any]]:
     """Every CRD by the name of its file."""
-    return {f"{GROUP}_{kind.plural}.yaml": kind.crd() for kind in KINDS.values()}
+    return {f"{kind.group}_{kind.plural}.yaml": kind.crd() for kind in KINDS.values()}

@@ -26,19 +26,27 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the schema says of a field. ``any_json``: its members are anything. ``time``: an RFC 3339 time.
-    ``keys``: the list is a map by these members. ``given``: the API server fills in the default."""
+    """What the schema says of a field. ``any_json``: its members are anything; with ``shape``, those that this
+    dataclass names are held to what it says. ``time``: an RFC 3339 time. ``keys``: the list is a map by these members;
+    ``unique``: it is a set. ``each``: what is told of a list's or a map's items. ``given``: the API server fills in the
+    default. ``not_pattern``: what a text must not be."""
 
     description: str
     minimum: int | None = None
     maximum: int | None = None
     min_length: int | None = None
     max_length: int | None = None
+    min_items: int | None = None
     max_items: int | None = None
+    max_properties: int | None = None
     pattern: str = ""
+    not_pattern: str = ""
     enum: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    unique: bool = False
+    each: About | None = None
     any_json: bool = False
+    shape: type | None = None
     time: bool = False
     given: bool = False
     rules: tuple[Rule, ...] = ()

@@ -32,3 +32,18 @@ ANNOTATION_KEY: Final = f"{GROUP}/task-key"
 
 #: Keeps a pod until its result is in the run's status.
 FINALIZER_RESULT: Final = f"{GROUP}/result"
+
+TRAINING_GROUP: Final = "training.mlplatform.dev"
+TRAINING_API_VERSION: Final = f"{TRAINING_GROUP}/{VERSION}"
+TRAINING_JOB: Final = "TrainingJob"
+#: Who looks after a TrainingJob unless it says otherwise.
+TRAINING_CONTROLLER: Final = f"{TRAINING_GROUP}/controller"
+
+#: On everything of a training job: its name. On its pods: group, rank and attempt (a number, from 1).
+LABEL_JOB: Final = f"{TRAINING_GROUP}/job"
+LABEL_GROUP: Final = f"{TRAINING_GROUP}/group"
+LABEL_RANK: Final = f"{TRAINING_GROUP}/rank"
+LABEL_JOB_ATTEMPT: Final = f"{TRAINING_GROUP}/attempt"
+
+#: Keeps a rank's pod until what became of it is in the job's status.
+FINALIZER_RANK: Final = f"{TRAINING_GROUP}/rank-result"

@@ -11,6 +11,8 @@ from mlplatform.apis.pipelinerun import PipelineRun, PipelineRunSpec, PipelineRu
 from mlplatform.apis.recurringrun import RecurringRun, RecurringRunSpec, RecurringRunStatus
 from mlplatform.apis.taskrecords import TaskRecordsSpec
 from mlplatform.apis.times import read_time
+from mlplatform.apis.trainingjob import TrainingJobSpec
+from mlplatform.apis.trainingstatus import TrainingJob, TrainingJobStatus
 
 
 def pipeline_run(data: Mapping[str, Any]) -> PipelineRun:
@@ -42,6 +44,21 @@ def recurring_run(data: Mapping[str, Any]) -> RecurringRun:
         deleting=bool(meta.get("deletionTimestamp")),
         spec=decode(RecurringRunSpec, data.get("spec") or {}, "spec"),
         status=decode(RecurringRunStatus, data.get("status") or {}, "status"),
+    )
+
+
+def training_job(data: Mapping[str, Any]) -> TrainingJob:
+    """A TrainingJob as the API server has it. Raises InvalidInput with every finding."""
+    meta: Mapping[str, Any] = data.get("metadata") or {}
+    return TrainingJob(
+        name=str(meta.get("name") or ""),
+        namespace=str(meta.get("namespace") or ""),
+        uid=str(meta.get("uid") or ""),
+        spec=decode(TrainingJobSpec, data.get("spec") or {}, "spec"),
+        generation=int(meta.get("generation") or 1),
+        created_at=read_time(meta.get("creationTimestamp")) or 0.0,
+        deleting=bool(meta.get("deletionTimestamp")),
+        status=decode(TrainingJobStatus, data.get("status") or {}, "status"),
     )
 
 

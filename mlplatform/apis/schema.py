@@ -19,7 +19,8 @@ class HasRules(Protocol):
 
 
 def object_schema(cls: Any, description: str = "") -> dict[str, Any]:
-    """The schema of a dataclass: its members, which of them are needed, and its rules (``RULES``)."""
+    """The schema of a dataclass: its members, which of them are needed, its rules (``RULES``), and whether it may have
+    members that it does not name (``OPEN``)."""
     properties: dict[str, Any] = {}
     required: list[str] = []
     for item, name, kind in members(cls):
@@ -33,6 +34,8 @@ def object_schema(cls: Any, description: str = "") -> dict[str, Any]:
     schema["properties"] = properties
     if required:
         schema["required"] = required
+    if getattr(cls, "OPEN", False):
+        schema["x-kubernetes-preserve-unknown-fields"] = True
     if isinstance(cls, HasRules):
         schema["x-kubernetes-validations"] = [rule.to_json() for rule in cls.RULES]
     return schema
@@ -41,12 +44,16 @@ def object_schema(cls: Any, description: str = "") -> dict[str, Any]:
 def _member(item: Field[Any], kind: Any) -> dict[str, Any]:
     tells = about(item)
     schema: dict[str, Any] = _type(kind, tells)
-    if tells.any_json:
+    if tells.shape is not None:
+        schema = object_schema(tells.shape)
+    elif tells.any_json and schema["type"] == "array":
+        schema["items"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    elif tells.any_json:
         schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     if tells.description:
         schema = {"description": tells.description, **schema}
     if tells.given:
-        schema["default"] = encode(item.default)
+        schema["default"] = encode(item.default_factory() if item.default_factory is not MISSING else item.default)
     if tells.rules:
         schema["x-kubernetes-validations"] = [rule.to_json() for rule in tells.rules]
     return schema
@@ -58,16 +65,19 @@ def _type(kind: Any, tells: About) -> dict[str, Any]:
     if is_dataclass(kind):
         return object_schema(kind)
     if origin is tuple:
-        schema: dict[str, Any] = {"type": "array", "items": _type(get_args(kind)[0], About(""))}
+        schema: dict[str, Any] = {"type": "array", "items": _type(get_args(kind)[0], tells.each or About(""))}
+        if tells.min_items is not None:
+            schema["minItems"] = tells.min_items
         if tells.max_items is not None:
             schema["maxItems"] = tells.max_items
         if tells.keys:
             schema |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(tells.keys)}
         else:
-            schema["x-kubernetes-list-type"] = "atomic"
+            schema["x-kubernetes-list-type"] = "set" if tells.unique else "atomic"
         return schema
     if origin is not None and issubclass(origin, Mapping):
-        return {"type": "object", "additionalProperties": _type(get_args(kind)[1], About(""))}
+        limit = {} if tells.max_properties is None else {"maxProperties": tells.max_properties}
+        return {"type": "object", "additionalProperties": _type(get_args(kind)[1], tells.each or About("")), **limit}
     return _scalar(kind, tells)
 
 
@@ -88,6 +98,8 @@ def _scalar(kind: Any, tells: About) -> dict[str, Any]:
         schema["enum"] = list(tells.enum)
     if tells.pattern:
         schema["pattern"] = tells.pattern
+    if tells.not_pattern:
+        schema["not"] = {"pattern": tells.not_pattern}
     if tells.min_length is not None:
         schema["minLength"] = tells.min_length
     if tells.max_length is not None:

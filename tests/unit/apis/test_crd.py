@@ -63,4 +63,5 @@ def test_status_is_a_subresource_of_what_has_one() -> None:
         "PipelineRun": True,
         "RecurringRun": True,
         "TaskRecords": False,
+        "TrainingJob": True,
     }

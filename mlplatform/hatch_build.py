@@ -1,8 +1,8 @@
 """What the package's build makes besides copying Python files (hatchling): the tracing library and the web pages.
 
-Both are left out where they cannot be made, with a note: the cache then watches files by Python's audit hook, and the
-server answers with a page that says how to build the pages. In CI (``CI=true``) pages that cannot be built are an
-error.
+The operators' manifests are copied into the wheel. Both of the others are left out where they cannot be made, with a
+note: the cache then watches files by Python's audit hook, and the server answers with a page that says how to build
+the pages. In CI (``CI=true``) pages that cannot be built are an error.
 A wheel with the library is tagged for this platform, one without is pure; an editable install gets both beside their
 sources. Nothing imports this at run time, and ``hatchling`` need not be installed.
 """
@@ -32,6 +32,8 @@ class Package(BuildHookInterface[Any]):
         """Build, and tell hatchling what was made. ``version`` is ``standard`` or ``editable``."""
         self._tracing_library(version == "editable", build_data)
         self._web_pages(version == "editable", build_data)
+        if version != "editable":  # what `mlplatform install` puts into a cluster
+            build_data["force_include"][str(_HERE.parent / "operators")] = "mlplatform/operators"
 
     def _tracing_library(self, editable: bool, build_data: dict[str, Any]) -> None:
         native = _HERE / "launcher" / "native"

@@ -26,6 +26,8 @@ COMMANDS: Final = {
     "server": "mlplatform.cli.web:server",
     "token": "mlplatform.cli.web:token",
     "mlflow": "mlplatform.cli.tracking:mlflow",
+    "install": "mlplatform.cli.install:install",
+    "uninstall": "mlplatform.cli.install:uninstall",
     "operator": "mlplatform.cli.operator:operator",
     "doctor": "mlplatform.cli.doctor:doctor",
     "gc": "mlplatform.cli.service:gc",

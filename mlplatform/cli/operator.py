@@ -5,17 +5,33 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import Any, Final
 
 import click
 
+from mlplatform.controllers.framework.model import Controller
 from mlplatform.core.errors import InvalidInput
+from mlplatform.kube.client import Client
 
-#: Where each operator's controllers come from: a function of the environment variables.
-OPERATORS: Final = {"pipelinerun": "mlplatform.controllers.pipelinerun:controllers"}
 
-Make = Callable[[Mapping[str, str]], Sequence[Any]]
+def pipelinerun(client: Client, environment: Mapping[str, str]) -> Sequence[Controller[Any]]:
+    """One pod a task: PipelineRuns."""
+    from mlplatform.controllers.pipelinerun.controller import PipelineRuns
+    from mlplatform.render.settings import PodSettings
+
+    usual = PodSettings()
+    settings = PodSettings(
+        launcher_image=environment.get("MLPLATFORM_LAUNCHER_IMAGE") or usual.launcher_image,
+        launcher_pull_policy=environment.get("MLPLATFORM_LAUNCHER_PULL_POLICY") or usual.launcher_pull_policy,
+        server=environment.get("MLPLATFORM_SERVER", usual.server),
+    )
+    return [PipelineRuns(settings, client.last_lines)]
+
+
+#: What each operator is composed of, from a client and the environment variables.
+OPERATORS: Final[Mapping[str, Callable[[Client, Mapping[str, str]], Sequence[Controller[Any]]]]] = {
+    "pipelinerun": pipelinerun,
+}
 
 
 @click.command()
@@ -62,13 +78,12 @@ def operator(
     """Run pipelines on Kubernetes: the controllers, until the process is asked to stop."""
     from mlplatform.controllers.framework.manager import Settings, Sharing
     from mlplatform.controllers.framework.process import Options, identity, serve
-    from mlplatform.kube.client import Client
     from mlplatform.kube.http import HttpTransport
     from mlplatform.kube.transport import loader
 
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    controllers = controllers_of(only, os.environ)
     transport = HttpTransport(loader(kubeconfig, context))
+    controllers = controllers_of(only, Client(transport), os.environ)
     sharing = None
     if shards:
         place = lease_namespace or os.environ.get("POD_NAMESPACE") or transport.target.namespace
@@ -78,15 +93,14 @@ def operator(
     return serve(Client(transport), controllers, options)
 
 
-def controllers_of(only: Sequence[str], environment: Mapping[str, str]) -> list[Any]:
+def controllers_of(only: Sequence[str], client: Client, environment: Mapping[str, str]) -> list[Controller[Any]]:
     """The controllers of the named operators (none named: of all). Raises InvalidInput for a name there is not."""
     unknown = sorted(set(only) - set(OPERATORS))
     if unknown:
         raise InvalidInput(f"There is no controller {unknown[0]!r}.", hint=f"There is: {', '.join(OPERATORS)}.")
-    found: list[Any] = []
-    for name, place in OPERATORS.items():
-        if not only or name in only:
-            module, _, function = place.partition(":")
-            make: Make = getattr(import_module(module), function)
-            found += make(environment)
-    return found
+    return [
+        controller
+        for name, compose in OPERATORS.items()
+        if not only or name in only
+        for controller in compose(client, environment)
+    ]

@@ -163,6 +163,13 @@ class Client:
         request = Request("GET", f"/api/v1/namespaces/{key.namespace}/pods/{key.name}/log", query, timeout=3600.0)
         return self._open(request, f"read the log of pod {key}")
 
+    def last_lines(self, namespace: str, pod: str, container: str, lines: int) -> list[str]:
+        """The last lines that a pod's container wrote. Raises ObjectNotFound, and Invalid while there is no log yet."""
+        query = _query(container=container, tailLines=str(lines))
+        request = Request("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log", query)
+        answer = self._ask(request, f"read the log of pod {namespace}/{pod}")
+        return answer.body.decode("utf-8", "replace").splitlines()
+
     def read(self, path: str, **query: str) -> Object:
         """Any other document: ``/version``, ``/openapi/v3`` ..."""
         return _decode(self._ask(Request("GET", path, query), f"get {path}").body)

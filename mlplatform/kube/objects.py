@@ -61,6 +61,7 @@ SERVICE_ACCOUNTS: Final = Resource("", "v1", "serviceaccounts", "ServiceAccount"
 CLAIMS: Final = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+STATEFUL_SETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")
 DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "Deployment")
 ROLES: Final = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role")
 ROLE_BINDINGS: Final = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
@@ -70,6 +71,45 @@ CLUSTER_ROLE_BINDINGS: Final = Resource(
 )
 CUSTOM_RESOURCES: Final = Resource(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
+)
+NETWORK_POLICIES: Final = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+INGRESSES: Final = Resource("networking.k8s.io", "v1", "ingresses", "Ingress")
+DISRUPTION_BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+ADMISSION_POLICIES: Final = Resource(
+    "admissionregistration.k8s.io", "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", namespaced=False
+)
+ADMISSION_BINDINGS: Final = Resource(
+    "admissionregistration.k8s.io",
+    "v1",
+    "validatingadmissionpolicybindings",
+    "ValidatingAdmissionPolicyBinding",
+    namespaced=False,
+)
+
+#: Kinds that every cluster has, in the order in which to make what an installation needs.
+BUILT_IN: Final = (
+    NAMESPACES,
+    CUSTOM_RESOURCES,
+    SERVICE_ACCOUNTS,
+    CLUSTER_ROLES,
+    CLUSTER_ROLE_BINDINGS,
+    ROLES,
+    ROLE_BINDINGS,
+    ADMISSION_POLICIES,
+    ADMISSION_BINDINGS,
+    SECRETS,
+    CONFIG_MAPS,
+    CLAIMS,
+    SERVICES,
+    NETWORK_POLICIES,
+    DISRUPTION_BUDGETS,
+    STATEFUL_SETS,
+    DEPLOYMENTS,
+    INGRESSES,
+    PODS,
+    NODES,
+    LEASES,
+    EVENTS,
 )
 
 

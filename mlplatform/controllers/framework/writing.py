@@ -17,6 +17,7 @@ from mlplatform.kube.client import Client
 from mlplatform.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, ObjectNotFound, Unavailable
 from mlplatform.kube.expectations import Expectations
 from mlplatform.kube.objects import (
+    BUILT_IN,
     Key,
     Object,
     Resource,
@@ -73,7 +74,7 @@ class Writer:
     ) -> None:
         self._client = client
         self._resource = resource
-        self._kinds = {(kind.api_version, kind.kind): kind for kind in kinds}
+        self._kinds = {(kind.api_version, kind.kind): kind for kind in (*BUILT_IN, *kinds)}
         self._finalizer = finalizer
         self._caches = caches
         self._expectations = expectations
@@ -206,7 +207,8 @@ class Writer:
 
     def _delete(self, key: Key, delete: Delete, outcome: Outcome) -> None:
         ref = delete.ref
-        live = self._live(ref.resource, ref.key)
+        cache = self._caches.cache(ref.resource)
+        live = cache.get(ref.key) if cache is not None else None
         self._ask(key)
         try:
             self._client.delete(ref.resource, ref.key, uid=ref.uid, grace_period=delete.grace_period)

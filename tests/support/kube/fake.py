@@ -16,15 +16,25 @@ from typing import Any
 
 from mlplatform.kube import objects
 from mlplatform.kube.errors import Unavailable
-from mlplatform.kube.objects import CUSTOM_RESOURCES, NAMESPACES, PODS, Key, Object, Resource, key_of, metadata
+from mlplatform.kube.objects import (
+    BUILT_IN,
+    CUSTOM_RESOURCES,
+    NAMESPACES,
+    PODS,
+    Key,
+    Object,
+    Resource,
+    key_of,
+    metadata,
+)
 from mlplatform.kube.wire import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, Answer, Request
 from tests.support.kube import patches, selectors
 from tests.support.kube.apply import Ownership
 from tests.support.kube.refusals import Refused, check_metadata, refuse
 from tests.support.kube.store import Logged, Store, Stored
 
-BUILT_IN = [value for value in vars(objects).values() if isinstance(value, Resource)]
-WITH_STATUS = {PODS, objects.NODES, objects.CLAIMS, objects.SERVICES, objects.DEPLOYMENTS, NAMESPACES, CUSTOM_RESOURCES}
+WITH_STATUS = {PODS, NAMESPACES, CUSTOM_RESOURCES, objects.NODES, objects.CLAIMS, objects.SERVICES}
+WITH_STATUS |= {objects.DEPLOYMENTS, objects.STATEFUL_SETS, objects.DISRUPTION_BUDGETS}
 
 
 @dataclass

@@ -26,6 +26,7 @@ from mlplatform.planning.training.look import Look
 from mlplatform.planning.training.rules import SAVED, Failure, backoff, noted, recent, rule_for, within_budget
 from mlplatform.planning.training.spec import Action, OnHang, Scope, TrainingSpec
 from mlplatform.planning.training.steps import steps, wake
+from mlplatform.planning.training.words import why_unplaced
 
 #: Seconds before a gang that was not whole in time is tried again; doubles with each try.
 RELEASE_BACKOFF: Final = 10.0
@@ -154,7 +155,7 @@ def _placing(look: Look, jitter: float) -> Ledger:
     if timeout and look.now - ledger.since >= timeout and not all(look.placed(group) for group in look.begun):
         wait = min(RELEASE_BACKOFF_MOST, RELEASE_BACKOFF * 2.0 ** min(ledger.tries, 10)) * (1.0 + jitter)
         kept = replace(_stopped(look, "ScheduleTimeout"), tries=ledger.tries + 1, not_before=look.now + wait)
-        return _moved(kept, Stage.RELEASING, look.now, "ScheduleTimeout", _why_unplaced(look))
+        return _moved(kept, Stage.RELEASING, look.now, "ScheduleTimeout", why_unplaced(look))
     return ledger
 
 
@@ -319,20 +320,3 @@ def _told(failure: Failure) -> str:
     if failure.exit_code is not None:
         where += f" ended with exit code {failure.exit_code}"
     return f"{where}: {failure.message or failure.reason}"
-
-
-def _why_unplaced(look: Look) -> str:
-    """The ranks without a place, and why as far as anybody said."""
-    missing: list[str] = []
-    words: list[str] = []
-    for group in look.begun:
-        for rank in range(group.replicas):
-            fact = look.fact(group, rank)
-            if (group.name, rank) in look.ledger.done or (fact is not None and fact.placed):
-                continue
-            missing.append(f"{group.name}-{rank}")
-            word = look.view.refused.get(look.key(group, rank), fact.message if fact else "")
-            if word and word not in words:
-                words.append(word)
-    shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-    return f"no place for {shown}" + (f": {'; '.join(words[:3])}" if words else "")

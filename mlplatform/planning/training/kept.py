@@ -1,0 +1,274 @@
+"""The ledger as it is kept in a job's status, and back. Nothing of it is anywhere else: an operator that starts anew
+goes on from here.
+
+Times are kept to the millisecond and texts are cut; :func:`kept` is a ledger as it will come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from typing import Final
+
+from mlplatform.apis.times import read_time, told_time
+from mlplatform.apis.trainingstatus import (
+    AttemptStatus,
+    CheckpointStatus,
+    GoodputStatus,
+    GroupStatus,
+    LedgerStatus,
+    ProgressStatus,
+    Spent,
+    TrainingJobStatus,
+)
+from mlplatform.planning.training.facts import Attempt, Goodput, Ledger, Report, Stage
+from mlplatform.planning.training.spec import Action
+
+_REASON: Final = 256
+_MESSAGE: Final = 2048
+_ATTEMPT_MESSAGE: Final = 512
+_NODE: Final = 253
+_URI: Final = 2048
+
+
+def kept(ledger: Ledger) -> Ledger:
+    """The ledger as it comes back from a status."""
+    return replace(
+        ledger,
+        since=round(ledger.since, 3),
+        seen_at=round(ledger.seen_at, 3),
+        started_at=_ms(ledger.started_at),
+        waiting_since=_ms(ledger.waiting_since),
+        not_before=round(ledger.not_before, 3),
+        restarts_at=tuple(round(at, 3) for at in ledger.restarts_at),
+        attempts=tuple(_kept_attempt(attempt) for attempt in ledger.attempts),
+        checkpoint_at=_ms(ledger.checkpoint_at),
+        checkpoint_uri=ledger.checkpoint_uri[:_URI],
+        goodput=Goodput(**{item.name: round(getattr(ledger.goodput, item.name), 3) for item in fields(Goodput)}),
+        finished_at=_ms(ledger.finished_at),
+        reason=ledger.reason[:_REASON],
+        message=_cut(ledger.message, _MESSAGE),
+    )
+
+
+def same_but_clocks(one: Ledger | None, other: Ledger | None) -> bool:
+    """Whether two ledgers say the same, whenever their clocks were read: a second that passes is no news."""
+    if one is None or other is None:
+        return one is other
+    return replace(one, seen_at=0.0, goodput=Goodput()) == replace(other, seen_at=0.0, goodput=Goodput())
+
+
+def _kept_attempt(attempt: Attempt) -> Attempt:
+    return replace(
+        attempt,
+        started_at=round(attempt.started_at, 3),
+        ended_at=_ms(attempt.ended_at),
+        reason=attempt.reason[:_REASON],
+        message=_cut(attempt.message, _ATTEMPT_MESSAGE),
+        node=attempt.node[:_NODE],
+    )
+
+
+def _ms(at: float | None) -> float | None:
+    return None if at is None else round(at, 3)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+# ---------------------------------------------------------------------- to the status
+def ledger_status(ledger: Ledger) -> LedgerStatus:
+    """What is nowhere else in the status."""
+    return LedgerStatus(
+        stage=ledger.stage.value,
+        since=told_time(ledger.since),
+        seen_at=told_time(ledger.seen_at),
+        waiting_since=told_time(ledger.waiting_since),
+        not_before=told_time(ledger.not_before) if ledger.not_before else "",
+        tries=ledger.tries,
+        restarts_at=_differences(ledger.restarts_at),
+        avoid_nodes=ledger.avoid_nodes,
+        hung=ledger.hung,
+        spent=Spent(**{item.name: round(1000 * getattr(ledger.goodput, item.name)) for item in fields(Spent)}),
+    )
+
+
+def attempt_status(attempt: Attempt) -> AttemptStatus:
+    return AttemptStatus(
+        number=attempt.number,
+        start_time=told_time(attempt.started_at),
+        end_time=told_time(attempt.ended_at),
+        reason=attempt.reason,
+        message=attempt.message,
+        group=attempt.group,
+        rank=attempt.rank,
+        node=attempt.node,
+        exit_code=attempt.exit_code,
+        action=attempt.action.value if attempt.action else "",
+        counted=attempt.counted,
+        resumed_from_step=attempt.resumed_from,
+    )
+
+
+def checkpoint_status(ledger: Ledger) -> CheckpointStatus | None:
+    if ledger.checkpoint is None:
+        return None
+    return CheckpointStatus(ledger.checkpoint, told_time(ledger.checkpoint_at), ledger.checkpoint_uri)
+
+
+def group_ledger(ledger: Ledger, group: str) -> GroupStatus:
+    """What the ledger has of one group."""
+    return GroupStatus(
+        name=group,
+        attempt=ledger.attempts_of.get(group, 0),
+        begun=group in ledger.begun,
+        whole=ledger.whole.get(group),
+        done=ranges(rank for name, rank in ledger.done if name == group),
+        apart=_apart({rank: own for (name, rank), own in ledger.ranks_of.items() if name == group}),
+    )
+
+
+def goodput_status(spent: Goodput) -> GoodputStatus:
+    """Whole seconds that add up: each part is cut, and what that leaves goes to those that were cut most."""
+    parts = {item.name: getattr(spent, item.name) for item in fields(Goodput)}
+    wall = int(round(spent.wall, 3))
+    whole = {name: int(value) for name, value in parts.items()}
+    by_cut = sorted(parts, key=lambda name: (whole[name] - parts[name], name))
+    for name in by_cut[: max(0, wall - sum(whole.values()))]:
+        whole[name] += 1
+    return GoodputStatus(
+        percent=spent.percent, wall_seconds=sum(whole.values()), **{f"{name}_seconds": n for name, n in whole.items()}
+    )
+
+
+# ---------------------------------------------------------------------- and back
+def ledger_of(status: TrainingJobStatus) -> Ledger | None:
+    """The ledger that a status holds; None: nothing was decided yet."""
+    own = status.ledger
+    if own is None or not own.stage:
+        return None
+    groups = status.groups
+    checkpoint = status.checkpoint
+    return Ledger(
+        stage=Stage(own.stage),
+        since=read_time(own.since) or 0.0,
+        seen_at=read_time(own.seen_at) or 0.0,
+        attempt=status.attempt,
+        attempts_of={group.name: group.attempt for group in groups if group.attempt},
+        ranks_of={(group.name, rank): attempt for group in groups for rank, attempt in _read_apart(group.apart)},
+        done=frozenset((group.name, rank) for group in groups for rank in read_ranges(group.done)),
+        begun=frozenset(group.name for group in groups if group.begun),
+        whole={group.name: group.whole for group in groups if group.whole is not None},
+        started_at=read_time(status.start_time),
+        waiting_since=read_time(own.waiting_since),
+        not_before=read_time(own.not_before) or 0.0,
+        tries=own.tries,
+        restarts_at=_read_differences(own.restarts_at),
+        counted=status.restarts_counted,
+        uncounted=status.restarts_uncounted,
+        attempts=tuple(_attempt(attempt) for attempt in status.attempts),
+        avoid_nodes=own.avoid_nodes,
+        checkpoint=checkpoint.step if checkpoint else None,
+        checkpoint_at=read_time(checkpoint.time) if checkpoint else None,
+        checkpoint_uri=checkpoint.uri if checkpoint else "",
+        hung=own.hung,
+        goodput=Goodput(**{item.name: getattr(own.spent, item.name) / 1000 for item in fields(Spent)}),
+        finished_at=read_time(status.completion_time),
+        reason=status.reason,
+        message=status.message,
+    )
+
+
+def report_of(progress: ProgressStatus | None) -> Report:
+    """What the ranks said last."""
+    if progress is None:
+        return Report()
+    stuck = (progress.slowest_group, progress.slowest_rank) if progress.slowest_rank is not None else None
+    return Report(
+        step=progress.step,
+        at=read_time(progress.last_report_time),
+        checkpoint=progress.checkpoint_step,
+        checkpoint_at=read_time(progress.checkpoint_time),
+        checkpoint_uri=progress.checkpoint_uri,
+        stuck=stuck if stuck and stuck[0] else None,
+    )
+
+
+def _attempt(status: AttemptStatus) -> Attempt:
+    return Attempt(
+        number=status.number,
+        started_at=read_time(status.start_time) or 0.0,
+        ended_at=read_time(status.end_time),
+        reason=status.reason,
+        message=status.message,
+        group=status.group,
+        rank=status.rank,
+        node=status.node,
+        exit_code=status.exit_code,
+        action=Action(status.action) if status.action else None,
+        resumed_from=status.resumed_from_step,
+    )
+
+
+# ---------------------------------------------------------------------- lists in little room
+def ranges(numbers: Iterable[int]) -> str:
+    """``{0, 1, 2, 3, 7}`` as ``0-3,7``."""
+    return ",".join(_span(first, last) for first, last in _runs(sorted(set(numbers))))
+
+
+def read_ranges(text: str) -> list[int]:
+    """``0-3,7`` as ``[0, 1, 2, 3, 7]``."""
+    found: list[int] = []
+    for part in text.split(",") if text else ():
+        first, _, last = part.partition("-")
+        found.extend(range(int(first), int(last or first) + 1))
+    return found
+
+
+def _runs(numbers: list[int]) -> Iterable[tuple[int, int]]:
+    first = last = None
+    for number in numbers:
+        if first is None or last is None:
+            first = last = number
+        elif number == last + 1:
+            last = number
+        else:
+            yield first, last
+            first = last = number
+    if first is not None and last is not None:
+        yield first, last
+
+
+def _span(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _apart(attempts: Mapping[int, int]) -> str:
+    """``{2: 4, 3: 4, 9: 5}`` as ``2-3:4,9:5``."""
+    parts: list[str] = []
+    for attempt in sorted(set(attempts.values())):
+        of_it = sorted(rank for rank, own in attempts.items() if own == attempt)
+        parts += [f"{_span(first, last)}:{attempt}" for first, last in _runs(of_it)]
+    return ",".join(parts)
+
+
+def _read_apart(text: str) -> Iterable[tuple[int, int]]:
+    for part in text.split(",") if text else ():
+        span, _, attempt = part.partition(":")
+        for rank in read_ranges(span):
+            yield rank, int(attempt)
+
+
+def _differences(times: tuple[float, ...]) -> str:
+    stamps = [round(at * 1000) for at in times]
+    return ",".join(str(stamp - before) for stamp, before in zip(stamps, [0, *stamps], strict=False))
+
+
+def _read_differences(text: str) -> tuple[float, ...]:
+    times: list[float] = []
+    stamp = 0
+    for part in text.split(",") if text else ():
+        stamp += int(part)
+        times.append(stamp / 1000)
+    return tuple(times)

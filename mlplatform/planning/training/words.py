@@ -1,0 +1,55 @@
+"""Why a gang does not run yet, in words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from mlplatform.planning.training.facts import RankFact, Stage
+from mlplatform.planning.training.look import Look
+
+#: Ranks that are named when some lack something.
+_SHOWN: Final = 5
+
+
+def why_unplaced(look: Look) -> str:
+    """The ranks without a place, and why as far as anybody said."""
+    missing: list[str] = []
+    words: list[str] = []
+    for group in look.begun:
+        for rank in range(group.replicas):
+            fact = look.fact(group, rank)
+            if (group.name, rank) in look.ledger.done or (fact is not None and fact.placed):
+                continue
+            missing.append(f"{group.name}-{rank}")
+            word = look.view.refused.get(look.key(group, rank), fact.message if fact else "")
+            if word and word not in words:
+                words.append(word)
+    return f"no place for {_listed(missing)}" + (f": {'; '.join(words[:3])}" if words else "") if missing else ""
+
+
+def why_not_ready(look: Look) -> str:
+    """Ranks that have a place and do not work yet, with what is said of them (an image that cannot be pulled)."""
+    if look.ledger.stage not in (Stage.PLACING, Stage.RUNNING):
+        return look.ledger.message
+    waiting: list[str] = []
+    words: list[str] = []
+    for fact in _facts(look):
+        if fact.placed and not fact.working:
+            waiting.append(f"{fact.key.group}-{fact.key.rank}")
+            if fact.message and fact.message not in words:
+                words.append(fact.message)
+    return f"waiting for {_listed(waiting)}" + (f": {'; '.join(words[:3])}" if words else "") if waiting else ""
+
+
+def _facts(look: Look) -> Iterator[RankFact]:
+    for group in look.begun:
+        for rank in range(group.replicas):
+            fact = look.fact(group, rank)
+            if fact is not None:
+                yield fact
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,9 +72,27 @@ def show(page: Any, lab: Lab, notebook: str) -> None:
     page.evaluate(KERNEL_ANSWERS)
 
 
+def text_of_run(page: Any) -> str:
+    return page.inner_text("section.mlp-run")
+
+
 def wait_for_run(page: Any, state: str) -> None:
     head = page.locator("section.mlp-run h3")
     until(lambda: head.count() and head.inner_text().lower().startswith(state))
+
+
+def run_all(page: Any) -> None:
+    """Run All; again with a new connection if the kernel was given nothing (seen on a loaded machine)."""
+    prompts = page.locator(".jp-InputPrompt")
+    for _ in range(4):
+        page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            if any(re.search(r"[\d*]", text) for text in prompts.all_inner_texts()):
+                return
+            time.sleep(0.5)
+        page.evaluate("() => void window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.reconnect()")
+    raise AssertionError("no cell was run")
 
 
 def new_cell(page: Any, text: str) -> None:
@@ -250,3 +269,72 @@ def test_renamed_notebook_is_known(lab: Lab, page: Any) -> None:
     )
     page.keyboard.press("Control+Enter")
     until(lambda: "it is after.ipynb" in outputs(page))
+
+
+FAILING = (
+    "# Fix and continue",
+    "import mlplatform as ml\nimport pandas as pd",
+    "@ml.component\ndef load(rows: int) -> pd.DataFrame:\n    import numpy as np\n"
+    "    return pd.DataFrame({'x': np.arange(rows), 'y': np.arange(rows) % 4})",
+    "def share(part, whole):\n    return part / whole\n\n@ml.component\ndef rate(table: pd.DataFrame) -> float:\n"
+    "    return sum(share(x, y) for x, y in zip(table.x.tolist(), table.y.tolist()))",
+    "@ml.pipeline\ndef shares(rows: int = 8) -> float:\n    return rate(load(rows))",
+    "run = shares.run(rows=8)\nrun",
+)
+
+
+def test_failing_task_is_told_and_replayed(lab: Lab, page: Any) -> None:
+    path = lab.write("failing.ipynb", *FAILING)
+    show(page, lab, "failing.ipynb")
+    run_all(page)
+    wait_for_run(page, "failed")
+    told = text_of_run(page)
+    assert 'File "Cell In[3]", line 2, in share' in told
+    assert "ZeroDivisionError" in told
+    page.click("text=Replay in a cell")
+    page.wait_for_selector(".jp-Notebook.jp-mod-editMode")
+    page.keyboard.press("Shift+Enter")
+    until(lambda: re.search(r"table", outputs(page)) and "replay" in page.locator(".jp-Notebook").inner_text())
+    until(lambda: page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").count())
+    shot(page, "failing-task")
+    page.keyboard.press("Control+s")
+    until(lambda: "replay()" in path.read_text())
+    made = [cell for cell in nbformat.read(path, 4).cells if "replay()" in cell.source]
+    assert [cell.metadata.get("tags") for cell in made] == [["skip"]]
+    assert [run["state"] for run in runs(lab, "failing.ipynb")] == ["FAILED"]
+
+
+def test_saved_output_reads_well_in_an_untrusted_notebook(lab: Lab, page: Any) -> None:
+    """Somebody else's machine: the outputs are there, nothing of the notebook is trusted."""
+    source = nbformat.read(lab.folder / "failing.ipynb", 4)
+    for cell in source.cells:
+        cell.metadata.pop("trusted", None)
+        if cell.cell_type == "code" and "shares.run" in cell.source:
+            cell.source += "  # another notebook: its signature is unknown"
+    nbformat.write(source, lab.folder / "foreign.ipynb")
+    show(page, lab, "foreign.ipynb")
+    page.wait_for_selector(".jp-OutputArea-output img")
+    shot(page, "untrusted")
+    assert "shares" in outputs(page)
+    assert "ZeroDivisionError" in outputs(page)
+
+
+def test_pages_of_the_home_through_jupyter(lab: Lab, page: Any) -> None:
+    show(page, lab, "failing.ipynb")
+    wait_for_run(page, "failed")
+    with page.context.expect_page() as opening:
+        page.click("[data-action=open]")
+    pages = opening.value
+    pages.set_default_timeout(WAIT)
+    pages.wait_for_function("() => /ZeroDivisionError/.test(document.body.textContent)")
+    assert f"127.0.0.1:{lab.port}/mlplatform/ui/" in pages.url
+    pages.close()
+    status, _ = lab.ask("mlplatform/ui/api/v1/runs?limit=1")
+    assert status == 200
+    cookies = "; ".join(f"{c['name']}={c['value']}" for c in page.context.cookies())
+    run = runs(lab, "failing.ipynb")[0]["run_id"]
+    address = f"mlplatform/ui/api/v1/runs/{run}/cancel"
+    status, _ = lab.ask(address, {}, {"Cookie": cookies, "Origin": "http://evil.example"}, known=False)
+    assert status == 403, "another site may not change anything with the browser's cookies"
+    status, _ = lab.ask(address, {}, {"Cookie": cookies, "Origin": lab.url("")[:-1]}, known=False)
+    assert status not in (200, 403), "from here it reaches the server, which says that the run has ended"

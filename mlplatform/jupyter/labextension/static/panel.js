@@ -6,8 +6,12 @@ import { duration, ended, glyph, h, when } from "./words.js";
 
 const TYPING = 700;
 
+/** What did not change stays: a button that is replaced between press and release is never clicked, and loses the focus.
+ * What a listener needs must therefore be seen in its element, or be looked up when it is called. */
 function show(part, ...content) {
-  part.replaceChildren(...content.filter(Boolean));
+  const fresh = document.createElement("div");
+  fresh.append(...content.filter(Boolean));
+  if (fresh.innerHTML !== part.innerHTML) part.replaceChildren(...fresh.childNodes);
 }
 
 export class Panel {
@@ -147,8 +151,9 @@ export class Panel {
   }
 
   /** A cell that puts a failed task's inputs and code into the kernel, for the user to run. No run executes it. */
-  replay(task) {
-    const content = this.notebook.content;
+  async replay(task) {
+    const notebook = this.notebook;
+    const content = notebook.content;
     const words = `import mlplatform as ml\nml.run("${this.run_.run_id}").task("${task.name}").replay()`;
     const there = content.widgets.findIndex((cell) => cell.model.sharedModel.getSource() === words);
     if (there >= 0) {
@@ -158,8 +163,12 @@ export class Panel {
       content.activeCell.model.sharedModel.setSource(words);
       content.activeCell.model.setMetadata("tags", ["skip"]);
     }
-    this.notebook.activate();
-    content.mode = "edit";
+    // Ready to be run. A notebook that is activated without the focus in it leaves edit mode again a moment later.
+    await content.scrollToItem(content.activeCellIndex);
+    await content.activeCell.ready;
+    if (notebook.isDisposed) return;
+    content.activeCell.editor.focus();
+    notebook.activate();
   }
 
   given() {
@@ -173,7 +182,7 @@ export class Panel {
   // ---------------------------------------------------------------- drawing
   draw() {
     this.drawHead();
-    this.parts.message.replaceChildren(...(this.message ? [h("div", { class: "mlp-note", role: "status" }, this.message)] : []));
+    show(this.parts.message, this.message && h("div", { class: "mlp-note", role: "status" }, this.message));
     this.drawPlan();
     this.drawRuns();
     this.drawRun();
@@ -185,13 +194,14 @@ export class Panel {
 
   drawHead() {
     if (!this.notebook) {
-      this.parts.head.replaceChildren(h("p", { class: "mlp-dim" }, "Open a notebook to see the pipeline that it is."));
+      show(this.parts.head, h("p", { class: "mlp-dim" }, "Open a notebook to see the pipeline that it is."));
       return;
     }
     const run = this.run_;
     const button = (label, does, enabled, first = false) =>
       h("button", { onclick: does, disabled: this.busy || !enabled, class: first && "mlp-first", "data-action": label.toLowerCase() }, label);
-    this.parts.head.replaceChildren(
+    show(
+      this.parts.head,
       h("div", { class: "mlp-title" }, this.path.split("/").pop()),
       h(
         "div",
@@ -224,10 +234,10 @@ export class Panel {
     if (!this.notebook || this.notebook.isDisposed) return this.parts.plan.replaceChildren();
     if (this.planError) {
       const { message, hint } = this.planError;
-      this.parts.plan.replaceChildren(h("h3", {}, "Pipeline"), h("div", { class: "mlp-error" }, message, hint && !message.includes(hint) ? `\n${hint}` : ""));
+      show(this.parts.plan, h("h3", {}, "Pipeline"), h("div", { class: "mlp-error" }, message, hint && !message.includes(hint) ? `\n${hint}` : ""));
       return;
     }
-    if (!this.plan) return this.parts.plan.replaceChildren(h("p", { class: "mlp-dim" }, "…"));
+    if (!this.plan) return show(this.parts.plan, h("p", { class: "mlp-dim" }, "…"));
     const states = this.states();
     colour(this.notebook.content, this.plan.tasks, states);
     const count = this.plan.tasks.length;
@@ -250,6 +260,7 @@ export class Panel {
           role: "option",
           tabindex: "0",
           "data-state": run.state,
+          "data-run": run.run_id,
           "aria-selected": String(run.run_id === this.run_?.run_id),
           onclick: () => this.choose(run.run_id),
           onkeydown: (event) => event.key === "Enter" && this.choose(run.run_id),
@@ -259,7 +270,8 @@ export class Panel {
         h("span", { class: "mlp-dim" }, when(run.created_at)),
       ),
     );
-    this.parts.runs.replaceChildren(
+    show(
+      this.parts.runs,
       h("h3", {}, "Runs"),
       rows.length ? h("ul", { role: "listbox", "aria-label": "Runs of this notebook" }, rows) : h("p", { class: "mlp-dim" }, "None yet."),
     );
@@ -295,7 +307,7 @@ export class Panel {
       h(
         "div",
         { class: "mlp-buttons" },
-        task.cells.length ? h("button", { onclick: () => this.goTo(task.cells[0]) }, "Go to cell") : null,
+        task.cells.length ? h("button", { onclick: () => this.goTo(task.cells[0]), "data-cell": task.cells[0] }, "Go to cell") : null,
         // A notebook's own task is replayed by running its cells; a component's is put into the kernel.
         task.cells.length ? null : h("button", { onclick: () => this.replay(task) }, "Replay in a cell"),
       ),

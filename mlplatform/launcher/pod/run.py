@@ -100,7 +100,7 @@ def _attempt(request: Mapping[str, Any], environ: Mapping[str, str], stop: Stop,
         env[transfer.STORE_VARIABLE] = json.dumps(request.get("store") or {})
     else:
         transfer.fetch(request.get("fetch") or {}, _without_bytes(request))
-    pump = Pump(places.work("attempt", "task.log"), lambda path: transfer.keep_log(path, request.get("log_uri") or ""))
+    pump = Pump(places.work("attempt", "task.log"), lambda path: transfer.keep_log(path, request))
     spec["log"] = f"/proc/self/fd/{pump.write}"
     spec["env"] = env
     path = places.work("attempt", "spec.json")

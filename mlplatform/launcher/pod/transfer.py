@@ -114,10 +114,13 @@ def _final_uri(uri: str, entry: Mapping[str, Any], mounted: str) -> str:
     return uri
 
 
-def keep_log(path: str, uri: str) -> None:
+def keep_log(path: str, request: Mapping[str, Any]) -> None:
     """Keep the log beside the outputs; a log that cannot be kept fails no task."""
+    uri, mounted = str(request.get("log_uri") or ""), str(request.get("mounted") or "")
     if not uri or uri.startswith(NOWHERE) or not os.path.exists(path):
         return
+    if mounted and uri.startswith(mounted + "/"):
+        uri = places.store() + uri[len(mounted) :]
     try:
         Artifacts().put(Path(path), uri)
     except (MlPlatformError, OSError) as problem:

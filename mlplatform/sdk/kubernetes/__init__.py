@@ -1,0 +1,1 @@
+"""Runs on a cluster, in the same hands as those of one machine."""

@@ -66,9 +66,13 @@ def read_run(home: Home, reference: str) -> tuple[RunRecord, list[TaskRecord], l
         return run, store.tasks(run.run_id), store.attempts(run.run_id)
 
 
+#: An attempt's output, in the attempt's folder.
+LOG_NAME = "task.log"
+
+
 def log_file(attempt: AttemptRecord) -> Path:
     """Where an attempt's output is kept."""
-    return Path(attempt.directory) / "task.log"
+    return Path(attempt.directory) / LOG_NAME
 
 
 def log_files(attempts: list[AttemptRecord]) -> dict[TaskKey, str]:

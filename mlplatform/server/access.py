@@ -18,7 +18,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -73,13 +73,23 @@ class Activity:
         return 0.0 if self.open else time.monotonic() - self.used_at
 
 
+class Doors(Protocol):
+    """Others who may say that a request comes from somebody known."""
+
+    async def admit(self, scope: Scope, headers: Mapping[str, str]) -> bool:
+        """True: let it in. False: this is not for us to say. Raises Refused: known, and may not; or known to nobody."""
+        ...
+
+
 class Guard:
     """ASGI middleware around everything."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, activity: Activity) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, activity: Activity, doors: Doors | None = None) -> None:
         self._app = app
         self._settings = settings
         self._activity = activity
+        #: Who else may come in, where this server is one of a cluster.
+        self._doors = doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -100,7 +110,8 @@ class Guard:
             if (location := self._entrance(scope, headers)) is not None:
                 await _redirect(sent, location, self._cookie(scope))
                 return
-            self._admit(scope, headers)
+            if self._doors is None or not await self._doors.admit(scope, headers):
+                self._admit(scope, headers)
             _check_length(headers, self._settings.body_limit)
             counted = _Counted(receive, self._settings.body_limit, sent)
             await self._app(scope, counted, sent)

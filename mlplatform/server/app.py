@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
@@ -23,11 +24,15 @@ from mlplatform.server.api import (
     runs,
     tasks,
 )
+from mlplatform.server.cluster.doors import Doors
 from mlplatform.server.context import Context
 from mlplatform.server.events import Hub
 from mlplatform.server.kfp import api as kfp_api
 from mlplatform.server.kfp import runs as kfp_runs
 from mlplatform.server.settings import Settings
+
+if TYPE_CHECKING:
+    from mlplatform.server.cluster.assembly import Cluster
 
 _ABOUT = """Everything the pages do, for programs. Send the home's token (`mlplatform token`) as a bearer; programs of
 the same user on the same machine need none. Times are seconds since the epoch, UTC. Errors all have one shape."""
@@ -39,6 +44,8 @@ def create_app(settings: Settings) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         contents.forget_fetched(app.state.context)
+        if app.state.context.cluster is not None:
+            app.state.context.cluster.start()
         yield
         app.state.context.hub.close()
         app.state.context.close()
@@ -53,6 +60,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.context = Context(settings, Hub())
+    if settings.cluster:
+        app.state.context.cluster = _cluster(app.state.context)
     app.state.activity = Activity()
     for module in (compare, runs, logs, tasks, events, pipelines, experiments, recurring, artifacts, machine):
         app.include_router(module.router)
@@ -61,5 +70,17 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(pages.router)
     faults.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
-    app.add_middleware(Guard, settings=settings, activity=app.state.activity)
+    cluster = app.state.context.cluster
+    doors = Doors(settings, cluster.reviews) if cluster is not None else None
+    app.add_middleware(Guard, settings=settings, activity=app.state.activity, doors=doors)
     return app
+
+
+def _cluster(context: Context) -> Cluster:
+    """Raises KubernetesError: there is no cluster to talk to."""
+    from mlplatform.kube.transport import connect
+    from mlplatform.server.cluster.assembly import Cluster
+
+    settings = context.settings
+    client = connect(settings.kubeconfig or None, settings.context or None)
+    return Cluster(client, settings.cluster, lambda: context.store, settings.home.server / "logs", context.now)

@@ -15,6 +15,8 @@ from mlplatform.server.settings import Settings
 
 if TYPE_CHECKING:
     from mlplatform.artifacts import Artifacts
+    from mlplatform.server.cluster.assembly import Cluster
+    from mlplatform.server.cluster.service import ClusterService
     from mlplatform.server.events import Hub
     from mlplatform.server.starter import Starter
     from mlplatform.store.catalog import Catalog
@@ -28,6 +30,8 @@ class Context:
     settings: Settings
     hub: Hub
     clock: Any = field(default=time.time)
+    #: What a server in a cluster has besides; None: this one is on a machine.
+    cluster: Cluster | None = None
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -49,9 +53,10 @@ class Context:
         return self.store.catalog
 
     @property
-    def service(self) -> LocalClient:
-        """The service of this home; it is started when it is asked for something. A client is cheap."""
-        return LocalClient(self.settings.home)
+    def service(self) -> LocalClient | ClusterService:
+        """Who runs pipelines: the service of this home (it is started when it is asked for something; a client is
+        cheap), or the cluster."""
+        return LocalClient(self.settings.home) if self.cluster is None else self.cluster.service
 
     @cached_property
     def artifacts(self) -> Artifacts:
@@ -74,6 +79,8 @@ class Context:
             self.service.schedules_changed()
 
     def close(self) -> None:
+        if self.cluster is not None:
+            self.cluster.close()
         with self._lock:
             if self._store is not None:
                 self._store.close()

@@ -36,7 +36,10 @@ def find_attempt(here: Context, run_id: str, key: TaskKey, number: int) -> Attem
         here.store.task(run_id, key)
         hint = "It has not begun, or its result was reused." if not attempts else ""
         raise NotFound(f"{key} has no attempt{f' {number}' if number else ''}", hint=hint)
-    return max(found, key=lambda attempt: attempt.attempt)
+    newest = max(found, key=lambda attempt: attempt.attempt)
+    if here.cluster is not None:
+        here.cluster.look_at_log(here.store.get_run(run_id), newest)
+    return newest
 
 
 def read_part(path: Path, offset: int, limit: int) -> Part:

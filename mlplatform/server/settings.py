@@ -19,7 +19,8 @@ IDLE_SECONDS = 10 * 60.0
 class Settings:
     """One server. ``hosts``: names besides the loopback ones that requests may be addressed to. ``idle``: seconds, 0
     for a server that stays. ``trust_user``: programs of the same user on this machine need no token (see
-    ``access.peer``)."""
+    ``access.peer``). ``cluster``: the namespace whose PipelineRuns it serves, instead of the home's own runs; empty:
+    none. ``kubeconfig`` and ``context`` say how to reach it, as kubectl takes them."""
 
     home: Home
     store: str
@@ -28,6 +29,9 @@ class Settings:
     idle: float = 0.0
     body_limit: int = BODY_LIMIT
     trust_user: bool = True
+    cluster: str = ""
+    kubeconfig: str = ""
+    context: str = ""
 
     @property
     def shown_store(self) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from mlplatform.apis.names import GROUP
 from mlplatform.apis.pipelinerun import PipelineRun, PipelineRunSpec, TaskStatus
 from mlplatform.apis.taskrecords import TaskRecordsSpec
 from mlplatform.apis.times import read_time
@@ -27,6 +28,8 @@ from mlplatform.planning.recorded import completed, error_of, fact_of, key_of, n
 
 #: In ``RunRecord.context``: where a run on a cluster is.
 CLUSTER: Final = "kubernetes"
+#: People's own tags of a run, as JSON: they fit no label.
+ANNOTATION_TAGS: Final = f"{GROUP}/tags"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,21 @@ def whole(run: PipelineRun, chunks: Sequence[TaskRecordsSpec], now: float) -> Wh
         created_at=run.created_at,
         started_at=read_time(status.started_at),
         finished_at=read_time(status.finished_at),
-        tags=dict(run.labels),
+        tags=tags_of(run),
     )
     return Whole(record, tuple(tasks), tuple(_attempts(said)), document)
+
+
+def tags_of(run: PipelineRun) -> dict[str, str]:
+    """People's own tags, and those of the object's labels that are theirs."""
+    found = {name: value for name, value in run.labels.items() if not name.startswith((GROUP, "app.kubernetes.io/"))}
+    try:
+        given = json.loads(run.annotations.get(ANNOTATION_TAGS) or "{}")
+    except ValueError:
+        given = {}
+    if isinstance(given, dict):
+        found |= {str(name): str(value) for name, value in cast("dict[Any, Any]", given).items()}
+    return found
 
 
 def _planned(pipeline: Pipeline, run: PipelineRun, said: Mapping[TaskKey, TaskStatus], now: float) -> list[TaskRecord]:

@@ -1,0 +1,64 @@
+"""Everything that a server in a cluster has besides one on a machine, put together."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlplatform.apis.pipelinerun import PipelineRun
+from mlplatform.core.model import AttemptRecord, RunRecord
+from mlplatform.core.values import child
+from mlplatform.kube.client import Client
+from mlplatform.kube.objects import Key
+from mlplatform.render.names import pod_name
+from mlplatform.sdk.cluster.records import CLUSTER
+from mlplatform.server.cluster.logs import Logs
+from mlplatform.server.cluster.mirror import Mirror
+from mlplatform.server.cluster.reviews import Reviews
+from mlplatform.server.cluster.service import ClusterService, defaults_of
+
+if TYPE_CHECKING:
+    from mlplatform.store.runstore import SqlRunStore
+
+
+class Cluster:
+    """One namespace of one cluster, as one server shows it."""
+
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        store: Callable[[], SqlRunStore],
+        folder: Path,
+        clock: Callable[[], float] = time.time,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.namespace = namespace
+        self.logs = Logs(client)
+        self.mirror = Mirror(client, namespace, store, folder, clock, self._ended)
+        self.reviews = Reviews(client, namespace, clock)
+        self.service = ClusterService(client, namespace, store, self.mirror.take, defaults_of(environ))
+
+    def start(self) -> None:
+        self.mirror.start()
+
+    def close(self) -> None:
+        self.mirror.stop()
+        self.logs.close()
+
+    def look_at_log(self, run: RunRecord, attempt: AttemptRecord) -> None:
+        """Somebody reads the log of an attempt: have it grow while the attempt runs."""
+        name = child(run.context, CLUSTER).get("name")
+        if name and attempt.directory:
+            pod = Key(self.namespace, pod_name(str(name), attempt.key, attempt.attempt))
+            if attempt.state.finished:
+                self.logs.ended(pod, Path(attempt.directory))
+            else:
+                self.logs.follow(pod, Path(attempt.directory))
+
+    def _ended(self, run: PipelineRun, attempt: AttemptRecord) -> None:
+        pod = Key(run.namespace, pod_name(run.name, attempt.key, attempt.attempt))
+        self.logs.ended(pod, Path(attempt.directory))

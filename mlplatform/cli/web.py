@@ -46,6 +46,8 @@ def up(browser: bool | None, home: str | None, output: str) -> None:
 @click.option("--store", default="", metavar="URL", help="A store (postgresql://...) instead of the home's own.")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Another name that browsers reach it by.")
 @click.option("--print-link/--no-print-link", default=True, help="Print the link that lets a browser in.")
+@click.option("--namespace", default="", metavar="NAME", help="Show the PipelineRuns of a cluster's namespace.")
+@click.option("--context", default="", metavar="NAME", help="With --namespace: the kubeconfig's context.")
 @common
 def server(
     host: str,
@@ -53,6 +55,8 @@ def server(
     store: str,
     allow_host: tuple[str, ...],
     print_link: bool,
+    namespace: str,
+    context: str,
     home: str | None,
     output: str,
 ) -> None:
@@ -60,6 +64,9 @@ def server(
 
     Whoever reaches that address still needs the link or the token. Beyond this machine, put a proxy in front that
     speaks TLS, and name its host with --allow-host.
+
+    With --namespace it serves the runs of a Kubernetes namespace and keeps their history; whoever the cluster knows may
+    do through it what they may do there: kubectl create token NAME --audience pipelines.kubeflow.org gives a token.
     """
     require_engine()
     from mlplatform.server.__main__ import run_here
@@ -72,7 +79,7 @@ def server(
         if print_link:
             write(url, error=output == "json")
 
-    status = run_here(place, host, port, allow_host, tell)
+    status = run_here(place, host, port, allow_host, tell, namespace=namespace, context=context)
     if status:
         raise click.exceptions.Exit(status)
 

@@ -132,11 +132,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run_here(home: Home, host: str, port: int, names: Sequence[str], tell: Callable[[str], object]) -> int:
+def run_here(
+    home: Home,
+    host: str,
+    port: int,
+    names: Sequence[str],
+    tell: Callable[[str], object],
+    *,
+    namespace: str = "",
+    context: str = "",
+) -> int:
     """Serve on an address of one's own until told to stop; ``tell`` gets the link that lets a browser in.
+
+    ``namespace``: serve the runs of this namespace of a cluster; ``context``: of that cluster of the kubeconfig.
 
     Raises:
         ServiceError: the address cannot be used.
+        KubernetesError: there is no cluster to talk to.
     """
     home.prepare()
     token = load_token(home)
@@ -149,7 +161,15 @@ def run_here(home: Home, host: str, port: int, names: Sequence[str], tell: Calla
     spelled = f"[{host}]" if ":" in host else host
     allowed = {name.lower() for name in (*names, *(() if everywhere else (spelled,)))}
     log_to(home)
-    settings = Settings(home, store_target(home), token, frozenset(allowed), trust_user=_trusts_user())
+    settings = Settings(
+        home,
+        store_target(home),
+        token,
+        frozenset(allowed),
+        trust_user=_trusts_user() and not namespace,
+        cluster=namespace,
+        context=context,
+    )
     word = sign(token, "ticket", "", time.time() + TICKET_SECONDS)
     tell(f"http://{'127.0.0.1' if everywhere else spelled}:{listener.getsockname()[1]}/?ticket={word}")
     sys.stdout.flush()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from mlplatform.apis.names import GROUP
@@ -120,7 +120,15 @@ def _planned(pipeline: Pipeline, run: PipelineRun, said: Mapping[TaskKey, TaskSt
         records = Brain(pipeline, view, Limits(run.spec.parallelism), now).records()
     except PlanningError:
         return _plain(said.values())
-    return [completed(record, said.get(record.key)) for record in records]
+    return [completed(_without_pod(record) if record.key not in said else record, said.get(record.key))
+            for record in records]  # fmt: skip
+
+
+def _without_pod(record: TaskRecord) -> TaskRecord:
+    """A task that should run, and of which the controller has said nothing yet."""
+    return (
+        replace(record, state=TaskState.QUEUED) if record.state is TaskState.RUNNING and not record.is_group else record
+    )
 
 
 #: States of tasks of which no attempt began: the planner knows better.

@@ -42,7 +42,7 @@ def table(run: PipelineRun, *chunks: TaskRecordsSpec) -> dict[str, TaskRecord]:
 
 def test_a_run_that_just_began_has_the_tasks_of_its_document() -> None:
     found = whole(a_run(state=RunState.RUNNING), [], NOW)
-    assert [task.state for task in found.tasks] == [TaskState.RUNNING, TaskState.PENDING, TaskState.PENDING]
+    assert [task.state for task in found.tasks] == [TaskState.QUEUED, TaskState.PENDING, TaskState.PENDING]
     assert (found.run.state, found.run.experiment, found.run.parameters) == (RunState.RUNNING, "e", {"a": 1})
     assert found.run.context["kubernetes"] == {"namespace": "team", "name": "first", "uid": "6f1c"}
     assert found.document == chain(3).text().encode()

@@ -1,0 +1,147 @@
+"""Who comes in where the server is one of a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mlplatform.engine.home import open_home
+from mlplatform.kube.client import Client
+from mlplatform.kube.errors import Unavailable
+from mlplatform.kube.objects import Resource
+from mlplatform.server.access import Refused
+from mlplatform.server.cluster.doors import Doors
+from mlplatform.server.cluster.kinds import TOKEN_REVIEWS
+from mlplatform.server.cluster.reviews import Reviews, verb_of
+from mlplatform.server.settings import Settings
+
+
+class Answers(Client):
+    """An API server that knows one service account, which may read and create."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.audiences = ["pipelines.kubeflow.org"]
+        self.down = False
+
+    def create(self, resource: Resource, body: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        self.asked.append(resource.kind)
+        if self.down:
+            raise Unavailable("no answer", status=0)
+        spec = body["spec"]
+        if resource == TOKEN_REVIEWS:
+            assert spec["audiences"] == ["pipelines.kubeflow.org", "mlplatform"]
+            user = {"username": "system:serviceaccount:team:ann", "uid": "u", "groups": ["g"], "extra": {"a": ["b"]}}
+            known = spec["token"] == "good"
+            return {"status": {"authenticated": known, "user": user, "audiences": self.audiences}}
+        assert (spec["user"], spec["uid"], spec["groups"], spec["extra"]) == (
+            "system:serviceaccount:team:ann",
+            "u",
+            ["g"],
+            {"a": ["b"]},
+        )
+        asked = spec["resourceAttributes"]
+        assert (asked["namespace"], asked["resource"]) == ("team", "pipelineruns")
+        return {"status": {"allowed": asked["verb"] in ("get", "create")}}
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def server() -> Answers:
+    return Answers()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def doors(server: Answers, clock: Clock, tmp_path: Path) -> Doors:
+    return Doors(Settings(open_home(tmp_path), "", "its-own-token"), Reviews(server, "team", clock))
+
+
+def come(doors: Doors, token: str, method: str = "GET", path: str = "/api/v1/runs") -> bool:
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    return anyio.run(doors.admit, {"type": "http", "method": method, "path": path}, headers)
+
+
+def test_a_known_bearer_with_the_right_comes_in(doors: Doors) -> None:
+    assert come(doors, "good")
+    assert come(doors, "good", "POST", "/apis/v2beta1/runs")
+
+
+def test_one_without_the_right_is_told_so(doors: Doors) -> None:
+    with pytest.raises(Refused) as refused:
+        come(doors, "good", "DELETE", "/api/v1/runs/r")
+    assert refused.value.status == 403
+    assert refused.value.body["message"] == (
+        "system:serviceaccount:team:ann may not delete pipelineruns in this namespace"
+    )
+
+
+def test_nobodys_token(doors: Doors) -> None:
+    for token in ("bad", "x" * 20_000, "gr\u00fcn"):
+        with pytest.raises(Refused) as refused:
+            come(doors, token)
+        assert refused.value.status == 401
+
+
+def test_a_token_for_another_audience_is_nobodys(doors: Doors, server: Answers) -> None:
+    server.audiences = ["https://kubernetes.default.svc"]
+    with pytest.raises(Refused) as refused:
+        come(doors, "good")
+    assert refused.value.status == 401
+    assert "--audience pipelines.kubeflow.org" in refused.value.body["hint"]
+
+
+def test_what_is_not_for_them_to_say(doors: Doors, server: Answers) -> None:
+    assert not come(doors, "")
+    assert not come(doors, "its-own-token")
+    assert not come(doors, "good", path="/mlflow/")
+    assert server.asked == []
+
+
+def test_answers_are_remembered_for_a_while(doors: Doors, server: Answers, clock: Clock) -> None:
+    for _ in range(3):
+        come(doors, "good")
+    assert server.asked == ["TokenReview", "SubjectAccessReview"]
+    clock.now = 11
+    come(doors, "good")
+    assert server.asked == ["TokenReview", "SubjectAccessReview", "SubjectAccessReview"]
+    clock.now = 61
+    come(doors, "good")
+    assert server.asked[3:] == ["TokenReview", "SubjectAccessReview"]
+
+
+def test_a_cluster_that_does_not_answer_lets_nobody_in(doors: Doors, server: Answers) -> None:
+    server.down = True
+    with pytest.raises(Refused) as refused:
+        come(doors, "good")
+    assert refused.value.status == 503
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "verb"),
+    [
+        ("GET", "/api/v1/runs", "get"),
+        ("POST", "/api/v1/runs", "create"),
+        ("POST", "/api/v1/runs/r/cancel", "update"),
+        ("POST", "/apis/v2beta1/runs/r:terminate", "update"),
+        ("POST", "/apis/v2beta1/runs/r:archive", "update"),
+        ("PATCH", "/api/v1/runs/r", "update"),
+        ("DELETE", "/apis/v2beta1/runs/r", "delete"),
+        ("POST", "/apis/v2beta1/pipelines", "create"),
+    ],
+)
+def test_what_a_request_means(method: str, path: str, verb: str) -> None:
+    assert verb_of(method, path) == verb

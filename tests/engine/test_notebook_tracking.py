@@ -115,3 +115,36 @@ def test_cells_that_run_again_for_their_state_log_nothing_twice(home: TestHome, 
     runs = tasks(users_server, resumed["run_id"], {"load", "dies"})
     assert {name: run["metrics"] for name, run in runs.items()} == {"load": {"rows": 3.0}, "dies": {"late": 1.0}}
     assert users_server.history(runs["load"]["id"], "rows") == [(0, 3.0)]
+
+
+def test_no_token_is_in_what_is_kept(home: TestHome) -> None:
+    """A cell that copies or prints its environment leaves neither the task's token nor a user's secret behind."""
+    home.env["PLANTED_API_KEY"] = "planted-4711-secret-value"
+    book = Book(
+        home,
+        copy=(
+            "import os, mlflow\nenv = dict(os.environ)\ntoken = env['MLFLOW_TRACKING_TOKEN']\n"
+            "url = f\"https://user:{env['PLANTED_API_KEY']}@example.org\"\nprint('token', token)\nprint(len(token))"
+        ),
+        use="key = (env['PLANTED_API_KEY'], url, len(token), mlflow.last_active_run() is None)",
+    )
+    first = book.run()
+    assert first["state"] == "SUCCEEDED", first["error"]
+    (length,) = [int(text) for text in _texts(first) if text.strip().isdigit()] or [0]
+    kept = b"".join(path.read_bytes() for path in sorted(home.root.rglob("notebooks/**/*")) if path.is_file())
+    assert b"MLFLOW_TRACKING_TOKEN" in kept
+    assert b"planted-4711" not in kept
+    tokens = [line.split()[1] for text in _texts(first) for line in text.splitlines() if line.startswith("token ")]
+    assert tokens == ["***"]
+    edited = book.run(use=book.cells["use"] + "\nmore = 1")
+    assert edited["state"] == "SUCCEEDED", edited["error"]
+    assert ran(edited) == ["use"]
+    key = book.values(edited, "key")["key"]
+    assert key[:2] == ("planted-4711-secret-value", "https://user:planted-4711-secret-value@example.org")
+    assert key[2] > 8
+    assert length in (0, key[2])
+
+
+def _texts(result: dict[str, Any]) -> list[str]:
+    cells = json.loads(Path(result["notebook"]).read_bytes())["cells"]
+    return ["".join(output.get("text") or "") for cell in cells for output in cell.get("outputs", [])]

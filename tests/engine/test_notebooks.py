@@ -293,3 +293,53 @@ def test_what_importing_does_besides_is_there_in_another_process(shared: TestHom
     edited = book.run(use=book.cells["use"] + "\nmore = x")
     assert edited["state"] == "SUCCEEDED", edited["error"]
     assert ran(edited) == ["use"]
+
+
+def test_what_does_not_come_back_as_it_was_is_noticed_where_it_is_written(shared: TestHome) -> None:
+    book = Book(
+        in_folder(shared, "roundtrip"),
+        make=(
+            "class Loses:\n    def __init__(self):\n        self.kept, self.lost = 1, 2\n"
+            "    def __getstate__(self):\n        return {'kept': self.kept}\n"
+            "    def __setstate__(self, state):\n        self.kept, self.lost = state['kept'], 0\n"
+            "class Breaks:\n    def __reduce__(self):\n        return (int, ('no number',))\n"
+            "class Ends:\n    def __reduce__(self):\n        import os\n        return (os._exit, (3,))\n"
+            "import threading\n"
+            "class Keeps:\n    def __init__(self):\n        self.n, self.lock = 5, threading.Lock()\n"
+            "    def __getstate__(self):\n        return {'n': self.n}\n"
+            "    def __setstate__(self, state):\n        self.__init__()\n        self.n = state['n']\n"
+            "keeps = Keeps()"
+        ),
+        objects="loses, breaks, ends = Loses(), Breaks(), Ends()",
+        change="loses.lost = 7",
+        end="seen = (loses.lost, type(breaks).__name__, type(ends).__name__, keeps.n)",
+    )
+    first = book.run()
+    assert first["state"] == "SUCCEEDED", first["error"]
+    assert book.values(first, "seen") == {"seen": (7, "Breaks", "Ends", 5)}
+    log = shared.command("runs", "logs", first["run_id"], "objects").stdout
+    assert "loses cannot be kept for later runs: it does not come back as it was (loses.lost)" in log
+    assert "breaks cannot be kept for later runs: it cannot be loaded again" in log
+    assert "ends cannot be kept for later runs: loading it again ends the process" in log
+    assert "keeps" not in log
+    edited = book.run(change="loses.lost = 8")
+    assert book.values(edited, "seen") == {"seen": (8, "Breaks", "Ends", 5)}
+    assert ran(edited) == ["objects", "change", "end"]
+    assert ran(book.run()) == []
+
+
+def test_a_change_of_what_is_not_kept_is_a_change(shared: TestHome) -> None:
+    book = Book(
+        in_folder(shared, "unseen"),
+        make=(
+            "class Model:\n    def __init__(self):\n        self.count = 0\n"
+            "    def __getstate__(self):\n        return {}\n"
+            "    def __setstate__(self, state):\n        self.count = 0\n"
+            "model = Model()"
+        ),
+        use="model.count = model.count",
+        end="seen = model.count",
+    )
+    assert book.run()["state"] == "SUCCEEDED"
+    edited = book.run(use="model.count += 1")
+    assert book.values(edited, "seen") == {"seen": 1}

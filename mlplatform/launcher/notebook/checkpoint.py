@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
+from . import veil
 from .codenames import identifiers
 from .comparing import Seen, look, shared_roots
 from .flow import Flow, is_history
@@ -22,6 +23,7 @@ from .guard import tried
 from .hidden import ASKING, STREAMS, Hidden, is_setting
 from .keeping import keep, load
 from .pickling import reason_of
+from .roundtrip import LARGEST, failures, needs_check
 
 #: Names that are this large are not looked at again when no task could have touched them (bytes).
 _LARGE = 8 * 2**20
@@ -58,12 +60,16 @@ class Checkpoints:
         self.entries: dict[str, Entry] = {}
         self.groups: dict[str, dict[str, Any]] = {}
         self.history = False
+        #: What is to be said of the last task's variables.
+        self.notes: list[str] = []
+        self._checked: set[str] = set()
 
     # ------------------------------------------------------------------ after a task
     def after(self, flow: Flow, loop: Any) -> dict[str, Any]:
         """Compare with the state before the task; returns ``reads``, ``held``, ``writes``, ``deleted``, ``settings``,
         ``groups``, ``blocks``, ``whole`` and ``values`` of its record."""
         before = self.entries
+        self.notes = []
         self._hidden.note_patches(frozenset(flow.patches))
         values = self._values(frozenset(flow.words))
         touched, whole = self._touched(flow, before)
@@ -137,16 +143,29 @@ class Checkpoints:
         self, values: Mapping[str, Any], seen: Mapping[str, Seen], before: Mapping[str, Entry]
     ) -> tuple[dict[str, Entry], list[str]]:
         after: dict[str, Entry] = {}
+        found: dict[str, list[str]] = {}
         fresh: list[str] = []
         for names in _components(seen):
             group = self._same_group(names, values, seen, before)
             if group is None:
                 group = self._new_group(names, values, seen, before)
                 fresh.append(group)
+            found[group] = names
+        for group, why in self._not_coming_back({group: found[group] for group in fresh}, values, seen).items():
+            names = found.pop(group)
+            fresh.remove(group)
+            with open(group_path(self._library, group) + ".bad", "w", encoding="utf-8", errors="replace") as file:
+                file.write(why)
+            group = self._unkept(names, "%s: %s" % (names[0], why))
+            fresh.append(group)
+            found[group] = names
             for name in names:
-                after[name] = Entry(
-                    _content(name, group, seen[name], before.get(name)), group, name, values[name], seen[name]
-                )
+                seen[name].digest, seen[name].why = "", why
+            self.notes.append("%s cannot be kept for later runs: %s" % (", ".join(names), why))
+        for group, names in found.items():
+            for name in names:
+                content = _content(name, group, seen[name], before.get(name))
+                after[name] = Entry(content, group, name, values[name], seen[name])
         for one in seen.values():
             one.alive = None
         return after, fresh
@@ -186,6 +205,27 @@ class Checkpoints:
             self.groups[group] = {"names": names, "why": why, "size": size}
         return group
 
+    def _not_coming_back(
+        self, groups: Mapping[str, list[str]], values: Mapping[str, Any], seen: Mapping[str, Seen]
+    ) -> dict[str, str]:
+        """Those of new groups that would not come back as they are, with the reason."""
+        pending: dict[str, tuple[str, dict[str, Any]]] = {}
+        for group, names in groups.items():
+            told = self.groups[group]
+            kinds = {kind for name in names for kind in seen[name].kinds}
+            if told["why"] or told["size"] > LARGEST or names[0].startswith("@") or not needs_check(list(kinds)):
+                continue
+            if group not in self._checked:
+                self._checked.add(group)
+                pending[group] = group_path(self._library, group), {name: values[name] for name in names}
+        return failures(pending, load)
+
+    def _unkept(self, names: list[str], why: str) -> str:
+        self._count += 1
+        group = "x%s-%d" % (self._token, self._count)
+        self.groups[group] = {"names": names, "why": why, "size": 0}
+        return group
+
     def _keep(self, group: str, own: Mapping[str, Any], roots: frozenset[int]) -> tuple[int, str]:
         path = group_path(self._library, group)
         if os.path.exists(path):
@@ -215,6 +255,7 @@ class Checkpoints:
             data, problem = tried(cloudpickle.dumps, values[name])
             if problem is not None:
                 continue
+            data = veil.cover(data)
             digest = hashlib.sha256(data).hexdigest()
             path = os.path.join(self._library, "values", digest)
             os.makedirs(os.path.dirname(path), exist_ok=True)

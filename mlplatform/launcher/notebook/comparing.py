@@ -12,6 +12,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
+from . import veil
 from .guard import tried
 from .pickling import ObjectPickler, reason_of
 
@@ -20,7 +21,7 @@ class Seen:
     """What one pickling for comparison came to. ``shared``: ids of objects that can be changed, to find out who shares
     them. ``why``: it could not be told (then ``digest`` is empty)."""
 
-    __slots__ = ("alive", "arrays", "digest", "names", "shared", "size", "whole", "why")
+    __slots__ = ("alive", "arrays", "digest", "kinds", "names", "shared", "size", "whole", "why")
 
     def __init__(self) -> None:
         self.digest = ""
@@ -29,6 +30,7 @@ class Seen:
         self.whole = False
         self.shared: set[int] = set()
         self.arrays: dict[int, frozenset[tuple[int, int, int]]] = {}
+        self.kinds: frozenset[type] = frozenset()
         self.alive: Any = None
         self.why = ""
 
@@ -73,7 +75,7 @@ class _Hashing:
         self.size = 0
 
     def write(self, data: Any) -> int:
-        self.hasher.update(data)
+        self.hasher.update(veil.cover_ours(data))
         size = memoryview(data).nbytes
         self.size += size
         return size
@@ -81,6 +83,13 @@ class _Hashing:
 
 def look(value: Any, namespace: dict[str, Any], shared_roots: frozenset[int] = frozenset()) -> Seen:
     """Digest of everything that ``value`` reaches, and what of it can be shared."""
+    seen, met_own_state = _look(value, namespace, shared_roots, False)
+    if met_own_state and not seen.digest:  # what such an object leaves out need not be fit to be kept
+        seen, _ = _look(value, namespace, shared_roots, True)
+    return seen
+
+
+def _look(value: Any, namespace: dict[str, Any], shared_roots: frozenset[int], lenient: bool) -> tuple[Seen, bool]:
     seen = Seen()
     out = _Hashing()
 
@@ -92,13 +101,14 @@ def look(value: Any, namespace: dict[str, Any], shared_roots: frozenset[int] = f
 
     pickler = ObjectPickler(out, namespace, False, take)
     pickler.shared_roots = shared_roots
+    pickler.lenient = lenient
     _, problem = tried(pickler.dump, value)
     if problem is None:
         seen.digest = out.hasher.hexdigest()
     else:
         seen.why = reason_of(problem, value)
     seen.size = out.size
-    seen.names, seen.whole = pickler.names, pickler.whole
+    seen.names, seen.whole, seen.kinds = pickler.names, pickler.whole, frozenset(pickler.kinds)
     memo = pickler.memo.copy()
     seen.alive = (memo, pickler.foreign_memory, pickler.arrays)
     seen.arrays = {root: frozenset(map(place, arrays)) for root, arrays in pickler.arrays.items()}
@@ -107,7 +117,7 @@ def look(value: Any, namespace: dict[str, Any], shared_roots: frozenset[int] = f
         key for key, (_, obj) in memo.items() if key not in by_reference and not _unchangeable(type(obj), obj)
     }
     seen.shared.update(pickler.arrays)
-    return seen
+    return seen, pickler.met_own_state
 
 
 _UNCHANGEABLE_TYPES = frozenset(

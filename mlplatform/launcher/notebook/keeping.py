@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from . import rebuild
+from . import rebuild, veil
 from .pickling import ObjectPickler, Refused
 
 _MAGIC = b"MLPNB1\0\0"
@@ -25,9 +25,11 @@ def keep(values: Mapping[str, Any], namespace: dict[str, Any], file: BinaryIO, s
     for found in pickler.arrays.values():
         if len({id(one) for one in found}) > 1 and not _one_memory(found, shared_roots):
             raise Refused("tensors that share memory")
-    raws = [buffer.raw() for buffer in buffers]
-    data = body.getbuffer()
-    header = struct.pack("<8sQQ", _MAGIC, data.nbytes, len(raws)) + b"".join(struct.pack("<Q", r.nbytes) for r in raws)
+    raws: list[Any] = [buffer.raw() for buffer in buffers]
+    raws = [veil.cover(raw) if raw.nbytes <= veil.LARGEST else raw for raw in raws]
+    data = memoryview(veil.cover(body.getbuffer()))
+    sizes = b"".join(struct.pack("<Q", memoryview(raw).nbytes) for raw in raws)
+    header = struct.pack("<8sQQ", _MAGIC, data.nbytes, len(raws)) + sizes
     total = 0
     for piece in (header, data, *raws):
         file.write(piece)
@@ -47,6 +49,7 @@ def load(path: str) -> dict[str, Any]:
         if magic != _MAGIC:
             raise ValueError("%s holds no snapshot" % path)
         sizes = struct.unpack("<%dQ" % count, file.read(8 * count))
-        body = file.read(size)
+        body = veil.uncover(file.read(size))
         buffers = [file.read(length) for length in sizes]
+        buffers = [veil.uncover(raw) if len(raw) <= veil.LARGEST else raw for raw in buffers]
     return rebuild.loads(body, buffers)  # written by a session of this very notebook

@@ -23,6 +23,7 @@ from cloudpickle import cloudpickle
 from . import rebuild
 from .codenames import REACHES_ALL_INSIDE, evaluated_names, names_of_code
 from .guard import tried
+from .roundtrip import attributes, own_class
 
 _LRU = type(functools.lru_cache(maxsize=None)(lambda: None))
 _VIEWS = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
@@ -51,9 +52,15 @@ class ObjectPickler(cloudpickle.Pickler):
         self.foreign_memory: list[Any] = []
         self.shared_roots: frozenset[int] = frozenset()
         self._singletons: dict[str, dict[int, str]] = {}
+        #: Types of the objects that were met.
+        self.kinds: set[type] = set()
+        #: Objects that say themselves what of them is kept are compared by all they hold; True: by what can be kept.
+        self.lenient = False
+        self.met_own_state = False
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
+        self.kinds.add(kind)
         special = _SPECIAL.get(kind)
         if special is not None:
             return special(self, obj)
@@ -71,7 +78,19 @@ class ObjectPickler(cloudpickle.Pickler):
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(obj, getattr(torch, "Tensor", ())):
             self._tensor(obj)
+        if not self._exact and _keeps_own_state(kind):
+            self.met_own_state = True
+            return self._all_it_holds(obj, kind)
         return self._singleton(obj, kind)
+
+    def _all_it_holds(self, obj: Any, kind: type) -> Any:
+        """Of an object that leaves out something when it is kept: that too, or a change there would not be seen."""
+        held = attributes(obj)
+        if self.lenient:
+            held = {name: value for name, value in held.items() if _plain(value)}
+        parts = list(obj.items()) if isinstance(obj, dict) else list(obj) if isinstance(obj, (list, tuple)) else None
+        kept = obj.__reduce_ex__(5)[1:] if self.lenient else ()
+        return (rebuild.module, (kind, held, parts, kept))
 
     # ------------------------------------------------------------------ functions and classes
     def _function(self, obj: types.FunctionType) -> Any:
@@ -268,6 +287,27 @@ _SPECIAL: Mapping[type, Any] = {
 
 
 # ------------------------------------------------------------------ helpers
+def _keeps_own_state(kind: type) -> bool:
+    """Whether a class of the notebook or its project says itself what of an object is kept."""
+    if kind.__module__ in ("builtins", "types") or not own_class(kind):
+        return False
+    plain = getattr(object, "__getstate__", None)
+    return (
+        getattr(kind, "__getstate__", plain) is not plain
+        or kind.__reduce__ is not object.__reduce__
+        or kind.__reduce_ex__ is not object.__reduce_ex__
+    )
+
+
+def _plain(value: Any) -> bool:
+    scalars = (str, bytes, int, float, complex, bool, type(None))
+    if type(value) in (list, tuple, set, frozenset):
+        return len(value) < 1000 and all(type(item) in scalars for item in value)
+    if type(value) is dict:
+        return len(value) < 1000 and all(type(k) in scalars and type(v) in scalars for k, v in value.items())
+    return type(value) in scalars
+
+
 def _importable(obj: Any) -> bool:
     """Whether its module holds exactly this object under its name."""
     found: Any = sys.modules.get(getattr(obj, "__module__", None) or "")

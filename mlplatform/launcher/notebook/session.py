@@ -21,6 +21,7 @@ from .. import surroundings, tree
 from ..attempt import claim, forget_secrets, read_spec
 from ..channel import Channel
 from ..result import write_result
+from . import veil
 from .guard import tried
 from .streams import Log
 from .tasks import LostState, Tasks, failure
@@ -68,7 +69,7 @@ class Session:
                 result["error"]["hint"] = "Install ipython and cloudpickle in the environment that runs the notebook."
         self._log.close()
         result.update(version=1, started_at=started, finished_at=time.time(), parameters={}, artifacts={})
-        write_result(spec["result"], result, spec.get("secrets") or ())
+        write_result(spec["result"], result, [*(spec.get("secrets") or ()), *veil.ours()])
 
     def _leave_with_the_engine(self) -> None:
         """What runs beside the notebook's own order is of use only to the engine that asked for it."""

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from typing import Any, Optional
 
 from .collect import Outputs
+from .veil import hide
 
 #: How long the pipe may take to give up what was written before a cell ended.
 _PATIENCE = 2.0
@@ -43,6 +44,7 @@ class Log:
         return self._current
 
     def write(self, data: bytes) -> None:
+        data = hide(data)
         try:
             while data:
                 data = data[os.write(self._current, data) :]

@@ -8,10 +8,11 @@ import os
 import sys
 import traceback
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
 from .. import surroundings
+from . import veil
 from .analysis import read_task
 from .checkpoint import Checkpoints, group_path
 from .collect import Outputs
@@ -44,6 +45,7 @@ class Tasks:
         environment = surroundings.environment({**spec, "scratch": "", "cookie": spec["notebook"]["cookie"]})
         surroundings.set_environment({**environment, "PYTHONHASHSEED": ""})
         os.environ.pop("PYTHONHASHSEED", None)
+        veil.learn(environment, spec.get("secrets") or ())
         kernel_environment()
         os.chdir(spec["cwd"])
         surroundings.set_import_path([])
@@ -71,6 +73,7 @@ class Tasks:
             if refused:
                 return failure("REFUSED", refused)
         else:
+            veil.learn({name: str(value) for name, value in spec["env"].items() if name.startswith("MLFLOW_")})
             self._tracking.begin(spec)
             self._begin(spec)
         cells: list[dict[str, Any]] = []
@@ -91,7 +94,7 @@ class Tasks:
         left = None if before is None else met(before, marks())
         self._quietly(self._tracking.end)
         told["updates"] = list(self._outputs.updates)
-        write_json(task["outputs"], told)
+        write_json(task["outputs"], told, veil.hide)
         if failed is not None:
             return _cell_failure(*failed, task.get("notebook") or "")
         self._runner.shell.user_ns.update(task.get("values") or {})
@@ -202,6 +205,8 @@ class Tasks:
             flow.sets.update(_exported(module))
         compared, problem = tried(self._quietly, lambda: self._checkpoints.after(flow, self._runner.loop))
         record.update(compared or {})
+        for note in self._checkpoints.notes:
+            self._log.write(("mlplatform: note: %s\n" % note).encode("utf-8", "backslashreplace"))
         if problem is not None:  # then there is no state to go on from, and that is told
             text = "".join(traceback.format_exception(type(problem), problem, problem.__traceback__))
             self._log.write(text.encode("utf-8", "backslashreplace"))
@@ -261,9 +266,9 @@ def _cell_failure(failed: Failed, index: int, notebook: str) -> dict[str, Any]:
     return failure("TASK_FAILED", message, "%s\n%s" % (where, failed.text), failed.ename)
 
 
-def write_json(path: str, value: Any) -> None:
+def write_json(path: str, value: Any, change: Callable[[bytes], bytes] = bytes) -> None:
     """Whole or not at all."""
-    _write(path, json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii"))
+    _write(path, change(json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii")))
 
 
 def _write(path: str, data: bytes) -> None:

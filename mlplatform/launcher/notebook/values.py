@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import surroundings
+from . import veil
 from .checkpoint import group_path
 from .guard import tried
 from .hidden import is_project_module
@@ -25,6 +26,7 @@ def main(request_path: str) -> None:
     os.chdir(request["folder"])
     sys.path.insert(0, "")
     surroundings.anonymous_main()
+    veil.learn(os.environ)
     loader = _Loader(request)
     found: dict[str, bytes] = {}
     for name in request["wanted"]:
@@ -60,7 +62,7 @@ class _Loader:
 
         if name in self._singles:
             with open(os.path.join(self._library, "values", self._singles[name]), "rb") as file:
-                return file.read()
+                return veil.uncover(file.read())
         value = self._bring(name)
         for module_name, module in list(sys.modules.items()):
             if (

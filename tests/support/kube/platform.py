@@ -1,4 +1,4 @@
-"""The platform on a real cluster: CRDs, the launcher's image, an operator, an S3 store, images by their public names."""
+"""The platform on a real cluster: CRDs, launcher, operator, an S3 store, images by their public names."""
 
 from __future__ import annotations
 

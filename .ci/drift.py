@@ -28,7 +28,14 @@ def reference() -> str:
     return (done.stdout + done.stderr).strip() if done.returncode else ""
 
 
+def definitions() -> str:
+    """The CRDs are written from the dataclasses of ``mlplatform/apis``."""
+    command = [sys.executable, "operators/base/crds/generate.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    return (done.stdout + done.stderr).strip() if done.returncode else ""
+
+
 if __name__ == "__main__":
-    findings = [text for text in (lock(), reference()) if text]
+    findings = [text for text in (lock(), reference(), definitions()) if text]
     print("\n".join(findings) or "generated files are up to date")
     sys.exit(1 if findings else 0)

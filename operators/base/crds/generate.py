@@ -22,10 +22,12 @@ class _Dumper(yaml.SafeDumper):
 
 def texts() -> dict[str, str]:
     """Every file's text by its name."""
-    return {
+    made = {
         name: HEAD + yaml.dump(crd, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)
         for name, crd in crds().items()
     }
+    listed = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": sorted(made)}
+    return {**made, "kustomization.yaml": HEAD + yaml.dump(listed, Dumper=_Dumper, sort_keys=False)}
 
 
 def drift() -> list[str]:

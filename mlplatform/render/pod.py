@@ -243,7 +243,7 @@ def _launcher(settings: PodSettings) -> Json:
         "command": ["/mlplatform/bin/launcher", "install", places.LAUNCHER],
         "volumeMounts": [{"name": "mlplatform-launcher", "mountPath": places.LAUNCHER}],
         "securityContext": dict(_RESTRICTED),
-        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+        "resources": {"requests": {"cpu": "100m", "memory": "32Mi"}},
     }
 
 

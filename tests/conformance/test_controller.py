@@ -81,7 +81,7 @@ def checker() -> ModuleType:
 def test_the_suite_is_here() -> None:
     if not CASES:
         pytest.skip(f"no conformance suite at {SUITE}; MLPLATFORM_CONFORMANCE may name another folder")
-    assert len(CASES) >= 15
+    assert len(CASES) >= 12
 
 
 def _run(

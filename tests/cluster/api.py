@@ -9,7 +9,7 @@ import os
 import ssl
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -59,15 +59,36 @@ class Api:
         elif "client-certificate" in user:
             self._tls.load_cert_chain(user["client-certificate"], user["client-key"])
 
+    def _connect(self, seconds: float) -> tuple[http.client.HTTPSConnection, str]:
+        parts = urlsplit(self.server)
+        host, port = parts.hostname or "", parts.port or 443
+        return http.client.HTTPSConnection(host, port, timeout=seconds, context=self._tls), parts.path
+
+    def _headers(self, kind: str) -> dict[str, str]:
+        headers = {"Content-Type": kind, "Accept": "application/json, */*"}
+        return headers | ({"Authorization": f"Bearer {self._token}"} if self._token else {})
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        """The lines of an answer as they come (a watch, a log that is followed). Raises Refused, OSError."""
+        connection, prefix = self._connect(330)
+        try:
+            connection.request("GET", prefix + path, headers=self._headers("application/json"))
+            answer = connection.getresponse()
+            if answer.status >= 300:
+                raise Refused(answer.status, {"message": answer.read().decode(errors="replace")})
+            while line := answer.readline():
+                yield line
+        except http.client.HTTPException as error:
+            raise ConnectionError(str(error)) from error
+        finally:
+            connection.close()
+
     def request(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> bytes:
         """The answer's bytes. Raises Refused, OSError."""
-        parts = urlsplit(self.server)
-        connection = http.client.HTTPSConnection(parts.hostname or "", parts.port or 443, timeout=30, context=self._tls)
-        headers = {"Content-Type": kind, "Accept": "application/json, */*"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+        connection, prefix = self._connect(30)
         try:
-            connection.request(method, parts.path + path, None if body is None else json.dumps(body), headers)
+            data = None if body is None else json.dumps(body)
+            connection.request(method, prefix + path, data, self._headers(kind))
             answer = connection.getresponse()
             data = answer.read()
         except http.client.HTTPException as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,12 @@ class ControlPlane:
         flags = _flags(kubeconfig=config, authentication_kubeconfig=config, authorization_kubeconfig=config)
         return Component(name, [str(binaries.program(name)), *flags, *_flags(leader_elect=False, secure_port=0)])
 
+    def provisioner(self) -> Component:
+        """Volumes for claims (``provisioner``)."""
+        config = self.kubeconfig("provisioner", "provisioner", ["system:masters"])
+        words = [sys.executable, "-m", "tests.cluster.provisioner", str(config), str(self.folder / "volumes")]
+        return Component("provisioner", words, environment={"PYTHONPATH": str(Path(__file__).resolve().parents[2])})
+
     def kwok(self, stages: Path) -> Component:
         """kwok, for nodes that carry its annotation and pods on them."""
         flags = _flags(
@@ -168,6 +175,7 @@ _AUDIT_POLICY = {
                 "system:kube-scheduler",
                 "system:kube-proxy",
                 "kwok",
+                "provisioner",
             ],
         },
         {"level": "None", "nonResourceURLs": ["/healthz*", "/readyz*", "/livez*", "/openapi*"]},

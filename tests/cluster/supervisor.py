@@ -31,6 +31,7 @@ from tests.cluster.api import Api, Refused
 from tests.cluster.components import NODE, Component, ControlPlane
 from tests.cluster.network import CannotRun, Namespaces, Slot
 from tests.cluster.node import Node
+from tests.cluster.provisioner import storage_class
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -147,6 +148,8 @@ class Supervisor:
         self._wait(api, "/readyz", 120)
         self.start(plane.controller_manager())
         self.start(plane.scheduler())
+        api.apply("/apis/storage.k8s.io/v1/storageclasses/standard", storage_class())
+        self.start(plane.provisioner())
         if self.wanted.get("kwok", True):
             self.start(plane.kwok(addons.write_stages(self.folder)))
         if node:

@@ -103,6 +103,19 @@ def test_pods_reach_what_listens_on_this_machine(cluster: Cluster, namespace: st
     assert "library/busybox" in json.loads(cluster.api.request("GET", f"{pods}/asks/log"))["repositories"]
 
 
+def test_claims_get_volumes_that_pods_share(cluster: Cluster, namespace: str, busybox: str) -> None:
+    core = f"/api/v1/namespaces/{namespace}"
+    room = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    cluster.api.create(f"{core}/persistentvolumeclaims", {"metadata": {"name": "shared"}, "spec": room})
+    volumes = [{"name": "shared", "persistentVolumeClaim": {"claimName": "shared"}}]
+    for name, script in (("writes", "echo kept > /shared/file"), ("reads", "cat /shared/file")):
+        wanting = pod(name, busybox, script, volumes=volumes)
+        wanting["spec"]["containers"][0]["volumeMounts"] = [{"name": "shared", "mountPath": "/shared"}]
+        cluster.api.create(f"{core}/pods", wanting)
+        assert cluster.api.wait(f"{core}/pods/{name}", ended)["status"]["phase"] == "Succeeded"
+    assert cluster.api.request("GET", f"{core}/pods/reads/log") == b"kept\n"
+
+
 def test_an_image_that_is_nowhere_is_told_at_once(cluster: Cluster, namespace: str) -> None:
     pods = f"/api/v1/namespaces/{namespace}/pods"
     cluster.api.create(pods, pod("lost", "ghcr.io/nobody/nothing:1", "true"))

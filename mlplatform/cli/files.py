@@ -54,6 +54,9 @@ def compile_(file: str, out: str | None, out_option: str | None, home: str | Non
         Path(target).write_text(text, encoding="utf-8")
     except OSError as error:
         raise InvalidInput(f"{target!r} cannot be written: {error.strerror}.", hint="Name another file.") from None
+    for word in source.artifacts:
+        note = f"note: {word} is a value of {path}, not in {target}: whoever runs that gives it in --setup"
+        write(note, error=True)
     data = {"pipeline": source.pipeline.name, "file": target, "warnings": list(source.warnings)}
     told = [f"{target} written: run it with mlplatform run {target}"]
     give(output, data, lambda: [*told, *notebook_words(source, style_of_output())])
@@ -112,7 +115,10 @@ def _description(source: Source) -> dict[str, Any]:
             }
             for name, spec in inputs.parameters.items()
         },
-        "artifacts": {name: {"type": spec.type.schema_title} for name, spec in inputs.artifacts.items()},
+        "artifacts": {
+            name: {"type": spec.type.schema_title, "of_file": name in source.artifacts}
+            for name, spec in inputs.artifacts.items()
+        },
         "outputs": [*pipeline.root.outputs.parameters, *pipeline.root.outputs.artifacts],
         "sdk_version": pipeline.sdk_version,
         "warnings": list(source.warnings),
@@ -153,5 +159,7 @@ def _pipeline_words(data: dict[str, Any], style: Style, text: Callable[..., str]
     for name, about in data["parameters"].items():
         default = "required" if about["required"] else f"default {text(about['default'], ensure_ascii=False)}"
         rows.append([f"  -p {name}", about["type"], default])
-    rows += [[f"  {name}", about["type"], "artifact, given in --setup"] for name, about in data["artifacts"].items()]
+    for name, about in data["artifacts"].items():
+        whence = "artifact, a value of the file" if about["of_file"] else "artifact, given in --setup"
+        rows.append([f"  {name}", about["type"], whence])
     return [*lines, *table(rows)]

@@ -95,7 +95,7 @@ def start(client: LocalClient, file: str, params: tuple[str, ...], params_file: 
     from mlplatform.sdk.client import require_engine
 
     require_engine()
-    source = submit.read_source(file)
+    source = submit.read_source(file, client.home)
     for warning in source.warnings:
         write(f"warning: {warning}", error=True)
     parameters = submit.read_parameters(source.pipeline, params, params_file, quoted=source.notebook is not None)

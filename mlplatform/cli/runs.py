@@ -143,14 +143,15 @@ def resume(run: str, file: str | None, detach: bool, home: str | None, output: s
     with open_records(client.home) as store:
         record = store.find_run(run)
         told = store.events(run_id=record.run_id, limit=1_000_000)
-    document = None
+    document, artifacts = None, dict[str, Any]()
     if file:
-        source = read_source(file)
+        source = read_source(file, client.home)
         for warning in source.warnings:
             write(f"warning: {warning}", error=True)
         document = source.text
+        artifacts = {name: dict(entry) for name, entry in source.artifacts.items()}
     if record.state.finished:
-        client.resume(record.run_id, document, env=dict(os.environ), interpreter=interpreter())
+        client.resume(record.run_id, document, env=dict(os.environ), interpreter=interpreter(), artifacts=artifacts)
     elif document is not None:
         raise InvalidInput(
             f"Run {record.run_id} is still {record.state.lower()}: its code cannot be changed now.",

@@ -18,12 +18,13 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
 from mlplatform.core.errors import Finding, InvalidPipeline, NotFound, Unsupported
+from mlplatform.engine.home import Home, open_home
 from mlplatform.ir.findings import did_you_mean
 from mlplatform.sdk import kfp
 from mlplatform.sdk.kfp_traps import find_traps
@@ -32,17 +33,20 @@ from mlplatform.sdk.kfp_traps import find_traps
 @dataclass(frozen=True, slots=True)
 class Compiled:
     """``document``: the YAML; ``name``: the pipeline's name in the file; ``warnings``: what compiles
-    but does not mean what it says."""
+    but does not mean what it says. ``objects``: root artifacts that are Python objects of the file; what a submission
+    says of them, empty if they are not kept."""
 
     document: bytes
     name: str
     warnings: tuple[str, ...]
+    objects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
 
-def compile_file(file: str, name: str = "", python: str = sys.executable) -> Compiled:
+def compile_file(file: str, name: str = "", python: str = sys.executable, home: Home | None = None) -> Compiled:
     """Compile the pipeline ``name`` of a Python file; the only one it has, if no name is given.
 
     Args:
+        home: where to keep Python objects that the pipeline takes as artifacts, for a run; None to keep none.
         python: the interpreter that has what the file imports (kfp where it says so).
 
     Raises:
@@ -59,6 +63,7 @@ def compile_file(file: str, name: str = "", python: str = sys.executable) -> Com
         ) from None
     with tempfile.TemporaryDirectory(prefix="mlplatform-kfp-") as folder:
         command = [python, "-P", "-m", __name__, os.path.abspath(file), name, folder]
+        command += [str(home.root)] if home is not None else []
         # Standard output is the caller's result: what the user's file prints must not mix with it.
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.__stderr__, check=False)
         try:
@@ -72,7 +77,7 @@ def compile_file(file: str, name: str = "", python: str = sys.executable) -> Com
             _refuse(file, name, told)
         document = (Path(folder) / "pipeline.yaml").read_bytes()
     warnings = tuple(f"{file}:{trap.line}: `{trap.code}` {trap.message}." for trap in find_traps(source))
-    return Compiled(document, told["name"], warnings)
+    return Compiled(document, told["name"], warnings, told["objects"])
 
 
 def _refuse(file: str, name: str, told: Mapping[str, Any]) -> NoReturn:
@@ -104,21 +109,37 @@ def _refuse(file: str, name: str, told: Mapping[str, Any]) -> NoReturn:
 
 
 # ------------------------------------------------------------------ in the child process
-def main(file: str, name: str, folder: str) -> None:
-    """Run ``file`` and leave ``told.json`` and ``pipeline.yaml`` in ``folder``."""
+def main(file: str, name: str, folder: str, home: str = "") -> None:
+    """Run ``file`` and leave ``told.json`` and ``pipeline.yaml`` in ``folder``; Python objects go into ``home``."""
     told: dict[str, Any] = {"problem": "", "name": "", "names": [], "message": "", "line": 0, "traceback": ""}
+    told["objects"] = {}
     try:
         warnings.filterwarnings("ignore", message="The default base_image", category=FutureWarning)
         module = _load(file)
         chosen = _choose(module, file, name, told)
         if chosen is not None:
-            text = chosen.compile() if _is_own(chosen) else kfp.compile_object(chosen)
+            if _is_own(chosen):
+                text, objects = chosen.compiled()
+                told["objects"] = _keep(objects, home)
+            else:
+                text = kfp.compile_object(chosen)
             (Path(folder) / "pipeline.yaml").write_text(text, encoding="utf-8")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's code raises is told in their words
         told.update(problem="failed", **_users_words(error, file))
         if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "kfp":
             told["problem"] = "no-kfp"
     (Path(folder) / "told.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def _keep(objects: Mapping[str, object], home: str) -> dict[str, Any]:
+    """What a submission says of objects, by their names. Raises ArtifactError."""
+    if not objects or not home:
+        return {name: {} for name in objects}
+    from mlplatform.sdk.values import keep
+
+    place = open_home(home)
+    place.prepare()
+    return {name: keep(place, name, value).to_json() for name, value in objects.items()}
 
 
 def _load(file: str) -> ModuleType:
@@ -206,4 +227,4 @@ def _is_foreign(filename: str) -> bool:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:5])

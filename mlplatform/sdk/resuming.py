@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 from mlplatform.core.errors import InvalidInput, Unsupported
 from mlplatform.core.model import Artifact, RunRecord
 from mlplatform.core.states import RunState
+from mlplatform.engine.home import Home
 from mlplatform.ir.load import loads
 from mlplatform.planning.changes import Changes, changes_between
 from mlplatform.planning.resetting import Reset, other_contents, reset_for_resume
@@ -61,11 +62,12 @@ class _OfFile(Protocol):
 @dataclass(frozen=True, slots=True)
 class Code:
     """A pipeline's document as it is now (None: as it was), whose it is in words, and the Python objects it needs as
-    artifacts of the run, by the name of the input."""
+    artifacts of the run, by the name of the input; ``kept``: those that are in the home already."""
 
     document: str | None
     whose: str
     objects: Mapping[str, object] = field(default_factory=dict[str, object])
+    kept: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
 
 def resume(run: Run, pipeline: object = None) -> None:
@@ -83,6 +85,7 @@ def resume(run: Run, pipeline: object = None) -> None:
         )
     code = code_now(run, records.run, pipeline)
     artifacts = {name: keep(home, name, value).to_json() for name, value in code.objects.items()}
+    artifacts |= {name: dict(entry) for name, entry in code.kept.items()}
     stored = loads(read_document(home, records.run.spec_digest))
     now = stored if code.document is None else loads(code.document)
     fresh = {name: Artifact.from_json({"name": name, **found}) for name, found in artifacts.items()}
@@ -122,20 +125,21 @@ def code_now(run: Run, record: RunRecord, pipeline: object = None) -> Code:
     if isinstance(chosen, _OfFile):
         chosen = chosen.path
     if isinstance(chosen, (str, os.PathLike)):
-        return _from_file(os.fspath(cast("str | os.PathLike[str]", chosen)))
+        return _from_file(os.fspath(cast("str | os.PathLike[str]", chosen)), run.client.home)
     if chosen is not None:
         return _from_kernel(chosen if pipeline is not None else current(chosen), record)
     origin = str(record.context.get("origin") or "")
     if origin and os.path.exists(split_reference(origin)[0]):
-        return _from_file(origin)
+        return _from_file(origin, run.client.home)
     return Code(None, "the code it was started with (this kernel has no newer one)")
 
 
-def _from_file(reference: str) -> Code:
+def _from_file(reference: str, home: Home) -> Code:
     file = Path(split_reference(reference)[0])
-    source = read_source(reference)
+    source = read_source(reference, home)
     age = duration(max(0.0, time.time() - file.stat().st_mtime)) if file.exists() else ""
-    return Code(source.text, f"the saved file's code: {reference}" + (f", saved {age} ago" if age else ""))
+    whose = f"the saved file's code: {reference}" + (f", saved {age} ago" if age else "")
+    return Code(source.text, whose, kept=source.artifacts)
 
 
 def _from_kernel(pipeline: object, record: RunRecord) -> Code:

@@ -6,11 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from mlplatform.core.errors import Finding, InvalidParameters, NotFound, Unsupported
+from mlplatform.core.model import Artifact
 from mlplatform.core.values import JsonValue, ParameterType, preview
 from mlplatform.ir import package
 from mlplatform.ir.arguments import check_arguments
@@ -36,13 +37,15 @@ _EXAMPLES = {
 @dataclass(frozen=True, slots=True)
 class Source:
     """A pipeline as it was found: the text that is submitted, what it says, what to call it, and what to warn of;
-    and what it was before, if it was a notebook."""
+    and what it was before, if it was a notebook. ``artifacts``: its root artifacts that are Python objects of its file,
+    as a submission names them; empty entries where they are not kept (see :func:`read_source`)."""
 
     text: str
     pipeline: Pipeline
     origin: str
     warnings: tuple[str, ...] = ()
     notebook: NotebookPlan | None = None
+    artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,12 @@ class Options:
     script: bool = False
 
 
-def read_source(reference: str) -> Source:
+def read_source(reference: str, home: Home | None = None) -> Source:
     """Load and validate FILE: compiled YAML or JSON, a package, a ``.py`` with a pipeline (``FILE.py:name``), or a
     notebook (``.ipynb``, or ``.py`` in the percent format).
+
+    Args:
+        home: for a run: where Python objects that a ``.py`` pipeline takes as artifacts are kept.
 
     Raises:
         InvalidPipeline: with every finding.
@@ -79,8 +85,8 @@ def read_source(reference: str) -> Source:
     if file.endswith(".py"):
         from mlplatform.sdk.pipeline_file import compile_file  # a process of its own
 
-        compiled = compile_file(_existing(file), name)
-        return _source(compiled.document, reference, compiled.warnings)
+        compiled = compile_file(_existing(file), name, home=home)
+        return replace(_source(compiled.document, reference, compiled.warnings), artifacts=compiled.objects)
     document = package.read_file(_existing(file))
     return _source(document.data, document.origin, ())
 
@@ -237,13 +243,16 @@ def build(
         Unsupported: the container engine that was asked for is not there.
     """
     setup_path = os.path.abspath(options.setup_path) if options.setup_path else ""
-    _, findings = check_arguments(source.pipeline, parameters, _root_artifacts(source.pipeline, setup_path))
+    given = {name: Artifact.from_json({"name": name, **entry}) for name, entry in source.artifacts.items() if entry}
+    artifacts = {**_root_artifacts(source.pipeline, setup_path), **given}
+    _, findings = check_arguments(source.pipeline, parameters, artifacts)
     if findings:
         raise InvalidParameters(_refused(source.pipeline), findings=findings)
     _check_containers(options.containers)
     submission = {
         "document": source.text,
         "parameters": dict(parameters),
+        "artifacts": {name: dict(entry) for name, entry in source.artifacts.items() if entry},
         "setup_path": setup_path or None,
         "name": options.name,
         "experiment": options.experiment,

@@ -524,3 +524,27 @@ def test_what_an_author_says_a_task_reads(
     (tmp_path / "given" / "a.txt").write_text("2")
     again = platform.run(p).task("counted")
     assert (again.state, "a.txt" in again.why()) == ("SUCCEEDED", True)
+
+
+def test_a_files_large_values_and_constants_run_from_the_command_line(tmp_path: Path) -> None:
+    from tests.support.home import home_in
+
+    (tmp_path / "big.py").write_text(
+        "import numpy as np\nimport mlplatform as ml\nTABLE = np.arange(2_000_000, dtype=float)\nFACTOR = 2\n\n"
+        "@ml.component\ndef total(k: int) -> float:\n    return float(TABLE[:5].sum() * FACTOR + k + len(TABLE))\n\n"
+        "@ml.component\ndef add(a: np.ndarray, b: float) -> float:\n    return float(a.sum()) + b\n\n"
+        "@ml.pipeline\ndef p(k: int = 1) -> float:\n    return add(np.array([1.0, 5.0]), total(k))\n"
+    )
+    with home_in(tmp_path) as home:
+        result = home.json("run", "big.py", "-p", "k=3", timeout=300)
+        assert result["state"] == "SUCCEEDED", result["error"]
+        assert result["outputs"] == {"Output": 2_000_000 + 20 + 3 + 6.0}
+        again = home.json("run", "big.py", "-p", "k=3", timeout=300)
+        assert all(task["cached"] for task in again["tasks"])
+        checked = home.json("validate", "big.py")
+        assert {name: told["of_file"] for name, told in checked["artifacts"].items()} == {
+            "captured-TABLE": True,
+            "value-a": True,
+        }
+        written = home.command("compile", "big.py", "-o", "big.yaml")
+        assert "captured-TABLE is a value of big.py, not in big.yaml" in written.stderr

@@ -204,12 +204,21 @@ class Pipeline(Generic[P, R]):
         Raises:
             InvalidPipeline, CannotCapture: with every finding.
         """
-        document, _ = self._document({}, Captures(portable=True))
-        _validate(document)
-        text = dump.dump(document)
+        text, _ = self.compiled()
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text
+
+    def compiled(self) -> tuple[str, dict[str, Any]]:
+        """KFP IR as YAML, and the Python objects that it takes as root artifacts: constants that are no parameters, and
+        large values that its components reach. By the name of the input.
+
+        Raises:
+            InvalidPipeline, CannotCapture: with every finding.
+        """
+        document, objects = self._document({}, Captures(portable=True))
+        _validate(document)
+        return dump.dump(document), objects
 
     def options(
         self,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 from mlplatform.kube.wire import Answer, Request, Stream, Transport
 
@@ -18,6 +18,7 @@ class Metrics:
     """One process's numbers. Names begin with ``mlplatform_operator_``."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # they double everything, and nobody asks when a counter began
         self.registry = CollectorRegistry()
         self.requests = self._counter("api_requests", "Requests to the API server.", "verb", "resource", "code")
         self.request_seconds = self._histogram("api_request_seconds", "Time to an answer.", "verb")

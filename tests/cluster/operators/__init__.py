@@ -1,0 +1,1 @@
+"""The operators as they are installed, on a real API server."""

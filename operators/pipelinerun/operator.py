@@ -2,7 +2,7 @@
 
 The platform's Deployment runs all controllers in one process (``mlplatform operator``); this one is for development
 (``python operators/pipelinerun/operator.py --context kind-dev --port -1``) and for clusters that want it alone
-(``alone/``, which says the same as ``mlplatform operator --only pipelinerun``).
+(``overlays/pipelinerun``, which says the same as ``mlplatform operator --only pipelinerun``).
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def test_each_operator_has_a_folder_with_everything_in_it() -> None:
         assert f'"{name}"' in composition
         assert (folder / "README.md").is_file()
         assert list((folder / "samples").glob("*.yaml"))
-        alone = manifests.load(folder / "alone")
+        alone = manifests.load(manifests.variants()[name])
         args = named(alone, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
         assert args == ["operator", f"--only={name}"]
 

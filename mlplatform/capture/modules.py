@@ -124,6 +124,10 @@ class Modules:
             return None
         try:
             return PathFinder.find_spec(name if parent else last, path)
+        except KeyError:  # a folder without __init__.py in a package that is not imported here
+            found = ModuleSpec(name, None, is_package=True)
+            found.submodule_search_locations = [f"{each}/{last}" for each in path if os.path.isdir(f"{each}/{last}")]
+            return found
         except (ImportError, ValueError, AttributeError):
             return None
 

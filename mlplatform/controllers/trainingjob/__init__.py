@@ -1,0 +1,1 @@
+"""TrainingJob: a pod for each rank, decided by the gang brain that one machine has too."""

@@ -1,0 +1,121 @@
+"""The TrainingJob controller: what it watches, what it sees, what it plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from mlplatform.apis.names import FINALIZER_RANK, LABEL_JOB, LABEL_MANAGED, MANAGER
+from mlplatform.apis.objects import training_job
+from mlplatform.apis.trainingjob import TrainingJobSpec
+from mlplatform.apis.trainingstatus import TrainingJob
+from mlplatform.controllers.framework.model import Caches, Owned, Plan, Refusal
+from mlplatform.controllers.trainingjob.keys import new_keys
+from mlplatform.controllers.trainingjob.observed import Keys, Observed
+from mlplatform.controllers.trainingjob.plan import plan_job, refused_words
+from mlplatform.controllers.trainingjob.pods import NodeSeen
+from mlplatform.controllers.trainingjob.resources import DEVICE_TEMPLATES, TRAINING_JOBS
+from mlplatform.core.errors import InvalidInput
+from mlplatform.kube.objects import (
+    CLAIMS,
+    CONFIG_MAPS,
+    NODES,
+    PODS,
+    SECRETS,
+    SERVICES,
+    Key,
+    Object,
+    Resource,
+    key_of,
+    metadata,
+    uid_of,
+)
+from mlplatform.render.training.environment import TrainingSettings
+from mlplatform.render.training.names import secret_name
+from mlplatform.render.training.objects import needs_keys
+
+_OURS: Final = f"{LABEL_MANAGED}={MANAGER},{LABEL_JOB}"
+_BY_JOB: Final = "training job"
+_OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
+
+
+class TrainingJobs:
+    """Trains: a pod for each rank."""
+
+    name = "trainingjob"
+    resource: Resource = TRAINING_JOBS
+    finalizer = FINALIZER_RANK
+
+    def __init__(
+        self,
+        settings: TrainingSettings | None = None,
+        make_keys: Callable[[], Keys] = new_keys,
+        *,
+        devices: bool = True,
+    ) -> None:
+        """``devices``: whether the cluster knows claims on devices (resource.k8s.io/v1, from Kubernetes 1.34 on)."""
+        self._settings = settings or TrainingSettings()
+        self._make_keys = make_keys
+        beside = (SERVICES, SECRETS, CONFIG_MAPS, *((DEVICE_TEMPLATES,) if devices else ()))
+        self._beside = (SECRETS, CONFIG_MAPS, *((DEVICE_TEMPLATES,) if devices else ()))
+        self.owned: Iterable[Owned] = (
+            Owned(PODS, selector=_OURS),
+            # Claims outlive their job, so a label says whose they are.
+            Owned(CLAIMS, selector=_OURS, label=LABEL_JOB, indexes={_BY_JOB: LABEL_JOB}),
+            *(Owned(kind, selector=_OURS) for kind in beside),
+            Owned(NODES),
+        )
+
+    def observe(self, caches: Caches, key: Key) -> Observed | None:
+        body = caches.get(TRAINING_JOBS, key)
+        if body is None:
+            return None
+        try:
+            job = training_job(body)
+        except InvalidInput as error:
+            return Observed(_outline(body), invalid=error)
+        pods = caches.owned_by(PODS, body)
+        there = {(kind, key_of(one).name): uid_of(one) for kind in self._beside for one in caches.owned_by(kind, body)}
+        for claim in caches.indexed(CLAIMS, _BY_JOB, key.name):
+            if key_of(claim).namespace == key.namespace:
+                there[CLAIMS, key_of(claim).name] = uid_of(claim)
+        names = {name for pod in pods if (name := _part(pod, "spec").get("nodeName"))}
+        nodes = {name: _node(caches.get(NODES, Key("", name))) for name in sorted(names)}
+        wants = needs_keys(job) and (SECRETS, secret_name(job.name)) not in there
+        return Observed(job, tuple(pods), nodes, there, self._make_keys() if wants else None)
+
+    def plan(self, observed: Observed, now: float) -> Plan:
+        return plan_job(observed, now, self._settings)
+
+    def refused(self, observed: Observed, now: float, refusals: Sequence[Refusal]) -> Plan:
+        words = refused_words([(refusal.body, refusal.error) for refusal in refusals])
+        return plan_job(observed, now, self._settings, words)
+
+
+def _part(body: Object, name: str) -> Object:
+    found: Object | None = body.get(name)
+    return found or {}
+
+
+def _node(body: Object | None) -> NodeSeen | None:
+    if body is None:
+        return None
+    taints: list[Object] = _part(body, "spec").get("taints") or []
+    conditions: list[Object] = _part(body, "status").get("conditions") or []
+    fenced = any(taint.get("key") == _OUT_OF_SERVICE for taint in taints)
+    for one in conditions:
+        if one.get("type") == "Ready":
+            return NodeSeen(one.get("status") == "True", fenced)
+    return NodeSeen(fenced=fenced)
+
+
+def _outline(body: Object) -> TrainingJob:
+    meta: Mapping[str, Any] = metadata(body)
+    return TrainingJob(
+        name=str(meta.get("name") or ""),
+        namespace=str(meta.get("namespace") or ""),
+        uid=str(meta.get("uid") or ""),
+        spec=TrainingJobSpec("python", ()),
+        generation=int(meta.get("generation") or 1),
+        deleting=bool(meta.get("deletionTimestamp")),
+    )

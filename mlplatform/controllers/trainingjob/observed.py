@@ -1,0 +1,34 @@
+"""Everything a plan for a training job needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mlplatform.apis.trainingstatus import TrainingJob
+from mlplatform.controllers.trainingjob.pods import NodeSeen
+from mlplatform.core.errors import InvalidInput
+from mlplatform.kube.objects import Object, Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """By which the ranks of a job know each other: an SSH key pair and a token. Never shown."""
+
+    private: str = field(repr=False)
+    public: str = field(repr=False)
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """``pods``: of this job (its UID), as they are. ``nodes``: those that the pods are on; None: gone. ``there``: what
+    else is there of the job, by kind and name. ``keys``: fresh ones, where it needs some and has none.
+    ``invalid``: it cannot be read, and why."""
+
+    job: TrainingJob
+    pods: tuple[Object, ...] = ()
+    nodes: Mapping[str, NodeSeen | None] = field(default_factory=dict[str, NodeSeen | None])
+    there: Mapping[tuple[Resource, str], str] = field(default_factory=dict[tuple[Resource, str], str])
+    keys: Keys | None = None
+    invalid: InvalidInput | None = None

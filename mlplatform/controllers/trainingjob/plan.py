@@ -1,0 +1,242 @@
+"""What should be of one training job, given what was observed. Pure.
+
+A decision is kept before it is carried out: while the ledger is news, nothing but the status is written; the look that
+follows finds it kept, and takes the steps. So an operator may die between any two writes, and two of them that look at
+the same time do the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mlplatform.apis.codec import encode
+from mlplatform.apis.conditions import Condition, with_conditions
+from mlplatform.apis.trainingstatus import TrainingJobStatus
+from mlplatform.controllers.framework.model import Delete, EventNote, Plan, Ref
+from mlplatform.controllers.trainingjob.observed import Observed
+from mlplatform.controllers.trainingjob.pods import RankPod, read_pod
+from mlplatform.controllers.trainingjob.resources import DEVICE_TEMPLATES, TRAINING_JOBS
+from mlplatform.kube.objects import CLAIMS, CONFIG_MAPS, PODS, SECRETS, Key, Object, Resource
+from mlplatform.planning.training.facts import Decision, Ledger, RankKey, RankState, Remove, Stage, Start, Stop, View
+from mlplatform.planning.training.gang import decide
+from mlplatform.planning.training.kept import kept, ledger_of, report_of, same_but_clocks
+from mlplatform.planning.training.read import training_spec
+from mlplatform.planning.training.spec import TrainingSpec
+from mlplatform.planning.training.status import FAILED, status_of
+from mlplatform.render.training import objects
+from mlplatform.render.training.environment import TrainingSettings
+from mlplatform.render.training.names import pod_name, secret_name
+from mlplatform.render.training.pod import rank_pod
+
+#: Seconds until a job that waits for a silent node, or for an image, is looked at again.
+LOOK_AGAIN: Final = 15.0
+_KINDS: Final = {
+    "PersistentVolumeClaim": CLAIMS,
+    "Secret": SECRETS,
+    "ConfigMap": CONFIG_MAPS,
+    "ResourceClaimTemplate": DEVICE_TEMPLATES,
+}
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a plan is made from."""
+
+    observed: Observed
+    spec: TrainingSpec
+    ranks: tuple[RankPod, ...]
+    decision: Decision
+    ledger: Ledger
+    before: Ledger | None
+    status: TrainingJobStatus
+
+    @property
+    def by_key(self) -> dict[RankKey, RankPod]:
+        return {rank.fact.key: rank for rank in self.ranks}
+
+
+def plan_job(
+    observed: Observed, now: float, settings: TrainingSettings, refused: Mapping[str, str] | None = None
+) -> Plan:
+    """The plan. ``refused``: names of objects that the API server would not make, and why."""
+    job = observed.job
+    if observed.invalid is not None:
+        return _invalid(observed, now)
+    if job.deleting:
+        return _deleted(observed, now)
+    spec = training_spec(job.name, job.spec)
+    if not spec.managed:
+        return Plan()
+    seen = _look(observed, spec, round(now, 3), refused or {})
+    status = None if seen.status is job.status else encode(seen.status)
+    wake = _wake(seen, now)
+    if not same_but_clocks(seen.before, seen.ledger):
+        return Plan(status=status, requeue_after=wake, events=tuple(_events(seen)))
+    starts = [step for step in seen.decision.steps if isinstance(step, Start)]
+    stops = {step.key: step for step in seen.decision.steps if isinstance(step, Stop)}
+    removes = any(isinstance(step, Remove) for step in seen.decision.steps)
+    own = Delete(Ref(TRAINING_JOBS, Key(job.namespace, job.name), job.uid))
+    return Plan(
+        apply=[objects.service(job)] if _stands(seen.ledger) else [],
+        create=[*_beside(seen), *_pods(seen, starts, settings)],
+        status=status,
+        release=[Ref(PODS, rank.key, rank.uid) for rank in seen.ranks if rank.held and _recorded(rank, seen, stops)],
+        delete=[*_deletions(seen, stops), *_leftovers(seen), *([own] if removes else [])],
+        requeue_after=wake,
+    )
+
+
+def _look(observed: Observed, spec: TrainingSpec, now: float, refused: Mapping[str, str]) -> _Seen:
+    job = observed.job
+    read = (read_pod(pod, observed.nodes, now) for pod in observed.pods)
+    ranks = tuple(rank for rank in read if rank is not None)
+    before = ledger_of(job.status)
+    view = View(
+        ledger=before,
+        ranks={rank.fact.key: rank.fact for rank in ranks},
+        report=report_of(job.status.progress),
+        refused=_refused(spec, before, refused),
+    )
+    jitter = int.from_bytes(hashlib.sha256(job.uid.encode()).digest()[:4], "big") / 2**32
+    decision = decide(spec, view, now, jitter)
+    assert decision.ledger is not None
+    ledger = kept(decision.ledger)
+    status = status_of(spec, view, ledger, now, before=job.status, generation=job.generation)
+    return _Seen(observed, spec, ranks, decision, ledger, before, status)
+
+
+def _refused(spec: TrainingSpec, ledger: Ledger | None, refused: Mapping[str, str]) -> dict[RankKey, str]:
+    """Ranks that could not be made. What stands beside them (a claim) is wanted by all."""
+    if ledger is None or not refused:
+        return {}
+    keys = [
+        RankKey(group.name, rank, ledger.wanted(group.name, rank))
+        for group in spec.groups
+        for rank in range(group.replicas)
+    ]
+    named = {key: refused[name] for key in keys if (name := pod_name(spec.name, key)) in refused}
+    return named or dict.fromkeys(keys, next(iter(refused.values())))
+
+
+def _wake(seen: _Seen, now: float) -> float | None:
+    """When to look again, should nothing happen before."""
+    waits = [] if seen.decision.wake_at is None else [max(0.0, seen.decision.wake_at - now)]
+    for rank in seen.ranks:
+        pulling = rank.fact.state is RankState.STARTING and rank.fact.message
+        if rank.waiting_for_node or pulling or (rank.deleting and rank.fact.alive and rank.fact.node):
+            waits.append(LOOK_AGAIN)
+    return min(waits, default=None)
+
+
+# ---------------------------------------------------------------------- what is made
+def _stands(ledger: Ledger) -> bool:
+    """Whether ranks run, or are about to."""
+    return ledger.stage in (Stage.PLACING, Stage.RUNNING, Stage.RESTARTING)
+
+
+def _beside(seen: _Seen) -> Iterator[Object]:
+    """What ranks need and is not there yet."""
+    job, there = seen.observed.job, seen.observed.there
+    if seen.ledger.stage not in (Stage.PLACING, Stage.RUNNING):
+        return
+    wanted = [*objects.claims(job), *objects.devices(job), *objects.hosts(job, seen.ledger)]
+    keys = seen.observed.keys
+    if keys is not None and (SECRETS, secret_name(job.name)) not in there:
+        wanted.append(objects.keys(job, keys.private, keys.public, keys.token))
+    for body in wanted:
+        if (_KINDS[body["kind"]], body["metadata"]["name"]) not in there:
+            yield body
+
+
+def _pods(seen: _Seen, starts: Iterable[Start], settings: TrainingSettings) -> Iterator[Object]:
+    """Pods of ranks. Where one of that name is still going away, it is waited for."""
+    names = {rank.key.name for rank in seen.ranks}
+    job = seen.observed.job
+    for start in starts:
+        if pod_name(job.name, start.key) not in names:
+            yield rank_pod(job, start, seen.ledger, settings)
+
+
+# ---------------------------------------------------------------------- what goes
+def _recorded(rank: RankPod, seen: _Seen, stops: Mapping[RankKey, Stop]) -> bool:
+    """Whether nothing of the pod is needed any more: what became of its rank is in the ledger, and that is kept."""
+    if rank.ghost:
+        return True
+    if rank.fact.alive:
+        return False
+    stop = stops.get(rank.fact.key)
+    done = (rank.fact.key.group, rank.fact.key.rank) in seen.ledger.done
+    return seen.ledger.stage.finished or (stop is not None and stop.forget) or done
+
+
+def _deletions(seen: _Seen, stops: Mapping[RankKey, Stop]) -> Iterator[Delete]:
+    by_key = seen.by_key
+    for key in stops:
+        rank = by_key[key]
+        if rank.lost:
+            # Its node is gone or vouched to be off: nobody else will ever say that the pod has ended.
+            yield Delete(Ref(PODS, rank.key, rank.uid), grace_period=0)
+        elif not rank.deleting:
+            yield Delete(Ref(PODS, rank.key, rank.uid))
+
+
+def _leftovers(seen: _Seen) -> Iterator[Delete]:
+    """Claims of a job that ended and is to leave none, and lists of hosts that no rank reads any more."""
+    job, there = seen.observed.job, seen.observed.there
+    asked = job.spec.checkpoint
+    names: set[tuple[Resource, str]] = set()
+    if seen.ledger.stage.finished and asked is not None and asked.when_finished == "Delete":
+        names |= {(CLAIMS, body["metadata"]["name"]) for body in objects.claims(job)}
+    if not seen.ledger.stage.finished:
+        current = {(CONFIG_MAPS, body["metadata"]["name"]) for body in objects.hosts(job, seen.ledger)}
+        names |= {place for place in there if place[0] == CONFIG_MAPS} - current
+    for kind, name in sorted(names, key=lambda place: (place[0].kind, place[1])):
+        if (kind, name) in there:
+            yield Delete(Ref(kind, Key(job.namespace, name), there[kind, name]))
+
+
+def _deleted(observed: Observed, now: float) -> Plan:
+    """The job is going away, and waits for what it owns: nothing has to be recorded any more."""
+    read = [read_pod(pod, observed.nodes, now) for pod in observed.pods]
+    ranks = [rank for rank in read if rank is not None]
+    return Plan(
+        release=[Ref(PODS, rank.key, rank.uid) for rank in ranks if rank.held and not rank.fact.alive],
+        delete=[Delete(Ref(PODS, rank.key, rank.uid)) for rank in ranks if not rank.deleting],
+        requeue_after=LOOK_AGAIN if ranks else None,
+    )
+
+
+# ---------------------------------------------------------------------- words
+def _events(seen: _Seen) -> Iterator[EventNote]:
+    """What happened, where the stage changed."""
+    before = seen.before.stage if seen.before is not None else None
+    ledger = seen.ledger
+    if ledger.stage is before or (before is None and ledger.stage is Stage.QUEUED):
+        return
+    bad = ledger.stage in (Stage.FAILED, Stage.RESTARTING, Stage.RELEASING)
+    words = ledger.message or f"the job is {seen.status.phase}, attempt {ledger.attempt}"
+    yield EventNote(ledger.reason or seen.status.phase, words, "Warning" if bad else "Normal")
+
+
+def _invalid(observed: Observed, now: float) -> Plan:
+    """An object that is no job (the schema was changed under it): told, and left alone."""
+    job, error = observed.job, observed.invalid
+    assert error is not None
+    words = "; ".join(f"{finding.path}: {finding.message}" for finding in error.findings) or error.message
+    told = Condition(FAILED, "True", "InvalidSpec", words, observed_generation=job.generation)
+    return Plan(
+        status={
+            "phase": "Failed",
+            "reason": "InvalidSpec",
+            "message": words,
+            "conditions": encode(with_conditions(job.status.conditions, [told], now)),
+        }
+    )
+
+
+def refused_words(refusals: Sequence[tuple[Object, Any]]) -> dict[str, str]:
+    """Names of the objects that were refused, and why."""
+    return {str(body["metadata"]["name"]): str(error) for body, error in refusals}

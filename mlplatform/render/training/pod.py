@@ -1,0 +1,155 @@
+"""A rank's pod: the user's template, with the name, the environment and the place that the platform gives it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Final
+
+from mlplatform.apis.names import FINALIZER_RANK, MANAGER
+from mlplatform.apis.trainingjob import Checkpoint, Preemption, ReplicaGroup
+from mlplatform.apis.trainingstatus import TrainingJob
+from mlplatform.planning.training.facts import Ledger, Start
+from mlplatform.render.training.environment import (
+    MPI_FOLDER,
+    SSH_FOLDER,
+    TOKEN_FOLDER,
+    TrainingSettings,
+    environment,
+)
+from mlplatform.render.training.names import (
+    hosts_name,
+    job_claim,
+    pod_name,
+    rank_claim,
+    rank_labels,
+    secret_name,
+    service_name,
+)
+from mlplatform.render.training.placement import place
+
+Json = dict[str, Any]
+
+#: What a container without a name is called.
+MAIN: Final = "main"
+
+
+def rank_pod(job: TrainingJob, start: Start, ledger: Ledger, settings: TrainingSettings) -> Json:
+    """The pod of one rank of one attempt, the same every time."""
+    group = next(one for one in job.spec.groups if one.name == start.key.group)
+    template: Json = copy.deepcopy(dict(group.template))
+    given: Json = template.get("metadata") or {}
+    name = pod_name(job.name, start.key)
+    metadata: Json = {
+        "name": name,
+        "namespace": job.namespace,
+        "labels": {**(given.get("labels") or {}), **rank_labels(job.name, start.key)},
+        "finalizers": [FINALIZER_RANK],
+    }
+    if given.get("annotations"):
+        metadata["annotations"] = given["annotations"]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": _spec(job, group, start, ledger, settings)}
+
+
+def _spec(job: TrainingJob, group: ReplicaGroup, start: Start, ledger: Ledger, settings: TrainingSettings) -> Json:
+    spec: Json = copy.deepcopy(dict(group.template.get("spec") or {}))
+    containers: list[Json] = spec.get("containers") or [{}]
+    rank = containers[0]
+    rank.setdefault("name", MAIN)
+    if not rank.get("image") and settings.default_image:
+        rank["image"] = settings.default_image
+    rank["env"] = [*(rank.get("env") or []), *environment(job, group, start, ledger, settings)]
+    spec |= {
+        "containers": containers,
+        "restartPolicy": "Never",
+        "hostname": pod_name(job.name, start.key),
+        "subdomain": service_name(job.name),
+    }
+    if job.spec.preemption is not None or "terminationGracePeriodSeconds" not in spec:
+        spec["terminationGracePeriodSeconds"] = (job.spec.preemption or Preemption()).grace_period_seconds
+    spec.setdefault("enableServiceLinks", False)
+    spec.setdefault("automountServiceAccountToken", False)
+    _restrict(spec, settings)
+    _checkpoints(spec, rank, job, start)
+    _volumes(spec, rank, job, group, ledger, settings)
+    place(spec, rank, job.name, group, start.avoid_nodes, _one_node(job))
+    return spec
+
+
+def _restrict(spec: Json, settings: TrainingSettings) -> None:
+    """The rights of the restricted Pod Security level, unless the template says otherwise; whether it may is for the
+    namespace to say."""
+    own: Json = spec.get("securityContext") or {}
+    user = own.get("runAsUser", settings.user)
+    spec["securityContext"] = {
+        "runAsNonRoot": user != 0,
+        "runAsUser": user,
+        "runAsGroup": own.get("runAsGroup", user),
+        "fsGroup": own.get("fsGroup", user),
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+        **own,
+    }
+    containers: list[Json] = [*spec["containers"], *(spec.get("initContainers") or [])]
+    for container in containers:
+        container["securityContext"] = {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            **(container.get("securityContext") or {}),
+        }
+
+
+def _mount(spec: Json, container: Json, name: str, source: Json, path: str, **more: Any) -> None:
+    """A volume of ours, unless the user mounts one there."""
+    mounts: list[Json] = container.setdefault("volumeMounts", [])
+    if any(str(mount.get("mountPath")).rstrip("/") == path.rstrip("/") for mount in mounts):
+        return
+    volumes: list[Json] = spec.setdefault("volumes", [])
+    if all(volume.get("name") != name for volume in volumes):
+        volumes.append({"name": name, **source})
+    mounts.append({"name": name, "mountPath": path, **more})
+
+
+def _checkpoints(spec: Json, rank: Json, job: TrainingJob, start: Start) -> None:
+    asked = job.spec.checkpoint
+    source: Json = {"emptyDir": {}}
+    if asked is not None and (asked.claim_name or asked.claim_spec):
+        claim = asked.claim_name or job_claim(job.name)
+        if asked.scope == "Rank":
+            claim = rank_claim(job.name, start.key.group, start.key.rank)
+        source = {"persistentVolumeClaim": {"claimName": claim}}
+    _mount(spec, rank, "mlplatform-checkpoint", source, (asked or Checkpoint()).mount_path)
+
+
+def _one_node(job: TrainingJob) -> bool:
+    """Whether ranks share a claim that only one node can mount."""
+    asked = job.spec.checkpoint
+    if asked is None or asked.scope != "Job" or not asked.claim_spec:
+        return False
+    modes: list[str] = list(asked.claim_spec.get("accessModes") or ["ReadWriteOnce"])
+    return "ReadWriteMany" not in modes and sum(group.replicas for group in job.spec.groups) > 1
+
+
+def _volumes(
+    spec: Json, rank: Json, job: TrainingJob, group: ReplicaGroup, ledger: Ledger, settings: TrainingSettings
+) -> None:
+    if job.spec.framework in ("torch", "ray", "jax"):
+        # 64 MiB of shared memory, the container runtime's default, end data loaders and object stores
+        _mount(spec, rank, "mlplatform-shm", {"emptyDir": {"medium": "Memory"}}, "/dev/shm")  # noqa: S108
+    if job.spec.framework == "mpi":
+        keys = {"secretName": secret_name(job.name), "defaultMode": 0o440, "items": _SSH_FILES}
+        _mount(spec, rank, "mlplatform-ssh", {"secret": keys}, SSH_FOLDER, readOnly=True)
+        hosts = {"name": hosts_name(job.name, ledger.attempts_of.get(group.name, ledger.attempt))}
+        _mount(spec, rank, "mlplatform-mpi", {"configMap": hosts}, MPI_FOLDER, readOnly=True)
+        if group.role == "worker" and not rank.get("command") and not rank.get("args"):
+            rank["command"] = ["/usr/sbin/sshd", "-D", "-e", "-f", f"{MPI_FOLDER}/sshd_config"]
+    if settings.server:
+        token = {"audience": MANAGER, "expirationSeconds": 3600, "path": "token"}
+        source = {"projected": {"sources": [{"serviceAccountToken": token}]}}
+        _mount(spec, rank, "mlplatform-token", source, TOKEN_FOLDER, readOnly=True)
+
+
+_SSH_FILES: Final = [
+    {"key": "ssh-privatekey", "path": "id_ed25519"},
+    {"key": "ssh-publickey", "path": "id_ed25519.pub"},
+    {"key": "ssh-publickey", "path": "authorized_keys"},
+]

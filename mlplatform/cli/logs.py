@@ -14,7 +14,8 @@ from mlplatform.cli.options import common, print_json, run_argument, write
 from mlplatform.cli.style import Style, clean, style_of_output
 from mlplatform.core.errors import NotFound
 from mlplatform.core.model import AttemptRecord, TaskKey, TaskRecord
-from mlplatform.engine.home import Home, open_home
+from mlplatform.engine.home import Home
+from mlplatform.sdk.clients import client_of, refreshed
 from mlplatform.sdk.records import log_file, matching_tasks, open_records, read_run
 
 #: Seconds between two looks at the files of a run that goes on, and between two looks for new attempts.
@@ -35,13 +36,16 @@ def logs(
 
     With --output json and --follow, every line is an object of its own.
     """
-    place = open_home(home)
+    place = refreshed(home)
     record, tasks, attempts = read_run(place, run)
     keys = {found.key for found in matching_tasks(tasks, task)} if task else None
     wanted = [a for a in attempts if (keys is None or a.key in keys) and attempt in (None, a.attempt)]
     if follow and not record.state.finished:
         _follow(place, record.run_id, task, attempt, output)
         return
+    client = client_of(place)
+    for found in wanted:
+        client.bring_log(record, found)
     if output == "json":
         print_json({"run_id": record.run_id, "logs": [_entry(found, _text(log_file(found), tail)) for found in wanted]})
         return
@@ -113,9 +117,7 @@ class _Tail:
 
 def _follow(home: Home, run_id: str, task: str | None, attempt: int | None, output: str) -> None:
     """Tell lines of all tasks as they come, each behind its task's name, until the run is finished."""
-    from mlplatform.sdk.client import LocalClient
-
-    client = LocalClient(home)
+    client = client_of(home)
     client.ensure()  # a run whose service was killed would otherwise never end
     tails: dict[tuple[TaskKey, int], _Tail] = {}
     style = Style.of(sys.stdout)
@@ -133,6 +135,7 @@ def _follow(home: Home, run_id: str, task: str | None, attempt: int | None, outp
                     keys = set[TaskKey]()
                 for found in store.attempts(run_id):
                     if (keys is None or found.key in keys) and attempt in (None, found.attempt):
+                        client.bring_log(store.get_run(run_id), found, wait=finished)
                         tails.setdefault((found.key, found.attempt), _Tail(found))
                 if not finished:
                     client.ensure()

@@ -10,6 +10,7 @@ import click
 
 from mlplatform.cli.options import command_for, common, give, print_json, write
 from mlplatform.cli.style import Style
+from mlplatform.core.errors import InvalidInput
 from mlplatform.sdk.client import LocalClient
 
 
@@ -38,6 +39,16 @@ from mlplatform.sdk.client import LocalClient
     help="Run up to N tasks of a notebook at once, where that is proven to change nothing.  [default: 1]",
 )
 @click.option("--offline", is_flag=True, help="Download nothing: packages come from the local caches.")
+@click.option(
+    "--backend",
+    type=click.Choice(["local", "kubernetes"]),
+    default="local",
+    envvar="MLPLATFORM_BACKEND",
+    show_default=True,
+    help="Where it runs: on this machine, or as a PipelineRun of a cluster.",
+)
+@click.option("--context", default="", metavar="NAME", help="The kubeconfig's context.  [default: its current one]")
+@click.option("--namespace", default="", metavar="NAME", help="The cluster's namespace.  [default: the context's]")
 @common
 def run(
     file: str,
@@ -52,6 +63,9 @@ def run(
     priority: int,
     parallel: int,
     offline: bool,
+    backend: str,
+    context: str,
+    namespace: str,
     home: str | None,
     output: str,
 ) -> None:
@@ -80,7 +94,7 @@ def run(
         parallel=parallel,
         script=is_script(),
     )
-    client = LocalClient(home)
+    client = _client(backend, context, namespace, home)
     run_id, pipeline = start(client, file, params, params_file, options)
     if detach:
         data: dict[str, Any] = {"run_id": run_id, "state": "PENDING", "outputs": {}, "tasks": [], "error": None}
@@ -89,12 +103,25 @@ def run(
     watch(client, run_id, name or pipeline, output, file)
 
 
+def _client(backend: str, context: str, namespace: str, home: str | None) -> LocalClient:
+    if backend == "local":
+        if context or namespace:
+            raise InvalidInput("A context or namespace is a cluster's.", hint="Add --backend kubernetes.")
+        return LocalClient(home)
+    from mlplatform.sdk.kubernetes.client import ClusterClient
+    from mlplatform.sdk.kubernetes.home import cluster_home
+
+    return ClusterClient(cluster_home(context, namespace, home))
+
+
 def start(client: LocalClient, file: str, params: tuple[str, ...], params_file: str, options: Any) -> tuple[str, str]:
     """Check and submit; returns the run's id and its pipeline's name."""
     from mlplatform.sdk import submit
     from mlplatform.sdk.client import require_engine
+    from mlplatform.sdk.clients import is_cluster
 
-    require_engine()
+    if not is_cluster(client.home):
+        require_engine()
     source = submit.read_source(file, client.home)
     for warning in source.warnings:
         write(f"warning: {warning}", error=True)

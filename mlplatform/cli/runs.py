@@ -14,8 +14,8 @@ from mlplatform.cli.style import clean, duration, style_of_output, table
 from mlplatform.cli.values import values
 from mlplatform.core.errors import InvalidInput, NotFound
 from mlplatform.core.states import RunState
-from mlplatform.engine.home import open_home
 from mlplatform.sdk.client import LocalClient
+from mlplatform.sdk.clients import client_of, refreshed
 
 
 @click.group()
@@ -54,7 +54,7 @@ def list_(
 
     wanted = {name: text for name, text in map(_tag, tags) if text}
     try:
-        with open_records(open_home(home)) as store:
+        with open_records(refreshed(home)) as store:
             found = store.list_runs(
                 states=[RunState(state.upper()) for state in states],
                 experiment=experiment,
@@ -102,7 +102,7 @@ def show(run: str, home: str | None, output: str) -> None:
     from mlplatform.cli import summary
     from mlplatform.sdk.records import read_report
 
-    place = open_home(home)
+    place = refreshed(home)
     report = read_report(place, run)
     give(output, report, lambda: summary.show(report, place, style_of_output()))
 
@@ -114,7 +114,7 @@ def show(run: str, home: str | None, output: str) -> None:
 @common
 def cancel(run: str, force: bool, wait: bool, home: str | None, output: str) -> None:
     """Cancel a run and end its processes, whole trees of them."""
-    client = LocalClient(home)
+    client = client_of(home)
     run_id = client.cancel(_id_of(client, run), force=force)
     state = "CANCELLING"
     if wait:
@@ -139,7 +139,7 @@ def resume(run: str, file: str | None, detach: bool, home: str | None, output: s
     from mlplatform.sdk.records import open_records
     from mlplatform.sdk.submit import interpreter, read_source
 
-    client = LocalClient(home)
+    client = client_of(home)
     with open_records(client.home) as store:
         record = store.find_run(run)
         told = store.events(run_id=record.run_id, limit=1_000_000)
@@ -176,7 +176,7 @@ def diff(run: str, other: str, home: str | None, output: str) -> None:
     from mlplatform.sdk.diff import diff_stored
     from mlplatform.sdk.records import open_records
 
-    place = open_home(home)
+    place = refreshed(home)
     with open_records(place) as store:
         a, b = store.find_run(run).run_id, store.find_run(other).run_id
     found = diff_stored(place, a, b)
@@ -198,7 +198,7 @@ def delete(run: str, yes: bool, home: str | None, output: str) -> None:
     """Delete a finished run with its logs and artifacts."""
     import sys
 
-    client = LocalClient(home)
+    client = client_of(home)
     run_id = _id_of(client, run)
     if not yes and output == "text" and sys.stdin.isatty():
         click.confirm(f"Delete run {run_id} with its logs and artifacts?", abort=True)
@@ -212,7 +212,7 @@ def delete(run: str, yes: bool, home: str | None, output: str) -> None:
 @common
 def tag(run: str, tags: tuple[str, ...], home: str | None, output: str) -> None:
     """Tag a run; an empty value removes the tag."""
-    client = LocalClient(home)
+    client = client_of(home)
     changed = dict(map(_tag, tags))
     run_id = client.annotate(_id_of(client, run), tags=changed)
     give(output, _annotations(client, run_id), lambda: f"tagged {run_id}")
@@ -224,7 +224,7 @@ def tag(run: str, tags: tuple[str, ...], home: str | None, output: str) -> None:
 @common
 def note(run: str, text: str, home: str | None, output: str) -> None:
     """Write a note on a run; an empty TEXT removes it."""
-    client = LocalClient(home)
+    client = client_of(home)
     run_id = client.annotate(_id_of(client, run), note=text)
     give(output, _annotations(client, run_id), lambda: f"noted on {run_id}")
 

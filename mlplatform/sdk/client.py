@@ -26,6 +26,7 @@ from mlplatform.core.errors import (
     error_classes,
 )
 from mlplatform.core.ids import new_run_id
+from mlplatform.core.model import AttemptRecord, RunRecord
 from mlplatform.engine.home import Home, open_home
 from mlplatform.sdk import starting
 
@@ -199,6 +200,12 @@ class LocalClient:
     def why(self, run_id: str, task: str) -> dict[str, Any]:
         """Why a task ran, was reused, waits or failed: ``run_id, task, state, why, cached_from``."""
         return dict(self._call("why", {"run_id": run_id, "task": task}))
+
+    def look(self) -> None:
+        """See that the store tells what is true now: here it always does."""
+
+    def bring_log(self, run: RunRecord, attempt: AttemptRecord, *, wait: bool = True) -> None:
+        """See that the file of an attempt's log has what the task wrote: here it always has."""
 
     def cache_clear(self, *, run_id: str = "", identity: str = "") -> int:
         """Forget reusable results: of a run, of a task identity, or all. Returns how many."""

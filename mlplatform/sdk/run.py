@@ -14,7 +14,7 @@ from mlplatform.core.states import RunState
 from mlplatform.core.values import JsonValue
 from mlplatform.engine.home import Home
 from mlplatform.sdk import records as store_records
-from mlplatform.sdk.client import LocalClient
+from mlplatform.sdk.clients import client_of
 from mlplatform.sdk.feed import wait_until
 from mlplatform.sdk.run_failures import run_failure
 from mlplatform.sdk.run_reading import Place, find_path, places, read_pipeline, read_records, split_reference
@@ -47,7 +47,7 @@ class Run:
     def __init__(
         self, home: str | os.PathLike[str] | Home | None = None, run_id: str = "", pipeline: object = None
     ) -> None:
-        self.client = LocalClient(home)
+        self.client = client_of(home)
         self.run_id = run_id
         self.pipeline = pipeline
 
@@ -55,6 +55,7 @@ class Run:
     @property
     def record(self) -> RunRecord:
         """Everything the store keeps of the run itself. Raises NotFound."""
+        self.client.look()
         with store_records.open_records(self.client.home) as store:
             return store.get_run(self.run_id)
 

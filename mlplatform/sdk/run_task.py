@@ -99,7 +99,10 @@ class Task:
         """Its tries so far, each with its own log; none where its result was reused."""
         records = self._read()
         record = self._record(records)
-        return [_attempt(found) for found in records.attempts if record is not None and found.key == record.key]
+        own = [found for found in records.attempts if record is not None and found.key == record.key]
+        for found in own:
+            self.run.client.bring_log(records.run, found)
+        return [_attempt(found) for found in own]
 
     def tail(self, lines: int = 20) -> Log:
         """The last lines of its output so far, without waiting."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from mlplatform.core.errors import Finding, InvalidParameters, Unsupported
 from mlplatform.core.model import Artifact, ArtifactValue
 from mlplatform.engine.home import Home, open_home
 from mlplatform.ir.arguments import check_arguments
 from mlplatform.sdk import display_live, values
-from mlplatform.sdk.client import LocalClient, require_engine
+from mlplatform.sdk.client import require_engine
+from mlplatform.sdk.clients import client_of, is_cluster
 from mlplatform.sdk.secretstore import has_secret
 from mlplatform.sdk.submit import surroundings
 
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 FROM: Final = "mlplatform.from"
 
 
+@runtime_checkable
+class Compiles(Protocol):
+    """A pipeline that can be written down so that it runs without this machine."""
+
+    def compile(self) -> str: ...
+
+
 def submit(submission: Submission, pipeline: object) -> Run:
     """Start a run; returns once it is durable.
 
@@ -35,24 +43,45 @@ def submit(submission: Submission, pipeline: object) -> Run:
     """
     from mlplatform.sdk.run import Run
 
-    check_backend(submission.options)
-    require_engine()
-    home = open_home(submission.options.home)
-    client = LocalClient(home)
+    home = home_of(submission.options)
+    client = client_of(home)
+    if not is_cluster(home):
+        require_engine()
+    elif submission.objects:
+        raise Unsupported(
+            f"The objects given for {', '.join(sorted(submission.objects))} lie on this machine, the run on a cluster.",
+            hint="Put them where both reach them (s3://...), and pass that; or run on this machine.",
+        )
     client.start_early()
-    run_id = client.submit(request(submission, home))
+    wanted = request(submission, home)
+    if is_cluster(home) and isinstance(pipeline, Compiles):
+        wanted["document"] = pipeline.compile()
+    run_id = client.submit(wanted)
     return Run(home, run_id, pipeline)
 
 
+def home_of(options: RunOptions) -> Home:
+    """Where the run is kept. Raises Unsupported, and KubernetesError where no cluster is configured."""
+    if options.backend == "kubernetes":
+        from mlplatform.sdk.kubernetes.home import cluster_home
+
+        return cluster_home(options.context, options.namespace, options.home)
+    check_backend(options)
+    return open_home(options.home)
+
+
 def check_backend(options: RunOptions) -> None:
-    """Raises Unsupported."""
+    """See that this is a run on this machine. Raises Unsupported."""
     if options.backend != "local":
         raise Unsupported(
-            f"The backend {options.backend!r} is not here yet: runs go to this machine's service (backend='local').",
-            hint="p.compile('pipeline.yaml') writes KFP IR that any Kubeflow Pipelines cluster runs.",
+            f"There is no backend {options.backend!r} for this.",
+            hint="Runs go to this machine ('local') or, as PipelineRuns, to a cluster ('kubernetes').",
         )
-    if options.namespace:
-        raise Unsupported("A namespace is a cluster's: runs on this machine have none.", hint="Leave namespace out.")
+    if options.namespace or options.context:
+        raise Unsupported(
+            "A namespace and a context are a cluster's: runs on this machine have none.",
+            hint="Add backend='kubernetes', or leave them out.",
+        )
 
 
 def request(submission: Submission, home: Home) -> dict[str, Any]:

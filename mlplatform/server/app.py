@@ -25,6 +25,7 @@ from mlplatform.server.api import (
     tasks,
 )
 from mlplatform.server.cluster.doors import Doors
+from mlplatform.server.cluster.reviews import Reviews
 from mlplatform.server.context import Context
 from mlplatform.server.events import Hub
 from mlplatform.server.kfp import api as kfp_api
@@ -32,7 +33,7 @@ from mlplatform.server.kfp import runs as kfp_runs
 from mlplatform.server.settings import Settings
 
 if TYPE_CHECKING:
-    from mlplatform.server.cluster.assembly import Cluster
+    from mlplatform.sdk.kubernetes.assembly import Cluster
 
 _ABOUT = """Everything the pages do, for programs. Send the home's token (`mlplatform token`) as a bearer; programs of
 the same user on the same machine need none. Times are seconds since the epoch, UTC. Errors all have one shape."""
@@ -71,7 +72,9 @@ def create_app(settings: Settings) -> FastAPI:
     faults.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     cluster = app.state.context.cluster
-    doors = Doors(settings, cluster.reviews) if cluster is not None else None
+    doors = None
+    if cluster is not None:
+        doors = Doors(settings, Reviews(cluster.client, cluster.namespace, app.state.context.now))
     app.add_middleware(Guard, settings=settings, activity=app.state.activity, doors=doors)
     return app
 
@@ -79,7 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
 def _cluster(context: Context) -> Cluster:
     """Raises KubernetesError: there is no cluster to talk to."""
     from mlplatform.kube.transport import connect
-    from mlplatform.server.cluster.assembly import Cluster
+    from mlplatform.sdk.kubernetes.assembly import Cluster
 
     settings = context.settings
     client = connect(settings.kubeconfig or None, settings.context or None)

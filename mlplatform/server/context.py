@@ -15,8 +15,8 @@ from mlplatform.server.settings import Settings
 
 if TYPE_CHECKING:
     from mlplatform.artifacts import Artifacts
-    from mlplatform.server.cluster.assembly import Cluster
-    from mlplatform.server.cluster.service import ClusterService
+    from mlplatform.sdk.kubernetes.assembly import Cluster
+    from mlplatform.sdk.kubernetes.service import ClusterService
     from mlplatform.server.events import Hub
     from mlplatform.server.starter import Starter
     from mlplatform.store.catalog import Catalog

@@ -44,6 +44,7 @@ class RunOptions:
 
     backend: str = "local"
     home: Any = None
+    context: str = ""
     namespace: str = ""
     experiment: str = ""
     name: str = ""
@@ -225,6 +226,7 @@ class Pipeline(Generic[P, R]):
         *,
         backend: str | None = None,
         home: Any = None,
+        context: str | None = None,
         namespace: str | None = None,
         experiment: str | None = None,
         name: str | None = None,
@@ -238,9 +240,11 @@ class Pipeline(Generic[P, R]):
         """The pipeline with other settings for its runs: ``p.options(cache=False).run(lr=.1)``.
 
         Args:
-            backend: ``"local"`` (this machine).
-            home: the platform's folder; default ``MLPLATFORM_HOME`` or ``~/.mlplatform``.
-            namespace: where runs go on a cluster.
+            backend: ``"local"`` (this machine) or ``"kubernetes"`` (a PipelineRun of a cluster).
+            home: the platform's folder; default ``MLPLATFORM_HOME`` or ``~/.mlplatform``, and for a cluster a folder
+                of its namespace in there.
+            context: the kubeconfig's context; default its current one.
+            namespace: where runs go on a cluster; default the context's.
             experiment: what to compare them with; default ``Default``.
             name: of the run; default the pipeline's name and some letters.
             tags: texts by name, for finding runs again.
@@ -253,8 +257,8 @@ class Pipeline(Generic[P, R]):
         from mlplatform.sdk.define.tasks import seconds
 
         changed = {
-            "backend": backend, "home": home, "namespace": namespace, "experiment": experiment, "name": name,
-            "tags": dict(tags) if tags is not None else None, "cache": cache, "priority": priority,
+            "backend": backend, "home": home, "context": context, "namespace": namespace, "experiment": experiment,
+            "name": name, "tags": dict(tags) if tags is not None else None, "cache": cache, "priority": priority,
             "timeout": seconds(timeout) if timeout is not None else None, "containers": containers,
             "setup": str(setup) if setup is not None else None,
         }  # fmt: skip

@@ -6,13 +6,14 @@ planner, here as there.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mlplatform.apis.codec import encode
 from mlplatform.apis.objects import pipeline_run, task_records
-from mlplatform.apis.pipelinerun import PipelineRun, TaskStatus
+from mlplatform.apis.pipelinerun import PipelineRun, PipelineRunSpec, TaskStatus
 from mlplatform.apis.times import read_time
 from mlplatform.core.model import AttemptRecord, RunRecord, TaskError, TaskKey, TaskRecord, Values
 from mlplatform.core.states import TaskState
@@ -36,14 +37,24 @@ class ClusterRun:
     accepted: Accepted | None
 
 
+def document_of(spec: PipelineRunSpec) -> bytes:
+    """The pipeline's document, as text whichever way it was given."""
+    if spec.document:
+        return spec.document.encode("utf-8", "surrogatepass")
+    found: dict[str, Any] = {"pipeline_spec": spec.pipeline_spec}
+    if spec.platform_spec:
+        found["platform_spec"] = spec.platform_spec
+    return json.dumps(found, sort_keys=True).encode()
+
+
 def read_objects(body: Mapping[str, Any], chunks: Iterable[Mapping[str, Any]]) -> ClusterRun:
     """A run from what the API server has of it: the PipelineRun and its TaskRecords. Raises InvalidInput."""
     run = pipeline_run(body)
     parts = sorted((task_records(chunk) for chunk in chunks), key=lambda part: part.index)
     history = merged([part.tasks for part in parts], run.status.tasks)
-    if run.status.findings or not run.spec.document:
+    if run.status.findings or not (run.spec.document or run.spec.pipeline_spec):
         return ClusterRun(run, history, None, None)
-    pipeline = loads(run.spec.document, "spec.document")
+    pipeline = loads(document_of(run.spec), "spec")
     accepted = accept(run, pipeline)
     return ClusterRun(run, history, pipeline, accepted if isinstance(accepted, Accepted) else None)
 
@@ -91,8 +102,10 @@ def _run(found: ClusterRun) -> RunRecord:
 
 
 def _task(record: TaskRecord, known: TaskStatus | None, ended: bool) -> TaskRecord:
-    if record.is_group or known is None:
+    if record.is_group:
         return record
+    if known is None:  # the controller has said nothing of it yet
+        return replace(record, state=TaskState.QUEUED) if record.state is TaskState.RUNNING else record
     state = record.state
     if state is TaskState.RUNNING and not known.started_at and not ended:
         state = TaskState.QUEUED

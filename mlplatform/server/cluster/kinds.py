@@ -1,14 +1,14 @@
-"""The kinds of objects that the server reads and writes."""
+"""The kinds of objects that only the server makes: questions to the API server."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from mlplatform.apis.names import GROUP, PIPELINE_RUN, TASK_RECORDS, VERSION
 from mlplatform.kube.objects import Resource
+from mlplatform.sdk.kubernetes.kinds import PIPELINE_RUNS
 
-PIPELINE_RUNS: Final = Resource(GROUP, VERSION, "pipelineruns", PIPELINE_RUN)
-TASK_RECORDS_OBJECTS: Final = Resource(GROUP, VERSION, "taskrecords", TASK_RECORDS)
+__all__ = ["ACCESS_REVIEWS", "PIPELINE_RUNS", "TOKEN_REVIEWS"]
+
 TOKEN_REVIEWS: Final = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False)
 ACCESS_REVIEWS: Final = Resource(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False

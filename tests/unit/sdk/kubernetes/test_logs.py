@@ -13,7 +13,7 @@ from mlplatform.kube.client import Client
 from mlplatform.kube.errors import ObjectNotFound
 from mlplatform.kube.objects import Key
 from mlplatform.kube.wire import Stream
-from mlplatform.server.cluster.logs import Logs
+from mlplatform.sdk.kubernetes.logs import Logs
 
 POD = Key("team", "run-abc-1")
 

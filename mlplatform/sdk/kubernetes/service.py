@@ -8,17 +8,19 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from mlplatform.apis.objects import pipeline_run_object
-from mlplatform.apis.pipelinerun import MAX_DOCUMENT, EnvVar, PipelineRunSpec, Store, Ttl
-from mlplatform.core.errors import InvalidInput, InvalidParameters, NotFound, Unsupported
+from mlplatform.apis.pipelinerun import MAX_DOCUMENT, ArtifactRef, EnvVar, PipelineRunSpec, Store, Ttl
+from mlplatform.core.errors import Finding, InvalidInput, InvalidParameters, NotFound, Unsupported
 from mlplatform.core.ids import slug
-from mlplatform.core.model import RunRecord
+from mlplatform.core.model import Artifact, ArtifactValue, RunRecord
+from mlplatform.engine.submission import read_setup, root_artifacts
 from mlplatform.ir import load, validate
 from mlplatform.ir.arguments import check_arguments
+from mlplatform.ir.model import Pipeline
 from mlplatform.kube.client import Client
 from mlplatform.kube.errors import AlreadyExists, ObjectNotFound
 from mlplatform.kube.objects import Key, Object
-from mlplatform.sdk.cluster.records import ANNOTATION_TAGS, CLUSTER
-from mlplatform.server.cluster.kinds import PIPELINE_RUNS
+from mlplatform.sdk.kubernetes.history import ANNOTATION_TAGS, PLACE
+from mlplatform.sdk.kubernetes.kinds import PIPELINE_RUNS
 
 #: An object's name with room for what the operator adds to it.
 _NAME: Final = 40
@@ -61,7 +63,8 @@ class ClusterService:
         pipeline = load.loads(document)
         validate.validate(pipeline)
         parameters = dict(request.get("parameters") or {})
-        _, findings = check_arguments(pipeline, parameters)
+        artifacts = _artifacts(pipeline, request)
+        _, findings = check_arguments(pipeline, parameters, artifacts)
         if findings:
             raise InvalidParameters(f"pipeline {pipeline.name!r} cannot be run with these", findings=findings)
         if len(document.encode("utf-8", "surrogatepass")) > MAX_DOCUMENT:
@@ -73,6 +76,11 @@ class ClusterService:
         spec = PipelineRunSpec(
             document=document,
             parameters=parameters,
+            artifacts={
+                name: ArtifactRef(found.uri, found.type, found.metadata, found.digest)
+                for name, found in artifacts.items()
+                if isinstance(found, Artifact)
+            },
             display_name=name[:256],
             experiment=str(request.get("experiment") or ""),
             cache=bool(request.get("cache", True)),
@@ -145,9 +153,32 @@ class ClusterService:
         )
 
 
+def _artifacts(pipeline: Pipeline, request: Mapping[str, Any]) -> dict[str, ArtifactValue]:
+    """Artifacts that the run is given, by the setup file or with the submission.
+
+    Raises:
+        InvalidParameters: they lie on this machine, or the setup gives what belongs into the cluster.
+    """
+    setup = read_setup(str(request.get("setup_path") or ""))
+    types = {name: spec.type.schema_title for name, spec in pipeline.root.inputs.artifacts.items()}
+    found = root_artifacts(setup, types, request.get("artifacts") or None)
+    findings = [
+        Finding(f"artifacts.{name}", f"{value.uri!r} is a place of this machine", "unreachable", "use s3:// or gs://")
+        for name, value in found.items()
+        if isinstance(value, Artifact) and (value.uri.startswith(("/", "file:")) or "://" not in value.uri)
+    ]
+    for section, kind in (("secrets", "Secrets"), ("config_maps", "ConfigMaps"), ("pvcs", "claims")):
+        if getattr(setup, section):
+            hint = f"make them there: kubectl create {section.rstrip('s').replace('_', '')} ..."
+            findings.append(Finding(section, f"{kind} are the cluster's own", "unsupported", hint))
+    if findings:
+        raise InvalidParameters(f"pipeline {pipeline.name!r} cannot be run on a cluster with these", findings=findings)
+    return found
+
+
 def _place(record: RunRecord) -> tuple[Key, str]:
     """Raises NotFound: the run is of another kind."""
-    found = record.context.get(CLUSTER)
+    found = record.context.get(PLACE)
     if not isinstance(found, Mapping):
         raise NotFound(f"run {record.run_id} is not one of this cluster")
     return Key(str(found.get("namespace")), str(found.get("name"))), str(found.get("uid"))  # pyright: ignore[reportUnknownMemberType,reportUnknownArgumentType]

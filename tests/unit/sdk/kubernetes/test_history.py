@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from mlplatform.apis.objects import pipeline_run, pipeline_run_object
+from collections.abc import Sequence
+
+from mlplatform.apis.codec import encode
+from mlplatform.apis.objects import pipeline_run_object
 from mlplatform.apis.pipelinerun import ErrorStatus, PipelineRun, PipelineRunSpec, PipelineRunStatus, TaskStatus
 from mlplatform.apis.taskrecords import TaskRecordsSpec
+from mlplatform.apis.times import told_time
 from mlplatform.core.model import TaskError, TaskKey, TaskRecord
 from mlplatform.core.states import RunState, TaskState
-from mlplatform.sdk.cluster.records import run_id_of, whole
+from mlplatform.sdk.kubernetes.history import Whole, run_id_of
+from mlplatform.sdk.kubernetes.history import whole as whole_of
 from tests.support.pipelines import chain
 
 NOW = 1_800_000_000.0
 
 
+def whole(run: PipelineRun, chunks: Sequence[TaskRecordsSpec], now: float) -> Whole:
+    """Read from the objects as the API server would have them."""
+    body = pipeline_run_object(run.name, run.namespace, run.spec, uid=run.uid)
+    body["metadata"]["creationTimestamp"] = told_time(run.created_at)
+    body["status"] = encode(run.status)
+    return whole_of(body, [{"spec": encode(chunk)} for chunk in chunks], now)
+
+
 def a_run(uid: str = "6f1c", created: float = NOW, **status: object) -> PipelineRun:
-    spec = PipelineRunSpec(document=chain(3).text(), parameters={"a": 1}, experiment="e")
+    spec = PipelineRunSpec(document=chain(3).text(), experiment="e")
+    status = {"started_at": "2027-01-15T08:00:00.000Z", **status}
     return PipelineRun("first", "team", uid, created_at=created, spec=spec, status=PipelineRunStatus(**status))  # pyright: ignore[reportArgumentType]
 
 
@@ -32,8 +46,7 @@ def ended(number: int, **more: object) -> TaskStatus:
 
 
 def names() -> list[str]:
-    found = whole(a_run(), [], NOW)
-    return [task.key.name for task in found.tasks]
+    return list(chain(3).tasks)
 
 
 def table(run: PipelineRun, *chunks: TaskRecordsSpec) -> dict[str, TaskRecord]:
@@ -43,7 +56,7 @@ def table(run: PipelineRun, *chunks: TaskRecordsSpec) -> dict[str, TaskRecord]:
 def test_a_run_that_just_began_has_the_tasks_of_its_document() -> None:
     found = whole(a_run(state=RunState.RUNNING), [], NOW)
     assert [task.state for task in found.tasks] == [TaskState.QUEUED, TaskState.PENDING, TaskState.PENDING]
-    assert (found.run.state, found.run.experiment, found.run.parameters) == (RunState.RUNNING, "e", {"a": 1})
+    assert (found.run.state, found.run.experiment, found.run.parameters) == (RunState.RUNNING, "e", {})
     assert found.run.context["kubernetes"] == {"namespace": "team", "name": "first", "uid": "6f1c"}
     assert found.document == chain(3).text().encode()
 
@@ -94,15 +107,21 @@ def test_ids_are_in_the_order_of_creation_and_of_the_object_not_of_its_name() ->
 
 
 def test_a_document_that_cannot_be_read_leaves_what_the_status_says() -> None:
-    run = PipelineRun(
-        "bad", "team", "u", spec=PipelineRunSpec(document="{"), status=PipelineRunStatus(tasks=(ended(0),))
-    )
+    status = PipelineRunStatus(state=RunState.FAILED, error=ErrorStatus("INVALID_PIPELINE", "no"))
+    run = PipelineRun("bad", "team", "u", created_at=NOW, spec=PipelineRunSpec(document="{"), status=status)
     found = whole(run, [], NOW)
-    assert [(task.key.name, task.state) for task in found.tasks] == [("t0", TaskState.SUCCEEDED)]
-    assert found.tasks[0].finished_at == found.tasks[0].started_at + 1.5  # pyright: ignore[reportOptionalOperand]
+    assert (found.run.state, found.run.name, found.tasks) == (RunState.FAILED, "bad", ())
+    assert found.run.error is not None
+    assert found.run.error.code == "INVALID_PIPELINE"
 
 
-def test_an_object_there_and_back() -> None:
-    body = pipeline_run_object("first", "team", PipelineRunSpec(document=chain(1).text()))
-    body["metadata"] |= {"uid": "u", "creationTimestamp": "2027-01-15T08:00:00Z"}
-    assert whole(pipeline_run(body), [], NOW).run.created_at == 1_800_000_000.0
+def test_tags_are_labels_of_ones_own_and_what_fits_no_label() -> None:
+    body = pipeline_run_object("r", "team", PipelineRunSpec(document=chain(1).text()), uid="u")
+    body["metadata"] |= {
+        "creationTimestamp": "2027-01-15T08:00:00Z",
+        "labels": {"team": "red", "pipelines.mlplatform.dev/recurring-run": "x"},
+        "annotations": {"pipelines.mlplatform.dev/tags": '{"why": "a b"}'},
+    }
+    found = whole_of(body, [], NOW)
+    assert dict(found.run.tags) == {"team": "red", "why": "a b"}
+    assert found.run.created_at == NOW

@@ -1,4 +1,4 @@
-"""Everything that a server in a cluster has besides one on a machine, put together."""
+"""One namespace of a cluster as whoever shows its runs has it: history, logs, and what can be asked of it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from mlplatform.core.values import child
 from mlplatform.kube.client import Client
 from mlplatform.kube.objects import Key
 from mlplatform.render.names import pod_name
-from mlplatform.sdk.cluster.records import CLUSTER
-from mlplatform.server.cluster.logs import Logs
-from mlplatform.server.cluster.mirror import Mirror
-from mlplatform.server.cluster.reviews import Reviews
-from mlplatform.server.cluster.service import ClusterService, defaults_of
+from mlplatform.sdk.kubernetes.history import PLACE
+from mlplatform.sdk.kubernetes.logs import Logs
+from mlplatform.sdk.kubernetes.mirror import Mirror
+from mlplatform.sdk.kubernetes.service import ClusterService, defaults_of
 
 if TYPE_CHECKING:
     from mlplatform.store.runstore import SqlRunStore
 
 
 class Cluster:
-    """One namespace of one cluster, as one server shows it."""
+    """One namespace of one cluster."""
 
     def __init__(
         self,
@@ -36,10 +35,10 @@ class Cluster:
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
+        self.client = client
         self.namespace = namespace
         self.logs = Logs(client)
         self.mirror = Mirror(client, namespace, store, folder, clock, self._ended)
-        self.reviews = Reviews(client, namespace, clock)
         self.service = ClusterService(client, namespace, store, self.mirror.take, defaults_of(environ))
 
     def start(self) -> None:
@@ -51,7 +50,7 @@ class Cluster:
 
     def look_at_log(self, run: RunRecord, attempt: AttemptRecord) -> None:
         """Somebody reads the log of an attempt: have it grow while the attempt runs."""
-        name = child(run.context, CLUSTER).get("name")
+        name = child(run.context, PLACE).get("name")
         if name and attempt.directory:
             pod = Key(self.namespace, pod_name(str(name), attempt.key, attempt.attempt))
             if attempt.state.finished:

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final
 
@@ -36,8 +36,9 @@ class Logs:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="logs")
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._followed: set[Path] = set()
+        self._wanted: dict[Path, Future[None]] = {}
         self._closed = False
 
     def close(self) -> None:
@@ -46,8 +47,15 @@ class Logs:
 
     def ended(self, pod: Key, folder: Path) -> None:
         """The attempt in this pod is over: fetch its log, unless it is there."""
-        if not self._closed and not (folder / "complete").exists():
-            self._fetchers.submit(self._guarded, self.fetch, pod, folder)
+        with self._lock:
+            if self._closed or folder in self._wanted or (folder / "complete").exists():
+                return
+            self._wanted[folder] = self._fetchers.submit(self._guarded, self.fetch, pod, folder)
+            self._wanted[folder].add_done_callback(lambda _: self._wanted.pop(folder, None))
+
+    def wait(self, seconds: float) -> None:
+        """Until every log that was asked for has been fetched, or for so long."""
+        wait(list(self._wanted.values()), seconds)
 
     def follow(self, pod: Key, folder: Path) -> None:
         """Somebody looks at the log of a running attempt."""

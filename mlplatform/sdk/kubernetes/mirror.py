@@ -14,9 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from mlplatform.apis.objects import pipeline_run, task_records
 from mlplatform.apis.pipelinerun import PipelineRun
-from mlplatform.core.errors import InvalidInput, MlPlatformError, NotFound
+from mlplatform.core.errors import MlPlatformError, NotFound
 from mlplatform.core.model import AttemptRecord, RunRecord, TaskKey, TaskRecord
 from mlplatform.core.records import Batch
 from mlplatform.engine.records import run_event, task_event
@@ -25,9 +24,9 @@ from mlplatform.kube.client import Client
 from mlplatform.kube.informer import Informer
 from mlplatform.kube.objects import Key, Object
 from mlplatform.kube.queue import Queue
-from mlplatform.sdk.cluster.records import Whole, whole
-from mlplatform.server.cluster.kinds import PIPELINE_RUNS, TASK_RECORDS_OBJECTS
-from mlplatform.server.cluster.names import log_folder
+from mlplatform.sdk.kubernetes.history import Whole, read_run, whole
+from mlplatform.sdk.kubernetes.kinds import PIPELINE_RUNS, TASK_RECORDS_OBJECTS
+from mlplatform.sdk.kubernetes.names import log_folder
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +97,18 @@ class Mirror:
         for thread in self._threads:
             thread.join(5.0)
 
+    def caught_up(self, seconds: float) -> bool:
+        """Wait until everything there is has been copied once (False: it took longer)."""
+        end = time.monotonic() + seconds
+        for informer in (self._runs, self._chunks):
+            if self._threads and not informer.synced.wait(max(0.0, end - time.monotonic())):
+                return False
+        while len(self._queue) or self._queue.busy:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.02)
+        return True
+
     def refresh(self) -> None:
         """List everything and copy it, here and now. Raises KubernetesError, StoreError."""
         self._chunks.refresh()
@@ -143,8 +154,7 @@ class Mirror:
     def take(self, body: Object) -> str:
         """Copy one run as it is in ``body``; returns its id. Raises StoreError."""
         run = read_run(body)
-        chunks = [task_records(found) for found in self._chunks.cache.indexed(BY_OWNER, run.uid)]
-        found = whole(run, chunks, self._clock())
+        found = whole(body, self._chunks.cache.indexed(BY_OWNER, run.uid), self._clock())
         with self._lock:
             self._write(run, found)
         return found.run.run_id
@@ -201,14 +211,6 @@ class Mirror:
     def folder(self, run_id: str, key: TaskKey, attempt: int) -> Path:
         """Where the log of an attempt is kept."""
         return log_folder(self._logs, run_id, key, attempt)
-
-
-def read_run(body: Object) -> PipelineRun:
-    """A PipelineRun as the API server has it; one that no longer fits its type is shown as far as it does."""
-    try:
-        return pipeline_run(body)
-    except InvalidInput:
-        return pipeline_run({**body, "spec": {}, "status": {}})
 
 
 def _told(run: RunRecord) -> Any:

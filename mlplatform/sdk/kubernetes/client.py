@@ -1,0 +1,214 @@
+"""What :class:`~mlplatform.sdk.client.LocalClient` is to the service of a home, for runs that are on a cluster."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import IO, Any, Final, NoReturn
+
+from mlplatform.core.errors import NotFound, Unsupported
+from mlplatform.core.model import AttemptRecord, RunRecord
+from mlplatform.engine.home import Home
+from mlplatform.sdk.client import LocalClient
+from mlplatform.sdk.kubernetes.assembly import Cluster
+from mlplatform.sdk.kubernetes.home import Place, read_place
+from mlplatform.sdk.records import store_target
+
+#: Seconds between two looks at the history for news.
+LOOK: Final = 0.15
+#: Seconds without any word of the cluster before its trouble is told.
+_TROUBLE: Final = 5.0
+#: Seconds that a first look at a namespace may take.
+_PATIENCE: Final = 20.0
+
+_sites: dict[str, Site] = {}
+_turn: Final = threading.Lock()
+
+
+class Site:
+    """A namespace as this process follows it: one for each home, however many clients. Whoever holds the home's lock
+    copies; other processes read what it copied, and take over when it is gone."""
+
+    def __init__(self, home: Home, place: Place) -> None:
+        from mlplatform.kube.transport import connect
+        from mlplatform.store import open_store
+
+        home.prepare()
+        self.home = home
+        self.store = open_store(store_target(home))
+        client = connect(place.kubeconfig or None, place.context or None)
+        self.cluster = Cluster(client, place.namespace, lambda: self.store, home.root / "logs" / "pods")
+        self._lock: IO[bytes] | None = None
+        self.followed = False
+
+    def follow(self) -> None:
+        """Copy what happens, unless somebody does already."""
+        self.followed = True
+        if self._lock is not None:
+            return
+        file = (self.home.root / "mirror.lock").open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return
+        self._lock = file
+        self.cluster.start()
+
+
+def site_of(home: Home, place: Place) -> Site:
+    """Raises KubernetesError, StoreError."""
+    with _turn:
+        found = _sites.get(str(home.root))
+        if found is None:
+            found = _sites[str(home.root)] = Site(home, place)
+        return found
+
+
+class ClusterClient(LocalClient):
+    """Talks to the cluster of a home (see :func:`mlplatform.sdk.kubernetes.home.cluster_home`).
+
+    Every operation raises KubernetesError if the API server cannot be reached or refuses it.
+    """
+
+    def __init__(self, home: Home) -> None:
+        super().__init__(home)
+        place = read_place(home)
+        if place is None:
+            raise NotFound(f"{home.root} is no home of a cluster's runs")
+        self.place = place
+
+    @property
+    def site(self) -> Site:
+        return site_of(self.home, self.place)
+
+    # ------------------------------------------------------------------ the cluster
+    def start_early(self) -> None:
+        """The cluster runs already."""
+
+    def ensure(self) -> None:
+        """See that what happens is copied."""
+        self.site.follow()
+
+    def look(self) -> None:
+        """See that the store tells what is true now."""
+        site = self.site
+        if not site.followed:
+            site.follow()
+            site.cluster.mirror.caught_up(_PATIENCE)
+
+    def running(self) -> bool:
+        return True
+
+    def status(self) -> dict[str, Any]:
+        return self.site.cluster.service.status()
+
+    # ------------------------------------------------------------------ operations
+    def submit(self, submission: Mapping[str, Any]) -> str:
+        return self.site.cluster.service.submit(submission)
+
+    def watch(self, run_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Events of a run until it is finished, as the local service tells them; ``trouble`` while the cluster cannot
+        be heard."""
+        site = self.site
+        quiet, told = time.monotonic(), ""
+        while True:
+            site.follow()
+            finished = site.store.get_run(run_id).state.finished
+            events = site.store.events(after=after, run_id=run_id)
+            for event in events:
+                after = event.seq
+                yield {"seq": event.seq, "at": event.at, "kind": event.kind, "body": dict(event.body)}
+            if finished and not events:
+                site.cluster.logs.wait(10.0)
+                return
+            trouble = site.cluster.mirror.trouble
+            if events or not trouble:
+                quiet, told = time.monotonic(), "" if not trouble else told
+            elif trouble != told and time.monotonic() - quiet > _TROUBLE:
+                told = trouble
+                yield {"seq": after, "at": time.time(), "kind": "trouble", "body": {"message": trouble}}
+            if not events:
+                time.sleep(LOOK)
+
+    def cancel(self, run_id: str, *, force: bool = False) -> str:
+        return self.site.cluster.service.cancel(run_id, force=force)
+
+    def resume(
+        self,
+        run_id: str,
+        document: str | None = None,
+        *,
+        env: Mapping[str, str],
+        interpreter: Mapping[str, Any],
+        artifacts: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> str:
+        if document is not None:
+            known = self.site.store.document(self.site.store.get_run(run_id).spec_digest)
+            if document.encode("utf-8", "surrogatepass") != known:
+                raise Unsupported(
+                    "A run of a cluster goes on with the pipeline it was started with.",
+                    hint="Run the changed pipeline anew: what did not change can be reused.",
+                )
+        return self.site.cluster.service.resume(run_id)
+
+    def delete(self, run_id: str) -> str:
+        return self.site.cluster.service.delete(run_id)
+
+    def annotate(self, run_id: str, *, tags: Mapping[str, str] | None = None, note: str | None = None) -> str:
+        self.site.store.annotate(run_id, tags=dict(tags or {}), note=note)
+        return run_id
+
+    def why(self, run_id: str, task: str) -> dict[str, Any]:
+        from mlplatform.engine.why import explain_task
+
+        return dict(explain_task(self.site.store, run_id, task))
+
+    def bring_log(self, run: RunRecord, attempt: AttemptRecord, *, wait: bool = True) -> None:
+        """See that the file of an attempt's log has what the pod wrote."""
+        self.site.cluster.look_at_log(run, attempt)
+        if wait and attempt.state.finished:
+            self.site.cluster.logs.wait(30.0)
+
+    # ------------------------------------------------------------------ what only a machine has
+    def plan(self, submission: Mapping[str, Any]) -> list[dict[str, Any]]:
+        _only_here("What would run is known")
+
+    def stop(self, timeout: float = 30.0) -> int | None:
+        _only_here("A service can be stopped")
+
+    def cache_clear(self, *, run_id: str = "", identity: str = "") -> int:
+        _only_here("A cache is kept")
+
+    def gc(self, older_than_days: float | None = None) -> dict[str, Any]:
+        _only_here("Old runs are collected")
+
+    def flush_tracking(self, timeout: float = 60.0) -> bool:
+        return True
+
+    def stay(self, on: bool = True) -> None:
+        _only_here("A service stays")
+
+    def schedules_changed(self) -> None:
+        """Recurring runs are objects of the cluster."""
+
+
+def _only_here(what: str) -> NoReturn:
+    raise Unsupported(f"{what} on this machine only, not for the runs of a cluster.", hint="Leave --backend out.")
+
+
+def follow_all(home: Home) -> None:
+    """Read the namespace once, here and now: for those who look at it and leave. Raises KubernetesError."""
+    place = read_place(home)
+    if place is not None:
+        site = site_of(home, place)
+        lock = (home.root / "mirror.lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            site.cluster.mirror.refresh()
+        except BlockingIOError:
+            return  # somebody copies it all the time
+        finally:
+            lock.close()

@@ -195,6 +195,34 @@ def recorded(served: Served, made: Builder, name: str) -> str:
     return run_id
 
 
+def crowd(served: Served, count: int, name: str) -> None:
+    """Records of so many finished runs without tasks, all with this word in their names."""
+    import hashlib
+
+    from mlplatform.core.ids import new_run_id
+    from mlplatform.core.model import RunRecord
+    from mlplatform.core.states import RunState
+    from mlplatform.store import open_store
+
+    store = open_store(served.home.root / "store.db")
+    try:
+        for number in range(count):
+            at = 1_600_000_000.0 + number
+            run = RunRecord(
+                run_id=new_run_id(at, os.urandom(8)),
+                name=f"{name} {number}",
+                pipeline=name,
+                state=RunState.SUCCEEDED,
+                spec_digest="sha256:" + hashlib.sha256(b"{}").hexdigest(),
+                created_at=at,
+                started_at=at,
+                finished_at=at + 1,
+            )
+            store.create_run(run, b"{}")
+    finally:
+        store.close()
+
+
 class Watched:
     """A page that notes what should not happen: errors, refused styles or scripts, requests to elsewhere."""
 

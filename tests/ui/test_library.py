@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.support.pages import Watched, broken_rules, experiment
 from tests.ui.conftest import Site
@@ -90,6 +90,36 @@ def test_what_is_wrong_with_a_document_is_told(site: Site, tab: Watched, tmp_pat
     page.locator("input[data-upload]").set_input_files(path)
     expect(page.get_by_role("alert")).to_contain_text("bad.yaml was not stored")
     expect(page.get_by_role("alert")).to_contain_text("nobody")
+
+
+def test_uploads_show_how_far_they_are_and_can_be_stopped(site: Site, tab: Watched, tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        (tmp_path / f"{name}.json").write_text(experiment(f"pipe {name}").text())
+    page = tab.open("#/pipelines")
+    expect(page.get_by_role("button", name="Upload a pipeline")).to_be_visible()
+    sent: list[Route] = []
+
+    def hold(route: Route) -> None:
+        sent.append(route)
+        if len(sent) == 1:
+            route.continue_()
+
+    page.route("**/api/v1/pipelines", hold)
+    page.locator("input[data-upload]").set_input_files([tmp_path / f"{name}.json" for name in ("one", "two", "three")])
+    work = page.locator(".toasts").filter(has_text="Storing pipelines")
+    expect(work.get_by_role("progressbar", name="Storing pipelines")).to_be_visible()
+    expect(work).to_contain_text("of 3")
+    expect(page.get_by_role("button", name="Storing")).to_be_disabled()
+    page.wait_for_function("() => document.querySelector('.toasts progress').value >= 1")
+    work.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("Stopped: two.json may not be stored.")).to_be_visible()
+    expect(page.get_by_text("Stopped: 1 file was left out.")).to_be_visible()
+    expect(page.get_by_role("link", name="pipe one", exact=True)).to_be_visible()
+    assert len(sent) == 2
+    page.unroute_all(behavior="ignoreErrors")
+    (stored,) = site.served.get("/api/v1/pipelines")["pipelines"]
+    assert stored["name"] == "pipe one"
+    site.served.ask("DELETE", f"/api/v1/pipelines/{stored['pipeline_id']}")
 
 
 def test_artifacts_are_previewed_and_can_do_nothing_here(site: Site, tab: Watched) -> None:

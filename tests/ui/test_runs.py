@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
-from tests.support.pages import Watched, submit
+from tests.support.pages import Watched, broken_rules, crowd, submit
 from tests.support.pipelines import chain
 from tests.ui.conftest import Site
 
@@ -49,6 +49,41 @@ def test_many_runs_are_archived_and_brought_back(site: Site, tab: Watched) -> No
     page.get_by_role("button", name="Delete for good").click()
     expect(page.get_by_text("2 runs deleted.")).to_be_visible()
     assert site.served.get("/api/v1/runs", q="spare", archived="true")["runs"] == []
+
+
+def test_deleting_very_many_shows_how_far_it_is_and_can_be_stopped(site: Site, tab: Watched) -> None:
+    crowd(site.served, 70, "crowd")
+    page = tab.open("#/runs?q=crowd")
+    page.get_by_role("checkbox", name="Choose all that are shown").check()
+    bar = page.get_by_role("group", name="Chosen runs")
+    bar.get_by_role("button", name="Choose all 70").click()
+    expect(bar).to_contain_text("70 runs chosen")
+    expect(bar.get_by_role("link", name="Compare")).to_have_count(0)  # too many to be laid side by side
+    parts: list[Route] = []
+
+    def hold(route: Route) -> None:
+        parts.append(route)
+        if len(parts) == 1:
+            route.continue_()
+
+    page.route("**/runs/bulk", hold)
+    bar.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete for good").click()
+    work = page.locator(".toasts").filter(has_text="Deleting 70 runs")
+    expect(work).to_contain_text("20 of 70")
+    expect(work.get_by_role("progressbar", name="Deleting 70 runs")).to_have_attribute("value", "20")
+    assert broken_rules(page) == []
+    work.get_by_role("button", name="Stop").click()
+    expect(work.get_by_role("button", name="Stopping")).to_be_disabled()
+    assert len(parts) == 2
+    parts[1].continue_()  # what is under way is finished
+    expect(page.get_by_text("40 runs deleted. 30 left as they were.")).to_be_visible()
+    expect(bar).to_contain_text("30 runs chosen")
+    expect(page.locator("[role=table]")).to_have_attribute("aria-rowcount", "31")
+    page.unroute("**/runs/bulk")
+    bar.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete for good").click()
+    expect(page.get_by_role("heading", name="No run fits")).to_be_visible()
 
 
 def test_a_new_run_appears_by_itself(site: Site, tab: Watched) -> None:

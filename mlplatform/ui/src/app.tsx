@@ -3,6 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { Dialog, SkeletonRows, Toasts, Empty, ErrorNotice } from "./parts/basics";
 import { Icon } from "./parts/icon";
+import { Works } from "./parts/work";
 import { helpOpen, shortcuts } from "./base/keys";
 import { connection } from "./base/live";
 import { place } from "./base/router";
@@ -155,7 +156,7 @@ export function App() {
           </Empty>
         )}
       </main>
-      <Toasts />
+      <Toasts><Works /></Toasts>
       {helpOpen.value && <Help />}
     </div>
   );

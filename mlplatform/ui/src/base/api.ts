@@ -50,6 +50,15 @@ async function failure(answer: Response): Promise<ApiError> {
   );
 }
 
+function unreachable(): ApiError {
+  return new ApiError(
+    0,
+    "UNREACHABLE",
+    "The server does not answer.",
+    "It may be restarting; this page tries again by itself. To start it: mlplatform up",
+  );
+}
+
 export async function request<T>(method: string, address: string, body?: unknown, signal?: AbortSignal): Promise<T> {
   const headers: Record<string, string> = { Accept: "application/json" };
   let sent: BodyInit | undefined;
@@ -63,16 +72,32 @@ export async function request<T>(method: string, address: string, body?: unknown
     answer = await fetch(address, { method, headers, body: sent, signal, credentials: "same-origin" });
   } catch (error) {
     if ((error as Error).name === "AbortError") throw error;
-    throw new ApiError(
-      0,
-      "UNREACHABLE",
-      "The server does not answer.",
-      "It may be restarting; this page tries again by itself. To start it: mlplatform up",
-    );
+    throw unreachable();
   }
   if (!answer.ok) throw await failure(answer);
   if (answer.status === 204) return undefined as T;
   return (await answer.json()) as T;
+}
+
+/** Send a file, telling how much of it is gone (0 to 1); `fetch` cannot. */
+export function upload<T>(address: string, form: FormData, share: (share: number) => void, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const sending = new XMLHttpRequest();
+    const stopped = () => sending.abort();
+    sending.open("POST", address);
+    sending.setRequestHeader("Accept", "application/json");
+    sending.upload.onprogress = (event) => event.lengthComputable && share(event.loaded / event.total);
+    sending.onload = () => {
+      if (sending.status < 300) resolve(JSON.parse(sending.responseText) as T);
+      else void failure(new Response(sending.responseText, { status: sending.status, statusText: sending.statusText })).then(reject);
+    };
+    sending.onerror = () => reject(unreachable());
+    sending.onabort = () => reject(new DOMException("stopped", "AbortError"));
+    sending.onloadend = () => signal.removeEventListener("abort", stopped);
+    signal.addEventListener("abort", stopped);
+    if (signal.aborted) stopped();
+    else sending.send(form);
+  });
 }
 
 export const get = <T>(address: string, signal?: AbortSignal) => request<T>("GET", address, undefined, signal);

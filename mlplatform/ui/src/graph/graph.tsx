@@ -19,11 +19,18 @@ export interface Told {
   share?: number;
 }
 
+export interface Room {
+  width: number;
+  height: number;
+}
+
 const FAR = 0.42;
 const READABLE = 0.55;
 const MOST = 2.5;
-/** Nodes this share of the view beyond its edges are in the document as well. */
+/** Nodes this share of the view beyond its edges are in the document as well; less where very many would be. */
 const SPARE = 0.25;
+const LITTLE = 0.06;
+const MANY = 0.7;
 const MUCH = 8;
 
 export function GraphView(props: {
@@ -40,8 +47,13 @@ export function GraphView(props: {
 }) {
   const { plan } = props;
   const box = useRef<HTMLDivElement>(null);
-  const scene = useRef<SVGGElement>(null);
+  const scene = useRef<SVGSVGElement>(null);
   const view = useRef<View>({ x: 0, y: 0, k: 1 });
+  /** How much room there is. Asked of the browser only when that changes: within a frame it would lay out everything. */
+  const room = useRef<Room>({ width: 0, height: 0 });
+  const measure = () => {
+    if (box.current) room.current = { width: box.current.clientWidth, height: box.current.clientHeight };
+  };
   const moved = useMemo(() => signal(0), []);
   const [sight, setSight] = useState<{ ids: string[]; far: boolean }>({ ids: [], far: false });
   const holds = useRef<{ far: boolean; left: number; top: number; right: number; bottom: number } | null>(null);
@@ -49,12 +61,11 @@ export function GraphView(props: {
   const { width, height } = plan.graph.layout;
 
   const look = () => {
-    const element = box.current;
-    if (!element) return;
+    if (!box.current) return;
     const { x, y, k } = view.current;
     const far = k < FAR;
     const [left, top] = [-x / k, -y / k];
-    const [right, bottom] = [left + element.clientWidth / k, top + element.clientHeight / k];
+    const [right, bottom] = [left + room.current.width / k, top + room.current.height / k];
     const held = holds.current;
     if (held && held.far === far) {
       // What is there goes a little beyond the edges: nothing to do before those are reached, or it is far too much.
@@ -62,7 +73,8 @@ export function GraphView(props: {
       const within = left >= held.left && top >= held.top && right <= held.right && bottom <= held.bottom;
       if (within && (held.right - held.left) * (held.bottom - held.top) < MUCH * (right - left) * (bottom - top)) return;
     }
-    const [over, under] = [(right - left) * SPARE, (bottom - top) * SPARE];
+    const spare = k < MANY ? LITTLE : SPARE;
+    const [over, under] = [(right - left) * spare, (bottom - top) * spare];
     const next = { far, left: left - over, top: top - under, right: right + over, bottom: bottom + under };
     holds.current = next;
     setSight({ ids: far ? [] : plan.within(next.left, next.top, next.right, next.bottom), far });
@@ -77,49 +89,47 @@ export function GraphView(props: {
     frame.current = requestAnimationFrame(() => {
       frame.current = 0;
       const { x, y, k } = view.current;
-      scene.current?.setAttribute("transform", `translate(${x} ${y}) scale(${k})`);
+      // Of the picture as a whole: a transform within it would lay out every text anew in each frame.
+      if (scene.current) scene.current.style.transform = `translate(${x}px, ${y}px) scale(${k})`;
       moved.value++;
       look();
     });
   };
   const zoom = (factor: number, at?: { x: number; y: number }) => {
-    const element = box.current!;
     const { x, y, k } = view.current;
-    const least = Math.min(0.2, (0.9 * element.clientWidth) / Math.max(width, 1), (0.9 * element.clientHeight) / Math.max(height, 1));
+    const least = Math.min(0.2, (0.9 * room.current.width) / Math.max(width, 1), (0.9 * room.current.height) / Math.max(height, 1));
     const next = Math.min(MOST, Math.max(least, k * factor));
-    const centre = at ?? { x: element.clientWidth / 2, y: element.clientHeight / 2 };
+    const centre = at ?? { x: room.current.width / 2, y: room.current.height / 2 };
     put({ x: centre.x - ((centre.x - x) * next) / k, y: centre.y - ((centre.y - y) * next) / k, k: next });
   };
   const fitted = (): View => {
-    const element = box.current;
-    if (!element) return view.current;
+    if (!room.current.width) return view.current;
     const pad = 24;
-    const k = Math.min(1, (element.clientWidth - 2 * pad) / Math.max(width, 1), (element.clientHeight - 2 * pad) / Math.max(height, 1));
-    return { k, x: (element.clientWidth - width * k) / 2, y: Math.max(pad, (element.clientHeight - height * k) / 2) };
+    const k = Math.min(1, (room.current.width - 2 * pad) / Math.max(width, 1), (room.current.height - 2 * pad) / Math.max(height, 1));
+    return { k, x: (room.current.width - width * k) / 2, y: Math.max(pad, (room.current.height - height * k) / 2) };
   };
   const centre = (id: string, k = Math.max(view.current.k, READABLE)) => {
     const shown = plan.visible(id);
     const target = shown && plan.box(shown);
-    const element = box.current;
-    if (!target || !element) return;
+    if (!target || !room.current.width) return;
     put({
       k,
-      x: element.clientWidth / 2 - (target[0] + target[2] / 2) * k,
-      y: element.clientHeight / 2 - (target[1] + Math.min(target[3], 200) / 2) * k,
+      x: room.current.width / 2 - (target[0] + target[2] / 2) * k,
+      y: room.current.height / 2 - (target[1] + Math.min(target[3], 200) / 2) * k,
     });
   };
   const inSight = (id: string) => {
     const target = plan.box(id);
-    const element = box.current;
-    if (!target || !element) return true;
+    if (!target || !room.current.width) return true;
     const { x, y, k } = view.current;
     const [left, top] = [x + target[0] * k, y + target[1] * k];
-    return left > 0 && top > 0 && left + Math.min(target[2], 208) * k < element.clientWidth && top + 44 * k < element.clientHeight;
+    return left > 0 && top > 0 && left + Math.min(target[2], 208) * k < room.current.width && top + 44 * k < room.current.height;
   };
 
   // A graph that fits readably is shown whole; of a bigger one the part that matters, with the map in the corner.
   const begun = useRef(false);
   useLayoutEffect(() => {
+    measure();
     holds.current = null;
     if (!begun.current) {
       begun.current = true;
@@ -139,6 +149,7 @@ export function GraphView(props: {
   }, [props.selected, plan]);
   useEffect(() => {
     const watch = new ResizeObserver(() => {
+      measure();
       holds.current = null;
       if (whole.current && fitted().k >= FAR) put(fitted(), true);
       look();
@@ -152,9 +163,12 @@ export function GraphView(props: {
   // Wheel: move, or zoom with Ctrl (which is what a pinch sends). Not passive, so by hand.
   useLayoutEffect(() => {
     const element = box.current!;
+    let around = element.getBoundingClientRect();
+    let last = 0;
     const wheel = (event: WheelEvent) => {
       event.preventDefault();
-      const around = element.getBoundingClientRect();
+      if (event.timeStamp - last > 300) around = element.getBoundingClientRect(); // once a gesture
+      last = event.timeStamp;
       if (event.ctrlKey || event.metaKey) {
         zoom(Math.exp(-event.deltaY * (event.deltaMode === 1 ? 0.05 : 0.008)), { x: event.clientX - around.left, y: event.clientY - around.top });
       } else {
@@ -229,8 +243,8 @@ export function GraphView(props: {
         const id = under(event);
         if (id && plan.isGroup(id)) props.toggle(id);
       }}>
-      <svg role="group" aria-label={props.label} tabIndex={0}>
-        <g ref={scene}>
+      <svg role="group" aria-label={props.label} tabIndex={0} ref={scene} width={width} height={height}>
+        <g>
           {Object.entries(plan.graph.layout.groups).map(([id, place]) => (
             <Group key={id} id={id} place={place} plan={plan} tell={props.tell} />
           ))}
@@ -254,10 +268,9 @@ export function GraphView(props: {
           onClick={() => centre(props.selected, 1)}><Icon name="target" /></button>
       </div>
       {Object.keys(plan.graph.layout.nodes).length >= 100 && (
-        <Minimap plan={plan} states={props.states} moved={moved} view={view} holder={box} go={(x, y) => {
-          const element = box.current!;
+        <Minimap plan={plan} states={props.states} moved={moved} view={view} room={room} go={(x, y) => {
           const { k } = view.current;
-          put({ k, x: element.clientWidth / 2 - x * k, y: element.clientHeight / 2 - y * k });
+          put({ k, x: room.current.width / 2 - x * k, y: room.current.height / 2 - y * k });
         }} />
       )}
     </div>

@@ -4,17 +4,17 @@ import type { Signal } from "@preact/signals";
 import type { RefObject } from "preact";
 import { useRef } from "preact/hooks";
 import type { Plan, View } from "./geometry";
-import { Far } from "./graph";
+import { Far, type Room } from "./graph";
 
 const WIDTH = 176;
 const HEIGHT = 112;
 
-export function Minimap({ plan, states, moved, view, holder, go }: {
+export function Minimap({ plan, states, moved, view, room, go }: {
   plan: Plan;
   states: () => Map<string, string> | null;
   moved: Signal<number>;
   view: RefObject<View>;
-  holder: RefObject<HTMLDivElement | null>;
+  room: RefObject<Room>;
   go: (x: number, y: number) => void;
 }) {
   const { width, height } = plan.graph.layout;
@@ -33,23 +33,22 @@ export function Minimap({ plan, states, moved, view, holder, go }: {
         <Far plan={plan} states={states} />
       </svg>
       <svg class="over" width={width * scale} height={height * scale} viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none">
-        <Window moved={moved} view={view} holder={holder} scale={scale} />
+        <Window moved={moved} view={view} room={room} scale={scale} />
       </svg>
     </div>
   );
 }
 
-function Window({ moved, view, holder, scale }: {
+function Window({ moved, view, room, scale }: {
   moved: Signal<number>;
   view: RefObject<View>;
-  holder: RefObject<HTMLDivElement | null>;
+  room: RefObject<Room>;
   scale: number;
 }) {
   void moved.value;
-  const element = holder.current;
-  if (!element || !view.current) return null;
+  if (!room.current || !view.current) return null;
   const { x, y, k } = view.current;
   return (
-    <rect class="window" x={-x / k} y={-y / k} width={element.clientWidth / k} height={element.clientHeight / k} stroke-width={1.5 / scale} />
+    <rect class="window" x={-x / k} y={-y / k} width={room.current.width / k} height={room.current.height / k} stroke-width={1.5 / scale} />
   );
 }

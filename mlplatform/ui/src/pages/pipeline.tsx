@@ -62,7 +62,7 @@ export default function PipelinePage({ path }: { path: string[] }) {
         <div class="actions">
           <button type="button" class="btn primary" disabled={!version.data} onClick={() => setDialog("run")}>New run</button>
           <button type="button" class="btn" disabled={!version.data} onClick={() => setDialog("recurring")}>Run regularly</button>
-          <Upload into={id} done={(made) => {
+          <Upload into={id} done={([made]) => {
             void refresh(base);
             void refresh(url(`pipelines/${part(id)}/versions`));
             update({ version: made });

@@ -1,7 +1,8 @@
 /** Pipelines that were stored: to be run with a form, or again and again. */
 
 import { useRef, useState } from "preact/hooks";
-import { request, url } from "../base/api";
+import { upload, url } from "../base/api";
+import { counted } from "../base/format";
 import { useShortcuts } from "../base/keys";
 import { refresh, useResource } from "../base/resource";
 import { go, href, place, update, useTyped } from "../base/router";
@@ -9,6 +10,7 @@ import type { Pipeline } from "../base/types";
 import { Ago, Empty, ErrorNotice, SkeletonRows, toast } from "../parts/basics";
 import { Icon } from "../parts/icon";
 import { Table, type Column } from "../parts/table";
+import { inParts } from "../parts/work";
 
 export const pipelineHref = (id: string, query = {}) => href(["pipelines", "details", id], query);
 
@@ -41,9 +43,9 @@ export default function Pipelines(_: { path: string[] }) {
     <>
       <header class="head">
         <h1>Pipelines</h1>
-        <div class="actions"><Upload done={(id) => {
+        <div class="actions"><Upload done={(made, alone) => {
           void refresh(address);
-          go(pipelineHref(id));
+          if (alone) go(pipelineHref(made[0]!));
         }} /></div>
       </header>
       <div class="bar">
@@ -69,31 +71,39 @@ export default function Pipelines(_: { path: string[] }) {
   );
 }
 
-/** A file chosen by hand. `into`: a pipeline that gets a further version. */
-export function Upload({ done, into }: { done: (id: string) => void; into?: string }) {
+/** Files chosen by hand. `into`: a pipeline that gets a further version. `done` is told what was made, and whether that is
+ * all somebody wanted. */
+export function Upload({ done, into }: { done: (ids: string[], alone: boolean) => void; into?: string }) {
   const input = useRef<HTMLInputElement>(null);
   const [busy, setBusy] = useState(false);
-  const send = async (file: File) => {
-    const form = new FormData();
-    form.set("file", file);
+  const send = async (files: File[]) => {
+    const made: string[] = [];
     setBusy(true);
-    try {
-      const made = await request<any>("POST", url(into ? `pipelines/${encodeURIComponent(into)}/versions` : "pipelines"), form);
-      toast(<p>{into ? "The version is stored." : "The pipeline is stored."}</p>);
-      done(into ? made.version_id : made.pipeline.pipeline_id);
-    } catch (error) {
-      toast(<ErrorNotice error={error} what={`${file.name} was not stored.`} />, "", 20);
-    } finally {
-      setBusy(false);
-    }
+    const address = url(into ? `pipelines/${encodeURIComponent(into)}/versions` : "pipelines");
+    const title = files.length > 1 ? "Storing pipelines" : `Storing ${files[0]!.name}`;
+    const came = await inParts(title, files, 1, async ([file], how) => {
+      const form = new FormData();
+      form.set("file", file!);
+      try {
+        const told = await upload<any>(address, form, how.share, how.signal);
+        made.push(into ? told.version_id : told.pipeline.pipeline_id);
+      } catch (error) {
+        if ((error as Error).name === "AbortError") toast(<p>{`Stopped: ${file!.name} may not be stored.`}</p>);
+        else toast(<ErrorNotice error={error} what={`${file!.name} was not stored.`} />, "", 20);
+      }
+    });
+    setBusy(false);
+    if (made.length) toast(<p>{into ? "The version is stored." : made.length === 1 ? "The pipeline is stored." : `${counted(made.length, "pipeline")} stored.`}</p>);
+    if (came < files.length) toast(<p>{`Stopped: ${counted(files.length - came, "file was", "files were")} left out.`}</p>);
+    if (made.length) done(made, files.length === 1);
   };
   return (
     <>
       <input ref={input} type="file" hidden accept=".yaml,.yml,.json,.zip,.gz,.tgz" data-upload aria-label="Pipeline file"
-        onChange={(event) => {
-          const file = event.currentTarget.files?.[0];
+        multiple={!into} onChange={(event) => {
+          const files = [...(event.currentTarget.files ?? [])];
           event.currentTarget.value = "";
-          if (file) void send(file);
+          if (files.length) void send(files);
         }} />
       <button type="button" class="btn" disabled={busy} onClick={() => input.current?.click()}>
         <Icon name="plus" size={14} /> {busy ? "Storing" : into ? "Upload a version" : "Upload a pipeline"}

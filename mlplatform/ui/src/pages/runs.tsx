@@ -12,8 +12,21 @@ import { Ago, Copy, Dialog, Empty, ErrorNotice, failed, Menu, SkeletonRows, toas
 import { Icon } from "../parts/icon";
 import { LOOKS, Mark, StateWord } from "../parts/state";
 import { Table, type Column } from "../parts/table";
+import { inParts } from "../parts/work";
 
 const STATES = ["RUNNING", "PENDING", "SUCCEEDED", "FAILED", "CANCELLED"];
+/** Runs that one request does something to: few enough to be stopped soon. */
+const A_PART = 20;
+/** The most a page of the list may hold. */
+const LARGEST = 500;
+/** More would not fit into a table, nor into an address. */
+const SIDE_BY_SIDE = 50;
+const ACTIONS = {
+  archive: { word: "archived", doing: "Archiving" },
+  unarchive: { word: "brought back", doing: "Bringing back" },
+  cancel: { word: "asked to end", doing: "Cancelling" },
+  delete: { word: "deleted", doing: "Deleting" },
+};
 const SORTS: Record<string, string> = { name: "name", started: "created_at", took: "duration" };
 
 interface List {
@@ -96,24 +109,30 @@ export function Runs({ path }: { path: string[] }) {
   const experiment = query.get("experiment") ?? path[0] ?? "";
   const pipeline = query.get("pipeline") ?? "";
   const [typed, type] = useTyped(text, (typed) => update({ q: typed }));
-  const [chosen, setChosen] = useState<Set<string>>(new Set());
+  /** Their states by their ids; also of runs that are not loaded into the list. */
+  const [chosen, setChosen] = useState<Map<string, string>>(new Map());
   const [cursor, setCursor] = useState("");
   const [deleting, setDeleting] = useState(false);
-  const { list, more, reload } = useRuns({
-    q: text, state: states, archived: archived ? "true" : "", sort, experiment, pipeline,
-  });
+  const asked = { q: text, state: states, archived: archived ? "true" : "", sort, experiment, pipeline };
+  const { list, more, reload } = useRuns(asked);
+  const total = Object.entries(list.counts).reduce((sum, [state, count]) => sum + (!states.length || states.includes(state) ? count : 0), 0);
 
-  const selected = useMemo(() => list.runs.filter((run) => chosen.has(run.run_id)), [list.runs, chosen]);
+  const selected = useMemo(() => {
+    const now = new Map(list.runs.map((run) => [run.run_id, run.state as string]));
+    return [...chosen].map(([id, state]) => ({ id, state: now.get(id) ?? state }));
+  }, [list.runs, chosen]);
   const step = (by: number) => {
     const at = list.runs.findIndex((run) => run.run_id === cursor);
     const next = list.runs[Math.max(0, Math.min(list.runs.length - 1, at + by))];
     if (next) setCursor(next.run_id);
   };
   const flip = (id: string) => {
-    const next = new Set(chosen);
-    if (!next.delete(id)) next.add(id);
+    const next = new Map(chosen);
+    if (!next.delete(id)) next.set(id, list.runs.find((run) => run.run_id === id)?.state ?? "");
     setChosen(next);
   };
+  const all = list.runs.length > 0 && list.runs.every((run) => chosen.has(run.run_id));
+  const flipAll = () => setChosen(new Map(all ? [] : list.runs.map((run) => [run.run_id, run.state])));
   useShortcuts([
     { keys: "j", help: "Next row", run: () => step(1) },
     { keys: "k", help: "Row before", run: () => step(-1) },
@@ -121,37 +140,61 @@ export function Runs({ path }: { path: string[] }) {
     { keys: "x", help: "Choose the row", run: () => cursor && flip(cursor) },
   ]);
 
-  const bulk = async (action: string) => {
+  /** All that the search and the filters leave, also what is not loaded yet. */
+  const chooseEvery = async () => {
+    const found = new Map<string, string>();
+    const pages = Math.max(1, Math.ceil(total / LARGEST));
+    let cursor = "";
     try {
-      const done = await post<{ done: string[]; failed: Record<string, string> }>(url("runs/bulk"), {
-        action,
-        run_ids: selected.map((run) => run.run_id),
+      await inParts("Looking for all of them", Array.from({ length: pages }), 1, async () => {
+        if (found.size && !cursor) return;
+        const page = await get<RunPage>(url("runs", { ...asked, limit: LARGEST, cursor }));
+        for (const run of page.runs) found.set(run.run_id, run.state);
+        cursor = page.next_cursor;
       });
-      const wrong = Object.entries(done.failed);
-      const word = { archive: "archived", unarchive: "brought back", cancel: "asked to end", delete: "deleted" }[action]!;
-      if (done.done.length) toast(<p>{`${counted(done.done.length, "run")} ${word}.`}</p>);
-      if (wrong.length) {
-        toast(
-          <>
-            <p><strong>{`${counted(wrong.length, "run")} could not be ${word}.`}</strong></p>
-            {wrong.slice(0, 4).map(([id, why]) => (
-              <p key={id}><code>{short(id)}</code> {why}</p>
-            ))}
-          </>,
-          "bad",
-          15,
-        );
-      }
-      setChosen(new Set());
-      await reload();
     } catch (error) {
-      failed("Nothing was changed.", error);
+      failed("Not all of them were found.", error);
     }
+    setChosen(found);
+  };
+
+  const bulk = async (action: keyof typeof ACTIONS) => {
+    const ids = selected.map((run) => run.id);
+    const { word, doing } = ACTIONS[action];
+    const done: string[] = [];
+    const wrong: [string, string][] = [];
+    try {
+      await inParts(`${doing} ${counted(ids.length, "run")}`, ids, A_PART, async (part) => {
+        const told = await post<{ done: string[]; failed: Record<string, string> }>(url("runs/bulk"), { action, run_ids: part });
+        done.push(...told.done);
+        wrong.push(...Object.entries(told.failed));
+      });
+    } catch (error) {
+      failed(done.length ? `Only ${counted(done.length, "run")} ${word}.` : "Nothing was changed.", error);
+    }
+    const came = new Set([...done, ...wrong.map(([id]) => id)]);
+    const left = ids.filter((id) => !came.has(id));
+    if (done.length || left.length) toast(<p>{`${counted(done.length, "run")} ${word}.${left.length ? ` ${left.length.toLocaleString("en")} left as they were.` : ""}`}</p>);
+    if (wrong.length) {
+      toast(
+        <>
+          <p><strong>{`${counted(wrong.length, "run")} could not be ${word}.`}</strong></p>
+          {wrong.slice(0, 4).map(([id, why]) => (
+            <p key={id}><code>{short(id)}</code> {why}</p>
+          ))}
+        </>,
+        "bad",
+        15,
+      );
+    }
+    setChosen(new Map(left.map((id) => [id, chosen.get(id) ?? ""])));
+    await reload();
   };
 
   const columns: Column<RunSummary>[] = [
     {
-      id: "choose", title: <span class="sr">Choose</span>, width: "16px",
+      id: "choose", width: "16px",
+      title: <input type="checkbox" aria-label="Choose all that are shown" checked={all} onChange={flipAll} />,
       cell: (run) => (
         <input type="checkbox" aria-label={`Choose ${run.name}`} checked={chosen.has(run.run_id)} onChange={() => flip(run.run_id)} />
       ),
@@ -224,14 +267,15 @@ export function Runs({ path }: { path: string[] }) {
         {selected.length > 0 && (
           <div class="bulk" role="group" aria-label="Chosen runs">
             <span>{counted(selected.length, "run")} chosen</span>
-            <a class="btn small primary" href={href(["compare"], { run: selected.map((run) => run.run_id) })}>Compare</a>
+            {all && selected.length < total && list.next && <button type="button" class="btn small" onClick={() => void chooseEvery()}>{`Choose all ${total.toLocaleString("en")}`}</button>}
+            {selected.length <= SIDE_BY_SIDE && <a class="btn small primary" href={href(["compare"], { run: selected.map((run) => run.id) })}>Compare</a>}
             <button type="button" class="btn small" onClick={() => void bulk("cancel")}
               disabled={!selected.some((run) => ["PENDING", "RUNNING"].includes(run.state))}>Cancel</button>
             <button type="button" class="btn small" onClick={() => void bulk(archived ? "unarchive" : "archive")}>
               {archived ? "Bring back" : "Archive"}
             </button>
             <button type="button" class="btn small danger" onClick={() => setDeleting(true)}>Delete</button>
-            <button type="button" class="btn small quiet" onClick={() => setChosen(new Set())}>Clear</button>
+            <button type="button" class="btn small quiet" onClick={() => setChosen(new Map())}>Clear</button>
           </div>
         )}
       </div>

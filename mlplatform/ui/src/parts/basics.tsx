@@ -175,9 +175,10 @@ function ErrorInside({ error, what }: { error: unknown; what: string }) {
   );
 }
 
-export function Toasts() {
+export function Toasts({ children }: { children?: ComponentChildren }) {
   return (
     <div class="toasts" aria-live="polite">
+      {children}
       {toasts.value.map((one) => (
         <Notice key={one.id} tone={one.tone} onClose={() => dismiss(one.id)}>
           {one.content}

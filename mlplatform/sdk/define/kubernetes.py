@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from mlplatform.core.errors import InvalidPipeline
 from mlplatform.core.values import ParameterType
@@ -44,6 +44,11 @@ def _set(entry: Mapping[str, Any]) -> dict[str, Any]:
         if as_channel(value) is not None or not (value is None or value == "" or value == [] or value == {}):
             found[name] = value
     return found
+
+
+def _long(value: int | None) -> str | None:
+    """Whole numbers of 64 bits are texts in the JSON of protocol buffers."""
+    return None if value is None else str(int(value))
 
 
 def _named(key: str, value: Any) -> dict[str, Any]:
@@ -87,8 +92,12 @@ def use_config_map_as_volume(task: Task, config_map_name: Any, mount_path: str, 
 
 def mount_pvc(task: Task, pvc_name: Any, mount_path: str, sub_path: str = "") -> Task:
     """A claim as a folder; ``pvc_name`` may be the output of :class:`CreatePVC`."""
-    name = pvc_name if as_channel(pvc_name) is not None else {"runtimeValue": {"constant": str(pvc_name)}}
-    return _add(task, "pvcMount", {"pvcNameParameter": name, "mountPath": mount_path, "subPath": sub_path})
+    entry = {"mountPath": mount_path, "subPath": sub_path}
+    if as_channel(pvc_name) is not None:
+        return _add(task, "pvcMount", {"pvcNameParameter": pvc_name, **entry})
+    # Backends from before KFP 2.5 read only this.
+    name = {"constant": str(pvc_name), "pvcNameParameter": {"runtimeValue": {"constant": str(pvc_name)}}}
+    return _add(task, "pvcMount", {**name, **entry})
 
 
 def add_ephemeral_volume(
@@ -133,7 +142,7 @@ def add_node_selector_json(task: Task, node_selector_json: Any) -> Task:
         if as_channel(node_selector_json) is not None
         else {"runtimeValue": {"constant": node_selector_json}}
     )
-    _config(task)["nodeSelector"] = {"nodeSelectorJson": value}
+    _config(task).setdefault("nodeSelector", {})["nodeSelectorJson"] = value
     return task
 
 
@@ -153,6 +162,9 @@ def add_node_affinity_json(task: Task, node_affinity_json: Any) -> Task:
         if as_channel(node_affinity_json) is not None
         else {"runtimeValue": {"constant": node_affinity_json}}
     )
+    config = _config(task)  # the last one counts
+    kept = [entry for entry in config.get("nodeAffinity", []) if "nodeAffinityJson" not in entry]
+    config["nodeAffinity"] = kept
     return _add(task, "nodeAffinity", {"nodeAffinityJson": value})
 
 
@@ -169,16 +181,19 @@ def add_toleration(
         "operator": operator,
         "value": value,
         "effect": effect,
-        "tolerationSeconds": toleration_seconds,
+        "tolerationSeconds": _long(toleration_seconds),
     }
     return _add(task, "tolerations", entry)
 
 
 def add_toleration_json(task: Task, toleration_json: Any) -> Task:
-    value = (
-        toleration_json if as_channel(toleration_json) is not None else {"runtimeValue": {"constant": toleration_json}}
-    )
-    return _add(task, "tolerations", {"tolerationJson": value})
+    """One toleration or a list of them, as Kubernetes writes them; a placeholder is read when the task runs."""
+    if as_channel(toleration_json) is not None:
+        return _add(task, "tolerations", {"tolerationJson": toleration_json})
+    given = cast("Any", toleration_json if isinstance(toleration_json, (list, tuple)) else [toleration_json])
+    for entry in cast("Sequence[Mapping[str, Any]]", given):
+        _add(task, "tolerations", {**entry, "tolerationSeconds": _long(entry.get("tolerationSeconds"))})
+    return task
 
 
 def add_pod_label(task: Task, label_key: str, label_value: str) -> Task:
@@ -214,14 +229,18 @@ def set_timeout(task: Task, seconds: int) -> Task:
     """Longest time of the task's pod; 0: no limit."""
     if seconds < 0:
         raise InvalidPipeline(f"A timeout of {seconds} s cannot be ({user_line()}).")
-    _config(task)["activeDeadlineSeconds"] = int(seconds)
+    _config(task).update(_set({"activeDeadlineSeconds": _long(seconds or None)}))
     return task
 
 
 def set_security_context(
     task: Task, run_as_user: int | None = None, run_as_group: int | None = None, run_as_non_root: bool | None = None
 ) -> Task:
-    context = {"runAsUser": run_as_user, "runAsGroup": run_as_group, "runAsNonRoot": run_as_non_root}
+    context = {
+        "runAsUser": _long(run_as_user),
+        "runAsGroup": _long(run_as_group),
+        "runAsNonRoot": run_as_non_root,
+    }
     _config(task)["securityContext"] = {name: value for name, value in context.items() if value is not None}
     return task
 

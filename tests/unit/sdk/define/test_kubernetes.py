@@ -115,3 +115,40 @@ def test_settings_belong_on_tasks() -> None:
         k8s.set_timeout(work, 3)  # pyright: ignore[reportArgumentType]
     with pytest.raises(InvalidPipeline, match="no image pull policy"):
         config(lambda task, *_: k8s.set_image_pull_policy(task, "Sometimes"))
+
+
+def test_what_kfp_kubernetes_writes() -> None:
+    """Shapes that kfp-kubernetes 2.17.0 was seen to write for the same calls (it is no dependency of ours)."""
+
+    @dsl.pipeline
+    def p(labels: dict = {"a": "b"}):  # noqa: B006
+        task = work()
+        k8s.mount_pvc(task, "claim", "/x")
+        k8s.add_node_selector(task, "a", "b")
+        k8s.add_node_selector_json(task, labels)
+        k8s.add_node_affinity(task, [{"key": "z", "operator": "In", "values": ["a"]}], weight=3)
+        k8s.add_node_affinity_json(task, {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}})
+        k8s.add_node_affinity_json(task, labels)
+        k8s.add_toleration(task, key="g", operator="Equal", value="y", effect="NoSchedule", toleration_seconds=5)
+        k8s.add_toleration_json(task, [{"key": "h"}, {"key": "i", "tolerationSeconds": 7}])
+        k8s.set_timeout(task, 30)
+        k8s.set_security_context(task, run_as_user=1000, run_as_group=0)
+
+    (found,) = loads(p.compile()).platforms["kubernetes"]["deploymentSpec"]["executors"].values()
+    assert found == {
+        "pvcMount": [
+            {"constant": "claim", "mountPath": "/x", "pvcNameParameter": {"runtimeValue": {"constant": "claim"}}}
+        ],
+        "nodeSelector": {"labels": {"a": "b"}, "nodeSelectorJson": {"componentInputParameter": "labels"}},
+        "nodeAffinity": [
+            {"matchExpressions": [{"key": "z", "operator": "In", "values": ["a"]}], "weight": 3},
+            {"nodeAffinityJson": {"componentInputParameter": "labels"}},
+        ],
+        "tolerations": [
+            {"key": "g", "operator": "Equal", "value": "y", "effect": "NoSchedule", "tolerationSeconds": "5"},
+            {"key": "h"},
+            {"key": "i", "tolerationSeconds": "7"},
+        ],
+        "activeDeadlineSeconds": "30",
+        "securityContext": {"runAsUser": "1000", "runAsGroup": "0"},
+    }

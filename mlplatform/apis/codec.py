@@ -33,6 +33,20 @@ def optional(kind: Any) -> tuple[Any, bool]:
     return kind, False
 
 
+@lru_cache(maxsize=1024)
+def _shape(kind: Any) -> tuple[str, Any]:
+    """What a type is to a reader, and what it is made of: found out once, as an operator reads thousands of objects."""
+    kind, _ = optional(kind)
+    origin = get_origin(kind)
+    if is_dataclass(kind):
+        return "object", kind
+    if origin is tuple:
+        return "list", get_args(kind)[0]
+    if origin is not None and issubclass(origin, Mapping):
+        return "map", get_args(kind)[1]
+    return "scalar", kind
+
+
 def decode(cls: type[T], data: Any, path: str = "") -> T:
     """An API object from decoded JSON.
 
@@ -65,25 +79,24 @@ def _object(cls: Any, data: Any, path: str, findings: list[Finding]) -> Any:
 
 
 def _value(kind: Any, value: Any, path: str, findings: list[Finding]) -> Any:
-    kind, _ = optional(kind)
-    origin = get_origin(kind)
-    if is_dataclass(kind):
-        return _object(kind, value, path, findings)
-    if origin is tuple:
+    if type(value) is kind:
+        return value
+    shape, inner = _shape(kind)
+    if shape == "object":
+        return _object(inner, value, path, findings)
+    if shape == "list":
         if not isinstance(value, list):
             findings.append(Finding(path, "must be a list"))
             return ()
-        inner = get_args(kind)[0]
         items = cast("list[Any]", value)
         return tuple(_value(inner, item, f"{path}[{index}]", findings) for index, item in enumerate(items))
-    if origin is not None and issubclass(origin, Mapping):
+    if shape == "map":
         if not isinstance(value, dict):
             findings.append(Finding(path, "must be an object"))
             return {}
-        inner = get_args(kind)[1]
         table = cast("dict[str, Any]", value)
         return {name: _value(inner, item, f"{path}.{name}", findings) for name, item in table.items()}
-    return _scalar(kind, value, path, findings)
+    return _scalar(inner, value, path, findings)
 
 
 def _scalar(kind: Any, value: Any, path: str, findings: list[Finding]) -> Any:

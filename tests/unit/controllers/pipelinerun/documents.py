@@ -104,8 +104,8 @@ LITTLE = document(
 def exit_handler(body: dict[str, Any]) -> str:
     return document(
         {
-            "body": task("comp-body"),
-            "clean": task(after=("body",), triggerPolicy={"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}),
+            "exit-handler-1": task("comp-exit-handler-1"),
+            "clean": task(after=("exit-handler-1",), triggerPolicy={"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}),
         },
-        {"comp-body": group(body)},
+        {"comp-exit-handler-1": group(body)},
     )

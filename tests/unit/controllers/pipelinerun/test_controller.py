@@ -149,13 +149,13 @@ def test_a_failure_stops_what_depends_on_it() -> None:
 
 def test_exit_tasks_run_whatever_happened() -> None:
     def act(name: str, attempt: int, request: dict[str, Any]) -> dict[str, Any]:
-        if name == "body/a":
+        if name == "exit-handler-1/a":
             raise ValueError("broken")
         return {"value": 1}
 
     played = stage(exit_handler({"a": task()}), act)
     assert played.play()["status"]["state"] == "FAILED"
-    assert played.started == ["body/a:1", "clean:1"]
+    assert played.started == ["exit-handler-1/a:1", "clean:1"]
 
 
 def test_cancelling() -> None:
@@ -174,9 +174,9 @@ def test_cancelling() -> None:
     assert played.body()["status"]["state"] == "CANCELLING"
     body = played.play()
     assert body["status"]["state"] == "CANCELLED"
-    assert played.started == ["body/a:1", "clean:1"]
+    assert played.started == ["exit-handler-1/a:1", "clean:1"]
     records = played.records()
-    assert (records["body/a"]["state"], records["clean"]["state"]) == ("CANCELLED", "SUCCEEDED")
+    assert (records["exit-handler-1/a"]["state"], records["clean"]["state"]) == ("CANCELLED", "SUCCEEDED")
 
 
 def test_resuming_runs_what_failed_and_what_depends_on_it() -> None:

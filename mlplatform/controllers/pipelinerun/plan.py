@@ -204,7 +204,11 @@ class _Planning:
                 if expired or brain.to_stop(start.key):
                     fresh[start.key] = telling.cancelled(task, self.now)
                     continue
-                work = work_of(start, self.run, self.accepted, brain, self.settings, self.observed.claims)
+                claims, making = self.observed.claims, self._making()
+                work = work_of(start, self.run, self.accepted, brain, self.settings, claims, making)
+                if work.later:
+                    self.waiting[start.key] = work.later
+                    continue
                 result = work.result or self._refusal(work.create, start.key)
                 if result is None:
                     self.create += work.create
@@ -232,6 +236,10 @@ class _Planning:
                 return None
             return failure(error)
         return None
+
+    def _making(self) -> frozenset[str]:
+        claims = (item for item in self.create if item["kind"] == "PersistentVolumeClaim")
+        return frozenset(str(item["metadata"]["name"]) for item in claims)
 
     def _claim(self) -> list[Object]:
         claim = workspace_claim(self.run, self.accepted)
@@ -266,5 +274,5 @@ class _Planning:
         if self.observed.unreadable:
             waits.append(2.0)
         if self.waiting:
-            waits.append(15.0)
+            waits.append(1.0 if self._making() else 15.0)
         return min(waits, default=None)

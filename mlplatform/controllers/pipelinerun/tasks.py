@@ -35,11 +35,13 @@ BY_TASK = "create-pvc"
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """``create``: objects to make, the pod last. ``remove``: a claim. ``result``: it needs no pod, or can have none."""
+    """``create``: objects to make, the pod last. ``remove``: a claim. ``result``: it needs no pod, or can have none.
+    ``later``: it cannot be done in this plan, and why."""
 
     create: tuple[Object, ...] = ()
     remove: Claim | None = None
     result: Result | None = None
+    later: str = ""
 
 
 def work_of(
@@ -49,10 +51,12 @@ def work_of(
     brain: Brain,
     settings: PodSettings,
     claims: Mapping[str, Claim],
+    making: frozenset[str] = frozenset(),
 ) -> Work:
-    """What is to be done for a task. Whatever is wrong with it is its failure, never an exception."""
+    """What is to be done for a task. Whatever is wrong with it is its failure, never an exception. ``making``: claims
+    that this very plan makes."""
     try:
-        return _work(start, run, accepted, brain, settings, claims)
+        return _work(start, run, accepted, brain, settings, claims, making)
     except MlPlatformError as error:
         lines = [error.message, *map(str, error.findings)]
         return Work(result=failure(TaskError(error.code, "\n".join(lines), hint=error.hint)))
@@ -69,6 +73,7 @@ def _work(
     brain: Brain,
     settings: PodSettings,
     claims: Mapping[str, Claim],
+    making: frozenset[str],
 ) -> Work:
     """Raises MlPlatformError: it cannot be done."""
     pipeline = accepted.pipeline
@@ -89,7 +94,9 @@ def _work(
         return Work(result=_imported(start, executor, list(component.outputs.artifacts), context))
     action = volume_action(executor)
     if action:
-        return _volume(action, start, run, claims)
+        if action == CREATE:
+            return _make(start, run, claims)
+        return _remove(start, brain, claims, making)
     asked = Asked(start, component, executor, context, store)
     config = accepted.configs.get(start.executor) or KubernetesConfig()
     values = SourceValues(brain, start.key, start.inputs)
@@ -108,11 +115,9 @@ def _imported(start: StartTask, executor: ImporterExecutor, outputs: list[str], 
 
 
 # ---------------------------------------------------------------------- claims
-def _volume(action: str, start: StartTask, run: PipelineRun, claims: Mapping[str, Claim]) -> Work:
+def _make(start: StartTask, run: PipelineRun, claims: Mapping[str, Claim]) -> Work:
     inputs = start.inputs.parameters
     name, suffix = str(inputs.get("pvc_name") or ""), str(inputs.get("pvc_name_suffix") or "")
-    if action != CREATE:
-        return _remove(name, claims)
     if bool(name) == bool(suffix):
         raise PlanningError("CreatePVC wants one of pvc_name and pvc_name_suffix")
     name = name or claim_name(run.name, start.key, suffix)
@@ -143,16 +148,33 @@ def _volume(action: str, start: StartTask, run: PipelineRun, claims: Mapping[str
     return Work(create=made, result=Result("SUCCEEDED", Values({"name": name})))
 
 
-def _remove(name: str, claims: Mapping[str, Claim]) -> Work:
+def _remove(start: StartTask, brain: Brain, claims: Mapping[str, Claim], making: frozenset[str]) -> Work:
+    name = str(start.inputs.parameters.get("pvc_name") or "")
     if not name:
         raise PlanningError("DeletePVC names no claim")
+    if name in making:
+        return Work(later=f"claim {name} is being made")
     claim = claims.get(name)
+    if claim is None and name in _made_by_run(brain):
+        return Work(result=Result("SUCCEEDED"))  # gone already: removing it twice is removing it once
     if claim is None or not claim.by_task:
         raise PlanningError(
             f"claim {name!r} was not made by a CreatePVC task, so it is not removed with the platform's rights",
             hint=f"Remove it yourself: kubectl delete pvc {name}",
         )
     return Work(remove=claim, result=Result("SUCCEEDED"))
+
+
+def _made_by_run(brain: Brain) -> set[str]:
+    """Claims that CreatePVC tasks of this run gave."""
+    pipeline = brain.pipeline
+    found: set[str] = set()
+    for record in brain.records():
+        component = pipeline.components.get(record.component)
+        executor = pipeline.executors.get(component.executor_label) if component is not None else None
+        if record.state.succeeded and volume_action(executor) == CREATE:
+            found.add(str(record.outputs.parameters.get("name") or ""))
+    return found
 
 
 def workspace_claim(run: PipelineRun, accepted: Accepted) -> Object | None:

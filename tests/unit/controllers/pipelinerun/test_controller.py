@@ -12,7 +12,7 @@ import pytest
 from mlplatform.apis.pipelinerun import PipelineRunSpec, Ttl
 from mlplatform.controllers.pipelinerun.resources import PIPELINE_RUNS, RECORDS
 from mlplatform.kube.errors import ObjectNotFound
-from mlplatform.kube.objects import PODS, key_of
+from mlplatform.kube.objects import CLAIMS, PODS, key_of
 from tests.support.kube.acting import RUN, START, Gone, Stage
 from tests.support.kube.faults import Killed, Mortal
 from tests.unit.controllers.pipelinerun.documents import LITTLE, MIXED, chain, document, exit_handler, loop, task
@@ -364,3 +364,31 @@ def test_a_refused_pod_fails_its_task_and_says_why() -> None:
     assert body["status"]["state"] == "FAILED"
     assert "PodSecurity" in body["status"]["error"]["message"]
     assert played.records()["b"]["state"] == "SUCCEEDED"
+
+
+def test_a_claim_is_removed_right_after_it_was_made() -> None:
+    data = json.loads(document({"make": task("comp-make"), "drop": task("comp-drop", after=("make",))}))
+    text = {"parameterType": "STRING"}
+    data["components"] |= {
+        "comp-make": {
+            "executorLabel": "exec-make",
+            "inputDefinitions": {"parameters": {"pvc_name_suffix": text}},
+            "outputDefinitions": {"parameters": {"name": text}},
+        },
+        "comp-drop": {"executorLabel": "exec-drop", "inputDefinitions": {"parameters": {"pvc_name": text}}},
+    }
+    data["deploymentSpec"]["executors"] |= {
+        f"exec-{name}": {"container": {"image": f"argostub/{image}"}}
+        for name, image in (("make", "createpvc"), ("drop", "deletepvc"))
+    }
+    tasks = data["root"]["dag"]["tasks"]
+    tasks["make"]["inputs"] = {"parameters": {"pvc_name_suffix": {"runtimeValue": {"constant": "-x"}}}}
+    source = {"producerTask": "make", "outputParameterKey": "name"}
+    tasks["drop"]["inputs"] = {"parameters": {"pvc_name": {"taskOutputParameter": source}}}
+    played = stage(json.dumps(data))
+    body = played.play()
+    assert body["status"]["state"] == "SUCCEEDED"
+    assert played.client.list(CLAIMS).items == []
+    assert played.client.list(PODS).items == []
+    writes = [request.path for request in played.fake.requests if request.writes and "volumeclaims" in request.path]
+    assert len(writes) == 2

@@ -79,6 +79,7 @@ def run_cases(installed: Platform, folder: Path, only: str = "", jobs: int = 4) 
     env = {
         **os.environ,
         **s3.environment(),
+        "PYTHONUNBUFFERED": "1",
         on_cluster.VARIABLE: json.dumps(told),
         "KFP_CONFORMANCE_CMD": command,
         "PYTHONPATH": str(ROOT),
@@ -88,10 +89,12 @@ def run_cases(installed: Platform, folder: Path, only: str = "", jobs: int = 4) 
     words = [sys.executable, str(SUITE / "check.py"), "--jobs", str(jobs), "--json", str(report), "--timeout", "1200"]
     words += ["--only", only] if only else []
     words += ["--keep", str(folder / "failed")]
-    done = subprocess.run(words, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    log = folder / "check.log"
+    with open(log, "wb") as output:
+        subprocess.run(words, env=env, stdout=output, stderr=output, stdin=subprocess.DEVNULL, check=False)
     with contextlib.suppress(OSError):
         scratch.rmdir()
-    assert report.is_file(), (done.stdout + done.stderr)[-4000:]
+    assert report.is_file(), log.read_text(errors="replace")[-4000:]
     return {result["name"]: result for result in json.loads(report.read_text(encoding="utf-8"))["results"]}
 
 
@@ -141,7 +144,7 @@ def main() -> None:
     running = os.environ.get("MLPLATFORM_TEST_CLUSTER")
     cluster = Cluster.find(Path(running).resolve()) if running else Cluster.start(node=True)
     folder = Path(tempfile.mkdtemp(prefix="mlplatform-conformance-"))
-    print(f"logs of the operator, and what failed: {folder}", file=sys.stderr)
+    print(f"logs, and what failed: {folder}", file=sys.stderr)
     try:
         with prepared(cluster, folder) as installed:
             results = run_cases(installed, folder, arguments.only, arguments.jobs)

@@ -1,0 +1,134 @@
+"""``launcher run`` as a pod runs it: a request in, the task, a last word out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlplatform.controllers.pipelinerun.message import Result, read_message
+
+ROOT = Path(__file__).parents[4]
+
+
+def request(base: Path, command: list[str], **more: Any) -> dict[str, Any]:
+    outputs = base / "work" / "outputs"
+    return {
+        "version": 1,
+        "run_id": "r",
+        "task": "t",
+        "iteration": [],
+        "attempt": 1,
+        "cookie": "r:t:1",
+        "kind": "command",
+        "command": command,
+        "executor_input": {"inputs": {}, "outputs": {"outputFile": str(outputs / "executor_output.json")}},
+        "outputs": {
+            "parameters": {"count": {"path": str(outputs / "parameters" / "count"), "type": "NUMBER_INTEGER"}},
+            "artifacts": {},
+        },
+        "log_uri": "",
+        **more,
+    }
+
+
+def start(base: Path, body: dict[str, Any], **env: str) -> subprocess.Popen[str]:
+    base.mkdir(exist_ok=True)
+    variables = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "MLPLATFORM_REQUEST": json.dumps(body),
+        "MLPLATFORM_POD_BASE": str(base),
+        "MLPLATFORM_TERMINATION_LOG": str(base / "termination-log"),
+        **env,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "mlplatform.launcher.pod", "run"],
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def ended(base: Path, process: subprocess.Popen[str]) -> tuple[Result, str, int]:
+    said, _ = process.communicate(timeout=120)
+    file = base / "termination-log"
+    found = read_message(file.read_text(encoding="ascii")) if file.exists() else None
+    assert isinstance(found, Result), said
+    return found, said, process.returncode
+
+
+def shell(script: str, base: Path) -> list[str]:
+    return ["sh", "-c", script, str(base / "work" / "outputs" / "parameters" / "count")]
+
+
+def test_a_command(tmp_path: Path) -> None:
+    base = tmp_path / "pod"
+    script = 'echo hello $SECRET; echo "$HOME"; printf 3 > "$0"'
+    body = request(base, shell(script, base), secret_env=["SECRET"])
+    found, said, code = ended(base, start(base, body, SECRET="very-secret-word"))
+    assert (found.state, code) == ("SUCCEEDED", 0)
+    assert found.values.parameters == {"count": 3}
+    assert "hello ***" in said
+    assert "very-secret-word" not in said
+    assert str(base / "work" / "home") in said, "a user without a home gets one"
+
+
+def test_a_command_that_fails(tmp_path: Path) -> None:
+    base = tmp_path / "pod"
+    found, said, code = ended(base, start(base, request(base, shell("echo before; exit 3", base))))
+    assert (found.state, code) == ("FAILED", 1)
+    assert found.error is not None
+    assert "status 3" in found.error.message
+    assert "before" in said
+
+
+def test_a_command_that_is_told_to_stop(tmp_path: Path) -> None:
+    base = tmp_path / "pod"
+    process = start(base, request(base, shell("echo begun > begun; sleep 600", base)))
+    end = time.monotonic() + 60
+    while not (base / "work" / "scratch" / "begun").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    found, _, code = ended(base, process)
+    assert (found.state, code) == ("TERMINATED", 143)
+
+
+def test_bytes_without_a_store_are_a_failure_that_says_so(tmp_path: Path) -> None:
+    base = tmp_path / "pod"
+    here = base / "work" / "outputs" / "artifacts" / "data"
+    body = request(base, ["sh", "-c", 'echo x > "$0"', str(here)])
+    entry = {"path": str(here), "uri": "nowhere:/t/1/data", "type": "system.Dataset", "metadata": {}}
+    body["outputs"] = {"parameters": {}, "artifacts": {"data": entry}}
+    found, _, _ = ended(base, start(base, body))
+    assert found.error is not None
+    assert found.error.code == "NO_STORE"
+
+
+def test_a_python_component_in_an_image_without_python(tmp_path: Path) -> None:
+    base = tmp_path / "pod"
+    python = {"source": "def f(): pass", "function": "f", "filename": "f.py", "kfp": True, "packages": [], "pip": []}
+    body = request(base, [], kind="python", python=python)
+    found, _, _ = ended(base, start(base, body, PATH=str(tmp_path)))
+    assert found.error is not None
+    assert "the image has no Python" in found.error.message
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"version": 9}', "nonsense"])
+def test_a_request_of_another_version(tmp_path: Path, text: str) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "MLPLATFORM_REQUEST": text}
+    done = subprocess.run(
+        [sys.executable, "-m", "mlplatform.launcher.pod", "run"], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "mlplatform:" in done.stderr
+    assert "Traceback" not in done.stderr

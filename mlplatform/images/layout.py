@@ -259,7 +259,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def disk_failure(where: Path, error: OSError) -> EnvironmentFailed:
     reason = error.strerror or str(error)
-    hint = "Free some space, or name another folder (MLPLATFORM_CACHE, TMPDIR, --output)."
+    hint = "Free some space, or name another folder (MLPLATFORM_CACHE, TMPDIR, --to)."
     return EnvironmentFailed(f"{error.filename or where} cannot be written or read: {reason}.", hint=hint)
 
 

@@ -7,12 +7,14 @@ their first process, however that one ended. What is left on the machine is one 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -30,6 +32,7 @@ NEEDED = {
     "docker-registry": "docker-registry",
 }
 CNI = Path("/usr/lib/cni")
+_FORWARD = "/proc/sys/net/ipv4/ip_forward"
 
 
 class CannotRun(RuntimeError):
@@ -152,7 +155,7 @@ class Namespaces:
             f"ip address add {slot.node}/30 dev eth0",
             "ip link set eth0 up",
             f"ip route add default via {slot.host}",
-            "sysctl -q -w net.ipv4.ip_forward=1",
+            f"echo 1 > {_FORWARD}",
         ]
         run(*self.inside("sh", "-ec", "\n".join(inside)))
         for network in (slot.pods, slot.services):
@@ -164,7 +167,7 @@ class Namespaces:
             f"add rule ip {table} out ip saddr {slot.whole} ip daddr != {slot.whole} masquerade;"
         )
         run("nft", rules)
-        run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+        Path(_FORWARD).write_text("1")
         # Docker and others let nothing be forwarded that they do not know.
         for way in ("-i", "-o"):
             run("iptables", "-I", "FORWARD", way, slot.link, "-j", "ACCEPT")
@@ -205,9 +208,25 @@ def make_cgroups(name: str) -> None:
             if (group / file).exists() and not (group / file).read_text().strip():
                 (group / file).write_text((root / file).read_text())
         for parent in (root, group):  # cgroup v2: what a group may hand on
-            control = parent / "cgroup.subtree_control"
-            if control.exists():
-                control.write_text(" ".join(f"+{w}" for w in (parent / "cgroup.controllers").read_text().split()))
+            if (parent / "cgroup.subtree_control").exists():
+                _hand_on(parent)
+
+
+def _hand_on(group: Path) -> None:
+    control = group / "cgroup.subtree_control"
+    words = " ".join(f"+{word}" for word in (group / "cgroup.controllers").read_text().split())
+    try:
+        control.write_text(words)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        # A container's own top holds processes, and such a group hands nothing on: they move one down.
+        below = group / "processes"
+        below.mkdir(exist_ok=True)
+        for pid in (group / "cgroup.procs").read_text().split():
+            with suppress(OSError):  # ended meanwhile
+                (below / "cgroup.procs").write_text(pid)
+        control.write_text(words)
 
 
 def remove_cgroups(name: str, seconds: float = 20) -> None:

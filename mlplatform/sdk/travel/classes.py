@@ -110,12 +110,16 @@ def load_cloudpickle() -> Any:
     raise AdapterError("this value needs the package cloudpickle where the task runs: add packages=['cloudpickle']")
 
 
-def save_pickle(value: Any, path: str) -> tuple[str, dict[str, Any]]:
+def save_pickle(value: Any, path: str, elsewhere: Any = None) -> tuple[str, dict[str, Any]]:
+    """``elsewhere``: id of an object that is kept beside the pickle -> what :func:`load_pickle` is told of it."""
+    kept = elsewhere or {}
     cloudpickle = load_cloudpickle()
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[name-defined,misc]
         def persistent_id(self, item: Any) -> Any:
             """Classes that only this code has: the reader's own class of that name is taken, or this one."""
+            if id(item) in kept:
+                return ("kept", *kept[id(item)])
             if isinstance(item, type) and not _importable(item) and not _anonymous(item):
                 return ("class", item.__module__, item.__qualname__, _definition(item))
             return None
@@ -150,9 +154,13 @@ def _anonymous(cls: Any) -> bool:
     return "<locals>" in cls.__qualname__ or "<lambda>" in cls.__qualname__
 
 
-def load_pickle(path: str, metadata: Any, scope: dict) -> Any:
+def load_pickle(path: str, metadata: Any, scope: dict, elsewhere: Any = None) -> Any:
+    """``elsewhere``: gives an object that was kept beside the pickle, by what was told of it."""
+
     class Unpickler(pickle.Unpickler):
         def persistent_load(self, pid: Any) -> Any:
+            if pid[0] == "kept":
+                return elsewhere(*pid[1:])
             return find_class(pid[1], pid[2], pid[3], scope)
 
     with open(path, "rb") as file:

@@ -16,14 +16,14 @@ from collections.abc import Callable
 from typing import Any
 
 from .classes import AdapterError, class_metadata, find_class, load_pickle, qualified, save_pickle
-from .models import load_safetensors, load_skops, save_estimator, save_tensor
+from .models import load_module, load_safetensors, load_skops, save_estimator, save_module, save_tensor
 from .tables import load_npy, load_parquet, save_numpy, save_table
 
 
 # ------------------------------------------------------------------ saving
 def save(value: Any, path: str) -> tuple[str, dict[str, Any]]:
     """Write ``value`` to the file (or folder) ``path``; returns (KFP type, metadata). Raises AdapterError."""
-    for saver in (_save_path, save_numpy, save_table, save_tensor, save_estimator, _save_json):
+    for saver in (_save_path, save_numpy, save_table, save_tensor, save_module, save_estimator, _save_json):
         try:
             found = saver(value, path)
         except (AdapterError, MemoryError):
@@ -204,6 +204,7 @@ _READERS: dict[str, Callable[[str, Any, dict], Any]] = {
     "parquet": load_parquet,
     "safetensors": load_safetensors,
     "skops": load_skops,
+    "torch": load_module,
     "json": _load_json,
     "pickle": load_pickle,
 }

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import collections
 import importlib
+import os
 import pickle
 import sys
 from typing import Any
 
-from .classes import save_pickle
+from .classes import load_pickle, save_pickle
+
+_WEIGHTS, _STRUCTURE = "weights.safetensors", "structure.pickle"
 
 
 def save_tensor(value: Any, path: str) -> Any:
@@ -34,6 +37,54 @@ def save_tensor(value: Any, path: str) -> Any:
     metadata = {"format": "safetensors", "tensors": len(tensors)}
     metadata["order"] = list(tensors)
     return "system.Model", metadata
+
+
+def save_module(value: Any, path: str) -> Any:
+    """A torch model as a folder: its weights as safetensors, and what it is, pickled without them."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(value, torch.nn.Module):
+        return None
+    metadata: dict = {"framework": "pytorch", "model": type(value).__name__}
+    held: dict = {}  # weights that are tied have several names and are kept once
+    for name, item in value.state_dict(keep_vars=True).items():
+        if isinstance(item, torch.Tensor):
+            held.setdefault(id(item), (name, item))
+    plain = all(
+        type(item) in (torch.Tensor, torch.nn.Parameter) and item.device.type == "cpu" and not item.is_sparse
+        for _, item in held.values()
+    )
+    pointers = [item.untyped_storage().data_ptr() for _, item in held.values() if item.numel()] if plain else []
+    try:
+        safetensors = importlib.import_module("safetensors.torch")
+    except ImportError:
+        safetensors = None
+    if not plain or len(set(pointers)) != len(pointers) or safetensors is None or not held:
+        return "system.Model", dict(metadata, **save_pickle(value, path)[1])
+    os.makedirs(path)
+    weights = {name: item.detach().contiguous() for name, item in held.values()}
+    safetensors.save_file(weights, os.path.join(path, _WEIGHTS))
+    elsewhere = {
+        key: (name, isinstance(item, torch.nn.Parameter), bool(item.requires_grad))
+        for key, (name, item) in held.items()
+    }
+    _, pickled = save_pickle(value, os.path.join(path, _STRUCTURE), elsewhere)
+    metadata.update(pickled, format="torch", tensors=len(weights))
+    metadata["note"] = "weights are safetensors; the model's structure is " + pickled["note"]
+    return "system.Model", metadata
+
+
+def load_module(path: str, metadata: Any, scope: dict) -> Any:
+    torch = importlib.import_module("torch")
+    weights = importlib.import_module("safetensors.torch").load_file(os.path.join(path, _WEIGHTS))
+    made: dict = {}
+
+    def tensor(name: str, parameter: bool, requires_grad: bool) -> Any:
+        if name not in made:
+            found = weights[name]
+            made[name] = torch.nn.Parameter(found, requires_grad) if parameter else found.requires_grad_(requires_grad)
+        return made[name]
+
+    return load_pickle(os.path.join(path, _STRUCTURE), metadata, scope, tensor)
 
 
 def save_estimator(value: Any, path: str) -> Any:

@@ -68,7 +68,7 @@ class Core:
     attempts: Attempts = field(init=False)
     platform: Platform = field(init=False)
     notebooks: NotebookRuns = field(init=False)
-    beside: Beside = field(init=False)
+    beside: Beside | None = None
     assemble: Assemble = field(init=False)
     containers: Images = field(init=False)
 

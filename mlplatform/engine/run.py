@@ -381,7 +381,8 @@ class RunDriver:
         self.run = run
         await self._apply(Batch(run.run_id, run, events=[(now, "run", run_event(run))]))
         self.core.home.private(run.run_id).unlink(missing_ok=True)
-        await self.core.beside.finished(run.run_id)
+        if self.core.beside is not None:
+            await self.core.beside.finished(run.run_id)
         self.core.notebooks.finished(run.run_id)
         for task in list(self._background):
             task.cancel()

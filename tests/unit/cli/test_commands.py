@@ -19,7 +19,9 @@ def test_run_in_words(home: TestHome) -> None:
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0].startswith("chain  ")
-    assert [line.split("  ")[0] for line in lines[1:7]] == [f"{sign} t{n}" for n in range(3) for sign in "◐●"]
+    # On a busy machine a task may wait for a moment first, and says so.
+    states = [line.split("  ")[0] for line in lines if line.startswith(("◐ t", "● t"))]
+    assert states == [f"{sign} t{n}" for n in range(3) for sign in "◐●"]
     verdict = next(line for line in lines if "succeeded in" in line)
     assert verdict.endswith("3 tasks succeeded")
     assert "  last  3" in lines

@@ -192,12 +192,13 @@ def _ended(
 
 
 def _before_deletion(pod: Json, finished_at: float | None) -> bool:
-    """Whether it had ended before somebody asked for its deletion."""
+    """Whether it had ended before somebody asked for its deletion. Times are whole seconds: within the same one it is
+    taken for stopped, which at worst does its last steps again."""
     meta = metadata(pod)
     until = read_time(meta.get("deletionTimestamp"))
     if until is None or finished_at is None:
         return False
-    return finished_at <= until - float(meta.get("deletionGracePeriodSeconds") or 0)
+    return finished_at < until - float(meta.get("deletionGracePeriodSeconds") or 0)
 
 
 def _told(*words: Any) -> Iterable[str]:

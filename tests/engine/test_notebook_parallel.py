@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -235,3 +236,27 @@ def test_a_task_that_asks_for_something_has_a_process_of_its_own(shared: TestHom
     assert "shares a process with others all the same: lock" in task(result, "big")["why"]
     log = home.command("runs", "logs", result["run_id"], "train").stdout
     assert "image example.org/train:1 is for a cluster" in log
+
+
+def test_cancelling_ends_what_was_begun_before_its_turn(shared: TestHome) -> None:
+    home = in_folder(shared, "cancel")
+    book = Book(
+        home,
+        make="x = 1",
+        slow=WORK + "y = x + 1",
+        beside="import time\nz = x\ntime.sleep(3600)",
+    )
+    started = book.run("--detach", "--parallel", "2")
+    folder = shared.root / "runs" / started["run_id"] / "notebook" / "beside" / "0002"
+    deadline = time.monotonic() + 240
+    state = ""
+    while state != "RUNNING" or not (folder / "began.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+        state = task(home.json("runs", "show", started["run_id"]), "beside")["state"]
+    pid = json.loads((folder / "claim").read_bytes())["pid"]
+    assert home.json("runs", "cancel", started["run_id"], timeout=240)["state"] == "CANCELLED"
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert not folder.exists()

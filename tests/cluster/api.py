@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import ssl
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +38,8 @@ class Api:
         context = named["contexts"][config["current-context"]]["context"]
         cluster, user = named["clusters"][context["cluster"]]["cluster"], named["users"][context["user"]]["user"]
         self.server: str = cluster["server"]
+        if "exec" in user:
+            user = _ask_plugin(user["exec"])
         self._token: str | None = user.get("token")
         authority = cluster.get("certificate-authority-data")
         self._tls = ssl.create_default_context(
@@ -146,6 +149,20 @@ class Api:
             if time.monotonic() > give_up:
                 raise TimeoutError(f"{path} after {seconds:.0f} s: {json.dumps(last)[:3000]}")
             time.sleep(0.1)
+
+
+def _ask_plugin(plugin: Object) -> Object:
+    """Who the plug-in of somebody's own kubeconfig says we are."""
+    entries: list[dict[str, str]] = plugin.get("env") or []
+    arguments: list[str] = plugin.get("args") or []
+    env = {**os.environ, **{entry["name"]: entry["value"] for entry in entries}}
+    words = [str(plugin["command"]), *arguments]
+    told: dict[str, str] = json.loads(subprocess.run(words, env=env, check=True, capture_output=True).stdout)["status"]
+    found = {"token": told["token"]} if "token" in told else {}
+    for ours, theirs in (("client-certificate", "clientCertificateData"), ("client-key", "clientKeyData")):
+        if theirs in told:
+            found[f"{ours}-data"] = base64.b64encode(told[theirs].encode()).decode()
+    return found
 
 
 def default_kubeconfig() -> Path | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +92,19 @@ def _gone(api_server: Cluster, path: str) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(f"{path} is still there")
+
+
+def test_a_kubeconfig_may_ask_a_program_who_we_are(api_server: Cluster, namespace: str, tmp_path: Path) -> None:
+    """As those of the clouds do; somebody's own cluster may have such a one."""
+    if api_server.folder is None:
+        pytest.skip("the program hands out a certificate of a cluster of ours")
+    config = json.loads(api_server.kubeconfig.read_text())
+    user = config["users"][0]["user"]
+    status = {
+        ours: base64.b64decode(user[f"{theirs}-data"]).decode()
+        for ours, theirs in (("clientCertificateData", "client-certificate"), ("clientKeyData", "client-key"))
+    }
+    (tmp_path / "answer").write_text(json.dumps({"status": status}))
+    config["users"][0]["user"] = {"exec": {"command": "cat", "args": [str(tmp_path / "answer")]}}
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    assert Api(tmp_path / "kubeconfig").get(f"/api/v1/namespaces/{namespace}")["metadata"]["name"] == namespace

@@ -29,6 +29,8 @@ _RESTRICTED = {
 @pytest.fixture(scope="module")
 def busybox(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
     """An image with a shell, under the name it has in Docker's own registry."""
+    if cluster.registry is None:
+        pytest.skip("these images go into the registry of a cluster of ours")
     links = {f"bin/{word}": "busybox" for word in _APPLETS}
     program = static_busybox(tmp_path_factory.mktemp("busybox"))
     files = {"bin/busybox": program, "bin/probe": binaries.program("probe")}

@@ -88,9 +88,9 @@ class Deployer:
 
     def uninstall(self, group: str, *, everything: bool) -> None:
         """Take the platform out. Kinds, runs and the namespace stay unless ``everything``. Raises KubernetesError."""
-        if everything:
-            self._delete_runs()
         found = list(self._installed(group))
+        if everything and (CUSTOM_RESOURCES, Key("", _RUNS.name)) in found:  # another installation's runs are not ours
+            self._delete_runs()
         order = {resource: -place for place, resource in enumerate(BUILT_IN)}
         found.sort(key=lambda one: order[one[0]])
         stays = () if everything else (NAMESPACES, CUSTOM_RESOURCES)

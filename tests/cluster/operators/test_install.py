@@ -60,7 +60,7 @@ def command(api_server: Cluster, *arguments: str) -> subprocess.CompletedProcess
     return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_install_upgrade_uninstall(api_server: Cluster, client: Client, namespace: str, tmp_path: Path) -> None:
+def test_install_upgrade_uninstall(rules: Client, client: Client, namespace: str) -> None:
     """In a namespace of its own, with another group's label, so that it does not meet what else is installed there."""
     place = f"{namespace}-system"
     said: list[str] = []
@@ -89,9 +89,12 @@ def test_install_upgrade_uninstall(api_server: Cluster, client: Client, namespac
     assert out.report.kept == [f"namespaces {place}"]
     assert client.list(DEPLOYMENTS, place).items == []
     assert [one["metadata"]["name"] for one in client.list(CONFIG_MAPS, place).items] == ["kube-root-ca.crt"]
+    run: Object = {"metadata": {"name": "of-others", "namespace": namespace}, "spec": {"document": "x: y"}}
+    eventually(lambda: rules.create(RUNS, run))
     last = Deployer(client, said.append, 120)
     last.uninstall(namespace, everything=True)
     assert not [one for one in client.list(NAMESPACES).items if key_of(one).name == place]
+    assert client.get(RUNS, Key(namespace, "of-others"))  # the kinds are another installation's, and so are the runs
 
 
 def test_what_is_missing_is_told(api_server: Cluster) -> None:

@@ -15,7 +15,7 @@ wherever it is copied to, in an image of any C library or of none.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +44,14 @@ if "SSL_CERT_FILE" not in os.environ and "SSL_CERT_DIR" not in os.environ:
 
 
 def write_bundle(
-    python: Interpreter, packages: Path, cache: Path, *, kfp: Path | None = None, pages: bool = False, under: str
+    python: Interpreter,
+    packages: Path,
+    cache: Path,
+    *,
+    under: str,
+    kfp: Path | None = None,
+    pages: bool = False,
+    rooms: Collection[str] = (),
 ) -> dict[str, Tree]:
     """The bundle below ``under``, as trees to make layers of: the interpreter, the same in every bundle of it, then the
     packages, then this package itself, which changes most often.
@@ -54,19 +61,21 @@ def write_bundle(
         cache: for compiled files.
         kfp: a folder that holds ``kfp/``.
         pages: with the built web pages.
+        rooms: of this package's folders these alone, and packages without their source: for a bundle that is copied
+            into every pod, each file counts. Empty: all of it.
 
     Raises:
         EnvironmentFailed: a shared library is missing, or a file cannot be read.
         Unsupported: the interpreter cannot be packed.
     """
     home = f"lib/python{python.short}"
-    own = own_package(f"{home}/site-packages", pages=pages)
+    own = own_package(f"{home}/site-packages", pages=pages, rooms=rooms)
     if kfp is not None:
         own.add(kfp / "kfp", "kfp/kfp", lambda path: not path.endswith((".pyc", "_test.py")))
     compile_tree(own, python, cache, under=f"{home}/", root=under)
     return {
         "interpreter": _interpreter(python, home, cache, under).below(under),
-        "packages": _packages(python, packages, home, cache, under).below(under),
+        "packages": _packages(python, packages, home, cache, under, sourceless=bool(rooms)).below(under),
         "the platform": own.below(under),
     }
 
@@ -93,10 +102,10 @@ def _interpreter(python: Interpreter, home: str, cache: Path, root: str) -> Tree
     return tree
 
 
-def _packages(python: Interpreter, packages: Path, home: str, cache: Path, root: str) -> Tree:
+def _packages(python: Interpreter, packages: Path, home: str, cache: Path, root: str, *, sourceless: bool) -> Tree:
     """Packages, and the shared libraries that they alone need."""
     tree = packages_tree(packages, f"{home}/site-packages", slim=True)
-    compile_tree(tree, python, cache, under=f"{home}/", root=root)
+    compile_tree(tree, python, cache, under=f"{home}/", root=root, sourceless=sourceless)
     known = libraries_of(python, python.extension_files())
     binaries = [*sorted(packages.rglob("*.so")), *sorted(packages.rglob("*.so.*"))]
     for name, place in libraries_of(python, binaries, packages).items():

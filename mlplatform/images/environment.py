@@ -102,7 +102,7 @@ def _installed(name: str, found: metadata.Distribution) -> Installed | Finding:
     if url.startswith("file:") and path.endswith(".whl") and Path(path).is_file():
         return Installed(name, found.version, f"{name} @ {url}", path)
     if url.startswith("file:"):
-        if conda or "/conda" in path or "feedstock" in path:
+        if conda or "feedstock" in path or "/conda" in path:
             return Installed(name, found.version, exact, conda=True)  # conda's own builds say where they were built
         return _refused(name, f"is installed from {path}, which is on this machine only", "local-path", _WHEEL)
     if "vcs_info" in said:

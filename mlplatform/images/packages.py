@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -155,11 +155,12 @@ def installed_versions() -> list[str]:
     return sorted(f"{name}=={version}" for name, version in found.items() if name != "mlplatform")
 
 
-def own_package(under: str, *, pages: bool = False) -> Tree:
-    """This package itself, from where it is imported from. ``pages``: with the built web pages."""
+def own_package(under: str, *, pages: bool = False, rooms: Collection[str] = ()) -> Tree:
+    """This package itself, from where it is imported from. ``pages``: with the built web pages; ``rooms``: of its
+    folders these alone (empty: all)."""
     package = Path(__file__).resolve().parents[1]
     tree = Tree()
-    tree.add(package, f"{under}/mlplatform", lambda path: _belongs(path, pages))
+    tree.add(package, f"{under}/mlplatform", lambda path: _belongs(path, pages, rooms))
     dist = _own_metadata()
     if dist is not None:
         tree.file(f"{under}/{dist.name}/METADATA", dist / "METADATA")
@@ -169,7 +170,9 @@ def own_package(under: str, *, pages: bool = False) -> Tree:
     return tree
 
 
-def _belongs(path: str, pages: bool) -> bool:
+def _belongs(path: str, pages: bool, rooms: Collection[str]) -> bool:
+    if rooms and path.split("/")[0] not in (*rooms, "__init__.py"):
+        return False
     if path.endswith(".pyc") or path in ("hatch_build.py",):
         return False
     parts = path.split("/")

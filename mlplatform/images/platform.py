@@ -42,7 +42,7 @@ class Part:
 
     ``extras``: of this package; ``only``: of the requirements without extras, these (empty: all of them); ``more``:
     what an image of a whole system would have; ``kfp``: with kfp's runtime for guests; ``pages``: with the built web
-    pages.
+    pages; ``rooms``: of this package's folders these alone (empty: all of them).
     """
 
     title: str
@@ -53,13 +53,14 @@ class Part:
     more: tuple[str, ...] = ()
     kfp: bool = False
     pages: bool = False
+    rooms: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 PARTS: Final[Mapping[str, Part]] = {
     "launcher": Part(
         "mlplatform launcher: copied into every pod of a run", (f"{ROOT}/bin/launcher",),
-        extras=("s3",), only=("msgspec",), kfp=True,
+        extras=("s3",), only=("msgspec",), kfp=True, rooms=("launcher", "artifacts", "core"),
     ),
     "operator": Part(
         "mlplatform operator: all controllers", (f"{ROOT}/bin/mlplatform",), ("operator",),
@@ -115,7 +116,9 @@ def build_part(
         kfp = None
         if wanted.kfp:
             kfp = stack.enter_context(unpacked([f"kfp=={_kfp_version()}"], target_python, dependencies=False))
-        trees = write_bundle(packed, packages, layout.folder, kfp=kfp, pages=wanted.pages, under=ROOT)
+        trees = write_bundle(
+            packed, packages, layout.folder, under=ROOT, kfp=kfp, pages=wanted.pages, rooms=wanted.rooms
+        )
         layers = [write_layer(tree, layout, date, f"mlplatform: {what}") for what, tree in trees.items()]
     settings = Settings(
         entrypoint=wanted.entrypoint,

@@ -37,14 +37,14 @@ def test_everything_that_cannot_travel_is_told_at_once(tmp_path: Path) -> None:
     wheel = tmp_path / "kept-1.0-py3-none-any.whl"
     wheel.write_bytes(b"")
     site = tmp_path / "site"
-    install(site, "editable", url={"url": "file:///home/me/project", "dir_info": {"editable": True}})
-    install(site, "folder", url={"url": "file:///home/me/other", "dir_info": {}})
-    install(site, "gone", url={"url": "file:///home/me/gone-1.0-py3-none-any.whl", "archive_info": {}})
+    install(site, "editable", url={"url": "file:///srv/project", "dir_info": {"editable": True}})
+    install(site, "folder", url={"url": "file:///srv/other", "dir_info": {}})
+    install(site, "gone", url={"url": "file:///srv/gone-1.0-py3-none-any.whl", "archive_info": {}})
     install(site, "kept", url={"url": wheel.as_uri(), "archive_info": {}})
     install(site, "repository", url={"url": "https://user:s3cr3t@example.com/r.git", "vcs_info": {"vcs": "git"}})
     install(site, "sdist", url={"url": "https://example.com/sdist-1.0.tar.gz", "archive_info": {}})
     install(site, "web", url={"url": "https://example.com/web-1.0-py3-none-any.whl", "archive_info": {}})
-    install(site, "conda", url={"url": "file:///home/conda/feedstock_root/build"}, by="conda")
+    install(site, "conda", url={"url": "file:///conda/feedstock_root/build"}, by="conda")
     found, findings = read_environment((), [str(site)])
     assert {finding.path: finding.code for finding in findings} == {
         "packages.editable": "editable",

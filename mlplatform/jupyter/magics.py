@@ -18,7 +18,7 @@ from mlplatform.jupyter.whereabouts import kernel_id, open_notebook
 SAVE_TARGET: Final = "mlplatform.save"
 _SAVING: Final = 3.0
 _HELP: Final = """\
-%mlplatform run [NOTEBOOK] [-p NAME=VALUE] [--name NAME] [--experiment NAME] [--no-cache] [--saved]
+%mlplatform run [NOTEBOOK] [-p NAME=VALUE] [--name NAME] [--experiment NAME] [--no-cache] [--parallel N] [--saved]
                           run this notebook (or the one named) as a pipeline; it returns at once
 %mlplatform plan          the tasks it is split into, their cells and what passes between them
 %mlplatform status        its newest run
@@ -56,7 +56,7 @@ def complete(_shell: Any, event: Any) -> list[str]:
     """Words that may follow."""
     words = str(event.line).split()
     if len(words) > 2 or (len(words) == 2 and str(event.line).endswith(" ")):
-        return ["-p", "--name", "--experiment", "--no-cache", "--saved"] if words[1] == "run" else []
+        return ["-p", "--name", "--experiment", "--no-cache", "--parallel", "--saved"] if words[1] == "run" else []
     return sorted(Magics.COMMANDS)
 
 
@@ -123,7 +123,7 @@ class Magics:
         path = self._path(told.path)
         if not told.saved and not told.path:
             self._refuse_unsaved(path)
-        options = Options(name=told.name, experiment=told.experiment, cache=told.cache)
+        options = Options(name=told.name, experiment=told.experiment, cache=told.cache, parallel=told.parallel)
         return submit_notebook(str(path), told.parameters, options)
 
     def _plan(self, words: Sequence[str]) -> None:
@@ -205,6 +205,7 @@ class _Options:
     experiment: str = ""
     parameters: list[str] = field(default_factory=list[str])
     cache: bool = True
+    parallel: int = 1
     saved: bool = False
 
 
@@ -213,7 +214,7 @@ def _options(words: Sequence[str]) -> _Options:
     told, rest = _Options(), list(words)
     while rest:
         word = rest.pop(0)
-        if word in ("-p", "--param", "--name", "--experiment"):
+        if word in ("-p", "--param", "--name", "--experiment", "--parallel"):
             if not rest:
                 raise InvalidInput(f"{word} needs a value", hint="%mlplatform help")
             value = rest.pop(0)
@@ -221,6 +222,12 @@ def _options(words: Sequence[str]) -> _Options:
                 told.parameters.append(value)
             elif word == "--name":
                 told.name = value
+            elif word == "--parallel":
+                if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 64:
+                    raise InvalidInput(
+                        f"--parallel needs a number from 1 to 64, not {value!r}", hint="%mlplatform help"
+                    )
+                told.parallel = int(value)
             else:
                 told.experiment = value
         elif word == "--no-cache":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.pipelines import chain
-from tests.support.server import Served
+from tests.support.server import PATIENCE, Served
 
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", "Sec-Fetch-Site": "same-origin"}
 RUNS = "/api/v1/runs"
@@ -125,7 +125,7 @@ def test_an_entrance_leads_nowhere_else(served: Served) -> None:
 def test_long_requests_are_refused_whatever_they_say_of_themselves(served: Served) -> None:
     told = served.ask("POST", EXPERIMENTS, b"x", {"Content-Length": str(1 << 40)})
     assert told.status == 413
-    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE) as connection:
         head = f"POST {EXPERIMENTS} HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nTransfer-Encoding: chunked\r\n"
         connection.sendall((head + "Content-Type: application/json\r\n\r\n").encode())
         part = b"100000\r\n" + b" " * 0x100000 + b"\r\n"

@@ -14,7 +14,7 @@ import pytest
 from tests.support.pipelines import Builder, chain
 from tests.support.server import Served
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 def messages(answer: http.client.HTTPResponse) -> Iterator[tuple[str, int, Any]]:

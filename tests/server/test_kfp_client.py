@@ -15,7 +15,7 @@ from kfp import compiler, dsl
 
 from tests.support.server import Served
 
-LONG = 120
+LONG = 300
 
 
 @dsl.component

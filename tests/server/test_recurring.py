@@ -12,7 +12,7 @@ from typing import Any
 from tests.support.pipelines import chain
 from tests.support.server import Served
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 def made_by(served: Served, recurring: str) -> list[str]:

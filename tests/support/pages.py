@@ -18,7 +18,7 @@ from tests.support.pipelines import Builder, executor
 from tests.support.server import Served
 
 #: Milliseconds: this machine may be busy.
-PATIENCE = 30_000
+PATIENCE = 90_000
 
 WAIT = """
 def wait(gate: str, x: int) -> int:
@@ -281,7 +281,7 @@ def chromium() -> Generator[Browser]:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
     with sync_playwright() as playwright:
         options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        browser = playwright.chromium.launch(executable_path=path, args=options)
+        browser = playwright.chromium.launch(executable_path=path, args=options, timeout=180_000)
         try:
             yield browser
         finally:

@@ -78,7 +78,7 @@ class PostgresServer:
     def _wait(self) -> None:
         import psycopg
 
-        give_up = time.monotonic() + 60
+        give_up = time.monotonic() + 180
         while True:
             try:
                 psycopg.connect(self.url(), connect_timeout=2).close()

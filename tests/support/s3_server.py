@@ -102,7 +102,7 @@ def s3_server(folder: Path, host: str = "127.0.0.1") -> Generator[S3Server]:
 
 def _wait(process: subprocess.Popen[bytes], server: S3Server, log: Path) -> None:
     host, port = server.endpoint.removeprefix("http://").split(":")
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 120
     while time.monotonic() < give_up and process.poll() is None:
         try:
             socket.create_connection((host, int(port)), 1).close()

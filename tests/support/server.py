@@ -18,6 +18,9 @@ from urllib.parse import urlencode
 
 from tests.support.home import TestHome, home_in
 
+#: Seconds. Starting the server takes two; with seven test suites beside it, it was seen to take more than sixty.
+PATIENCE = 300.0
+
 
 @dataclass
 class Answer:
@@ -56,7 +59,7 @@ class Served:
         self.process = subprocess.Popen(
             command, pass_fds=(self.listener.fileno(),), cwd=self.home.folder, env={**os.environ, **self.env}
         )
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE
         while True:
             try:
                 assert self.ask("GET", "/healthz").status == 200
@@ -90,7 +93,7 @@ class Served:
         query: Mapping[str, Any] | None = None,
     ) -> Answer:
         """One request; a body that is not bytes is sent as JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         sent = dict(headers or {})
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         if data is not None:
@@ -116,7 +119,7 @@ class Served:
         assert answer.status == status, f"{path}: {answer.status} {answer.body[:2000]!r}"
         return answer.json() if answer.body else None
 
-    def finished(self, run_id: str, seconds: float = 120.0) -> dict[str, Any]:
+    def finished(self, run_id: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """The run once it has ended."""
         end = time.monotonic() + seconds
         while True:

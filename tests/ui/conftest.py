@@ -14,7 +14,7 @@ from tests.support.pages import PATIENCE, Watched, chromium, entered, experiment
 from tests.support.pipelines import fan_out
 from tests.support.server import Served, served_in
 
-#: Playwright's own five seconds are few for a machine that does something else besides.
+# Playwright's own five seconds are few for a machine that does something else besides.
 expect.set_options(timeout=PATIENCE)
 
 

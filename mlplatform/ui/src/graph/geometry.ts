@@ -31,7 +31,9 @@ export class Plan {
   readonly children = new Map<string, string[]>();
   /** Everything that is seen, in reading order: rows from the top, each from the left. */
   readonly seen: string[];
+  /** All lines at once. */
   readonly edges: string;
+  private readonly lines: string[];
   private readonly up = new Map<string, number[]>();
   private readonly down = new Map<string, number[]>();
 
@@ -43,7 +45,8 @@ export class Plan {
       else this.children.set(node.parent, [node.id]);
     }
     const { layout } = graph;
-    this.edges = layout.edges.map(([, , points]) => curve(points)).join("");
+    this.lines = layout.edges.map(([, , points]) => curve(points));
+    this.edges = this.lines.join("");
     layout.edges.forEach(([source, target], at) => {
       push(this.up, target, at);
       push(this.down, source, at);
@@ -118,6 +121,23 @@ export class Plan {
       lines: [...edges].map((at) => curve(this.graph.layout.edges[at]![2])).join(""),
       boxes: [...touched].map((one) => rectangle(this.box(one) ?? [0, 0, 0, 0])).join(""),
     };
+  }
+
+  /** Lines that may pass through a part of the picture. Of one path with everything a browser would look at everything,
+   * for each tile of the screen. */
+  linesWithin(left: number, top: number, right: number, bottom: number): string {
+    let found = "";
+    this.graph.layout.edges.forEach(([, , points], at) => {
+      let [least, most, first, last] = [Infinity, -Infinity, Infinity, -Infinity];
+      for (let n = 0; n < points.length; n += 2) {
+        least = Math.min(least, points[n]!);
+        most = Math.max(most, points[n]!);
+        first = Math.min(first, points[n + 1]!);
+        last = Math.max(last, points[n + 1]!);
+      }
+      if (least <= right && most >= left && first <= bottom && last >= top) found += this.lines[at];
+    });
+    return found;
   }
 
   /** Nodes within a part of the picture. */

@@ -55,7 +55,7 @@ export function GraphView(props: {
     if (box.current) room.current = { width: box.current.clientWidth, height: box.current.clientHeight };
   };
   const moved = useMemo(() => signal(0), []);
-  const [sight, setSight] = useState<{ ids: string[]; far: boolean }>({ ids: [], far: false });
+  const [sight, setSight] = useState<{ ids: string[]; lines: string; far: boolean }>({ ids: [], lines: "", far: false });
   const holds = useRef<{ far: boolean; left: number; top: number; right: number; bottom: number } | null>(null);
   const hovered = useMemo(() => signal(""), []);
   const { width, height } = plan.graph.layout;
@@ -77,7 +77,8 @@ export function GraphView(props: {
     const [over, under] = [(right - left) * spare, (bottom - top) * spare];
     const next = { far, left: left - over, top: top - under, right: right + over, bottom: bottom + under };
     holds.current = next;
-    setSight({ ids: far ? [] : plan.within(next.left, next.top, next.right, next.bottom), far });
+    const part = [next.left, next.top, next.right, next.bottom] as const;
+    setSight(far ? { ids: [], lines: plan.edges, far } : { ids: plan.within(...part), lines: plan.linesWithin(...part), far });
   };
   const frame = useRef(0);
   /** Somebody looked elsewhere: from then on the picture stays where it was put. */
@@ -248,7 +249,7 @@ export function GraphView(props: {
           {Object.entries(plan.graph.layout.groups).map(([id, place]) => (
             <Group key={id} id={id} place={place} plan={plan} tell={props.tell} />
           ))}
-          <path class={`edges ${sight.far ? "coarse" : ""}`} d={plan.edges} />
+          <path class={`edges ${sight.far ? "coarse" : ""}`} d={sight.lines} />
           {sight.far ? <Far plan={plan} states={props.states} /> : (
             <g>
               {sight.ids.filter((id) => id in plan.graph.layout.nodes).map((id) => (

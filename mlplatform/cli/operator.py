@@ -10,8 +10,9 @@ from typing import Any, Final
 import click
 
 from mlplatform.controllers.framework.model import Controller
-from mlplatform.core.errors import InvalidInput
+from mlplatform.core.errors import InvalidInput, KubernetesError
 from mlplatform.kube.client import Client
+from mlplatform.kube.errors import ObjectNotFound
 
 
 def pipelinerun(client: Client, environment: Mapping[str, str]) -> Sequence[Controller[Any]]:
@@ -28,9 +29,34 @@ def pipelinerun(client: Client, environment: Mapping[str, str]) -> Sequence[Cont
     return [PipelineRuns(settings, client.last_lines)]
 
 
+def trainingjob(client: Client, environment: Mapping[str, str]) -> Sequence[Controller[Any]]:
+    """A pod a rank: TrainingJobs."""
+    from mlplatform.controllers.trainingjob.controller import TrainingJobs
+    from mlplatform.render.training.environment import TrainingSettings
+
+    settings = TrainingSettings(
+        server=environment.get("MLPLATFORM_SERVER", ""),
+        tracking_uri=environment.get("MLPLATFORM_TRACKING_URI", ""),
+        default_image=environment.get("MLPLATFORM_TRAINING_IMAGE", ""),
+    )
+    return [TrainingJobs(settings, devices=_knows_devices(client))]
+
+
+def _knows_devices(client: Client) -> bool:
+    """Whether the cluster has claims on devices (Kubernetes 1.34 and later; where it does not answer yet: it has)."""
+    try:
+        client.read("/apis/resource.k8s.io/v1")
+    except ObjectNotFound:
+        return False
+    except KubernetesError:
+        return True
+    return True
+
+
 #: What each operator is composed of, from a client and the environment variables.
 OPERATORS: Final[Mapping[str, Callable[[Client, Mapping[str, str]], Sequence[Controller[Any]]]]] = {
     "pipelinerun": pipelinerun,
+    "trainingjob": trainingjob,
 }
 
 

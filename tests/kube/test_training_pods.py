@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 
 from mlplatform.apis.crd import crds
 from mlplatform.apis.objects import training_job
+from mlplatform.cli.manifests import root
 from mlplatform.controllers.framework.loop import Parts
 from mlplatform.controllers.framework.manager import Manager, Settings
 from mlplatform.controllers.trainingjob.controller import TrainingJobs
 from mlplatform.kube.client import Client
 from mlplatform.kube.events import Recorder
+from mlplatform.kube.http import HttpTransport
 from mlplatform.kube.metrics import Metrics
-from mlplatform.kube.transport import connect
+from mlplatform.kube.transport import connect, target
 from mlplatform.planning.training.facts import Ledger, RankKey, Stage, Start
 from mlplatform.render.training import objects
 from mlplatform.render.training.environment import TrainingSettings
@@ -35,6 +39,19 @@ def _with_kinds(cluster: Cluster) -> None:
     cluster.api.wait(CRD, lambda crd: any(c["type"] == "Established" for c in crd["status"].get("conditions", ())))
 
 
+def _as_operator(cluster: Cluster, name: str) -> Client:
+    """Somebody with the rights of operators/trainingjob/rights.yaml, and no others."""
+    body = next(yaml.safe_load_all((root() / "trainingjob" / "rights.yaml").read_text(encoding="utf-8")))
+    role = f"training-{name}"
+    cluster.api.create("/apis/rbac.authorization.k8s.io/v1/clusterroles", body | {"metadata": {"name": role}})
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": role}
+    binding = {"metadata": {"name": role}, "roleRef": reference, "subjects": [subject]}
+    cluster.api.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+    known = target(str(cluster.kubeconfig))
+    return Client(HttpTransport(lambda: replace(known, headers={"Impersonate-User": role})))
+
+
 @pytest.fixture
 def submit(cluster: Cluster, namespace: str) -> Generator[Callable[[Object], str]]:
     """Submits a job and gives its path; an operator for the namespace runs meanwhile."""
@@ -42,7 +59,7 @@ def submit(cluster: Cluster, namespace: str) -> Generator[Callable[[Object], str
     cluster.push(IMAGE, archive("busybox"))
     label = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
     cluster.api.patch(f"/api/v1/namespaces/{namespace}", label)
-    client = connect(str(cluster.kubeconfig))
+    client = _as_operator(cluster, namespace)
     parts = Parts(client, Recorder(client, "training", "training-test"), Metrics(), width=4)
     operator = Manager(client, parts, [TrainingJobs()], Settings(namespace=namespace))
     operator.start(60)
@@ -60,6 +77,8 @@ def submit(cluster: Cluster, namespace: str) -> Generator[Callable[[Object], str
     cluster.api.wait(f"/api/v1/namespaces/{namespace}/pods", lambda pods: not pods["items"])
     operator.stop(10)
     client.transport.close()
+    for kind in ("clusterrolebindings", "clusterroles"):
+        cluster.api.delete(f"/apis/rbac.authorization.k8s.io/v1/{kind}/training-{namespace}")
 
 
 def script(text: str, replicas: int = 2, **more: Any) -> Object:

@@ -1,0 +1,75 @@
+"""Creating a TrainingJob lends nobody the operator's rights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mlplatform.controllers.trainingjob.resources import TRAINING_JOBS
+from mlplatform.kube.client import Client
+from mlplatform.kube.errors import Forbidden
+from mlplatform.kube.objects import ROLE_BINDINGS, ROLES, Key, Object
+from mlplatform.kube.transport import target
+from tests.cluster.cluster import Cluster
+from tests.cluster.operators.conftest import eventually, impersonating
+from tests.support.kube.training import job
+
+CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+
+
+def become(api_server: Cluster, rules: Client, namespace: str, name: str, *rights: Object) -> Client:
+    """Somebody who may do anything to training jobs, and these things beside."""
+    own = {"apiGroups": ["training.mlplatform.dev"], "resources": ["trainingjobs"], "verbs": ["*"]}
+    meta = {"name": name, "namespace": namespace}
+    rules.apply(ROLES, {"metadata": meta, "rules": [own, *rights]})
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}
+    rules.apply(ROLE_BINDINGS, {"metadata": meta, "roleRef": reference, "subjects": [subject]})
+    return impersonating(target(str(api_server.kubeconfig)), name)
+
+
+def may(resource: str) -> Object:
+    return {"apiGroups": [""], "resources": [resource], "verbs": ["create"]}
+
+
+def submit(client: Client, namespace: str, **spec: Any) -> Object:
+    body = job(suspend=True, **spec)
+    body["metadata"] = {"name": "job", "namespace": namespace}
+    return client.create(TRAINING_JOBS, body, dry_run=True)
+
+
+def test_who_may_not_create_pods_gets_none_by_way_of_a_job(api_server: Cluster, rules: Client, namespace: str) -> None:
+    ann = become(api_server, rules, namespace, "ann")
+
+    def refused() -> str:
+        with pytest.raises(Forbidden) as raised:
+            submit(ann, namespace)
+        if "admission" not in str(raised.value).lower() and "needs the right" not in str(raised.value):
+            raise raised.value  # the role is not seen everywhere yet
+        return str(raised.value)
+
+    assert "needs the right to create pods" in eventually(refused)
+
+
+def test_claims_are_asked_for_where_the_job_makes_some(api_server: Cluster, rules: Client, namespace: str) -> None:
+    bob = become(api_server, rules, namespace, "bob", may("pods"))
+    assert eventually(lambda: submit(bob, namespace))["metadata"]["name"] == "job"
+    with pytest.raises(Forbidden, match="create persistentvolumeclaims"):
+        submit(bob, namespace, checkpoint={"claimSpec": CLAIM})
+    eve = become(api_server, rules, namespace, "eve", may("pods"), may("persistentvolumeclaims"))
+    assert eventually(lambda: submit(eve, namespace, checkpoint={"claimSpec": CLAIM}))
+
+
+def test_what_does_not_change_the_spec_asks_for_nothing(api_server: Cluster, rules: Client, namespace: str) -> None:
+    """Labels, say: who may not create pods may still tidy up."""
+    body = job(suspend=True)
+    body["metadata"] = {"name": "job", "namespace": namespace}
+    eventually(lambda: rules.create(TRAINING_JOBS, body))
+    ann = become(api_server, rules, namespace, "ann")
+    key = Key(namespace, "job")
+    labelled = eventually(lambda: ann.patch(TRAINING_JOBS, key, {"metadata": {"labels": {"team": "a"}}}))
+    assert labelled["metadata"]["labels"] == {"team": "a"}
+    with pytest.raises(Forbidden, match="create pods"):
+        ann.patch(TRAINING_JOBS, key, {"spec": {"suspend": False}})
+    rules.delete(TRAINING_JOBS, key)

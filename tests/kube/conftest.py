@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from mlplatform.kube.client import Client
+from mlplatform.kube.errors import ObjectNotFound
 from mlplatform.kube.objects import CUSTOM_RESOURCES, NAMESPACES, Key, Object, Resource
 from mlplatform.kube.transport import connect
 from tests.support.kube.fake import FakeServer
+from tests.support.kube.toy import BATCHES, DEFINITION
 
+HERE = Path(__file__).parent
 WIDGETS = Resource("contract.mlplatform.dev", "v1", "widgets", "Widget")
 
 CRD: Object = {
@@ -55,6 +60,15 @@ class Server:
         return Client(self.client.transport, field_manager=manager)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that want a real server go last, and may have to wait until it is built (tests/cluster/fixtures.py)."""
+    real = [item for item in items if item.path.parent == HERE and "[real" in item.name]
+    for item in real:
+        item.add_marker(pytest.mark.timeout(2400))
+    items[:] = [item for item in items if item not in real] + real
+
+
 @pytest.fixture(params=["fake", "real"])
 def server(request: pytest.FixtureRequest) -> Generator[Server]:
     if request.param == "fake":
@@ -63,31 +77,28 @@ def server(request: pytest.FixtureRequest) -> Generator[Server]:
         namespace = "contract"
         fake.add_namespace(namespace)
         client.create(CUSTOM_RESOURCES, CRD)
+        client.create(CUSTOM_RESOURCES, DEFINITION)
         yield Server("fake", client, namespace, fake)
         return
     running = request.getfixturevalue("api_server")
     client = connect(str(running.kubeconfig))
     namespace = f"contract-{uuid.uuid4().hex[:8]}"
     client.create(NAMESPACES, {"metadata": {"name": namespace}})
-    client.apply(CUSTOM_RESOURCES, CRD)
-    wait_established(client)
+    for definition, resource in ((CRD, WIDGETS), (DEFINITION, BATCHES)):
+        client.apply(CUSTOM_RESOURCES, definition)
+        wait_served(client, resource)
     yield Server("real", client, namespace)
     client.delete(NAMESPACES, Key("", namespace))
     client.transport.close()
 
 
-def wait_established(client: Client) -> None:
-    import time
-
+def wait_served(client: Client, resource: Resource) -> None:
+    """A new kind takes a moment until it is known everywhere."""
     end = time.monotonic() + 60
-    while time.monotonic() < end:
-        crd = client.get(CUSTOM_RESOURCES, Key("", CRD["metadata"]["name"]))
-        conditions = {one["type"]: one["status"] for one in (crd.get("status") or {}).get("conditions") or ()}
-        if conditions.get("Established") == "True":
-            try:
-                client.list(WIDGETS)
-                return
-            except Exception:
-                pass
-        time.sleep(0.1)
-    raise AssertionError("the CRD is not established")
+    while True:
+        try:
+            client.list(resource)
+            return
+        except ObjectNotFound:
+            assert time.monotonic() < end, f"{resource.name} is not served"
+            time.sleep(0.1)

@@ -80,12 +80,38 @@ class Batches:
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": name, "labels": labels, "finalizers": [FINALIZER]},
-            "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "localhost/none:1"}]},
+            "spec": {
+                "restartPolicy": "Never",
+                "schedulerName": "nobody",
+                "containers": [{"name": "main", "image": "localhost/none:1"}],
+            },
         }
 
 
 def _condition(kind: str, status: bool, reason: str, message: str) -> dict[str, str]:
     return {"type": kind, "status": str(status), "reason": reason, "message": message}
+
+
+#: The kind's definition, for a real API server.
+DEFINITION: Object = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": f"{BATCHES.plural}.{BATCHES.group}"},
+    "spec": {
+        "group": BATCHES.group,
+        "scope": "Namespaced",
+        "names": {"plural": BATCHES.plural, "singular": "batch", "kind": "Batch", "listKind": "BatchList"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
 
 
 def batch(name: str, pods: int = 2, namespace: str = "default", **spec: Any) -> Object:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 from mlplatform.images.layers import write_image, write_layer
 from mlplatform.images.layout import Layout
@@ -136,6 +139,8 @@ def _busybox(tree: Tree) -> None:
 
 
 def _debian(suite: str, scratch: Path) -> tuple[Tree, Settings]:
+    if os.geteuid() != 0:
+        pytest.skip("debootstrap makes a Debian for root only")
     root = scratch / "root"
     with _shared("debootstrap"):  # it mounts, and two at once on two cores are no quicker
         command = ["debootstrap", "--variant=minbase", f"--include={_PYTHON}", suite, str(root), debian_mirror()]

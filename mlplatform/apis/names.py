@@ -30,6 +30,9 @@ ANNOTATION_TASK: Final = f"{GROUP}/task-name"
 #: On pods, for the controller: ``[[path...], [iteration...]]`` as JSON.
 ANNOTATION_KEY: Final = f"{GROUP}/task-key"
 
+#: On runs of a RecurringRun: the moment they were made for.
+ANNOTATION_TICK: Final = f"{GROUP}/tick"
+
 #: Keeps a pod until its result is in the run's status.
 FINALIZER_RESULT: Final = f"{GROUP}/result"
 

@@ -1,18 +1,7 @@
-"""The kinds of our own group, as the client names them."""
+"""The kinds that this controller deals with."""
 
 from __future__ import annotations
 
-from typing import Final
+from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
 
-from mlplatform.apis.crd import KINDS
-from mlplatform.apis.names import GROUP, PIPELINE_RUN, RECURRING_RUN, TASK_RECORDS, VERSION
-from mlplatform.kube.objects import Resource
-
-
-def _resource(kind: str) -> Resource:
-    return Resource(GROUP, VERSION, KINDS[kind].plural, kind)
-
-
-PIPELINE_RUNS: Final = _resource(PIPELINE_RUN)
-RECURRING_RUNS: Final = _resource(RECURRING_RUN)
-RECORDS: Final = _resource(TASK_RECORDS)
+__all__ = ["PIPELINE_RUNS", "RECORDS"]

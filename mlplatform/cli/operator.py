@@ -53,10 +53,18 @@ def _knows_devices(client: Client) -> bool:
     return True
 
 
+def recurringrun(client: Client, environment: Mapping[str, str]) -> Sequence[Controller[Any]]:
+    """PipelineRuns by the clock: RecurringRuns."""
+    from mlplatform.controllers.recurringrun.controller import RecurringRuns
+
+    return [RecurringRuns()]
+
+
 #: What each operator is composed of, from a client and the environment variables.
 OPERATORS: Final[Mapping[str, Callable[[Client, Mapping[str, str]], Sequence[Controller[Any]]]]] = {
     "pipelinerun": pipelinerun,
     "trainingjob": trainingjob,
+    "recurringrun": recurringrun,
 }
 
 

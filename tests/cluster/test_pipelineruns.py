@@ -144,7 +144,7 @@ def ended(found: Platform, path: str) -> Object:
 
 
 def tasks(run: Object) -> dict[str, Object]:
-    return {"/".join(task["path"]): task for task in run["status"].get("tasks", [])}
+    return {"/".join(task["path"]): task for task in run.get("status", {}).get("tasks", [])}
 
 
 def until(check: Callable[[], Any], timeout: float = TIMEOUT) -> Any:

@@ -169,6 +169,19 @@ def test_a_key_that_is_held_down_is_followed(site: Site, tab: Watched) -> None:
     expect(page).to_have_url(re.compile("task=t298"))
 
 
+def test_the_graph_gets_the_focus_and_stays_where_it_is(site: Site, tab: Watched) -> None:
+    page = tab.open(site.run("wide"))
+    expect(page.locator("[data-node=start]")).to_be_visible()
+    before = page.locator("[data-node=start]").bounding_box()
+    page.get_by_role("button", name="About the run").focus()
+    page.keyboard.press("Tab")
+    expect(page.locator(".graph > svg")).to_be_focused()
+    assert page.evaluate("() => getComputedStyle(document.querySelector('.graph')).outlineStyle") == "solid"
+    assert page.locator("[data-node=start]").bounding_box() == before
+    page.locator("[data-node=start]").evaluate("node => node.scrollIntoView({block: 'end', inline: 'end'})")
+    assert page.locator("[data-node=start]").bounding_box() == before
+
+
 def test_every_control_is_reached_by_tab(site: Site, tab: Watched) -> None:
     page = tab.open(site.run("failed"))
     expect(page.locator(".trace")).to_be_visible()

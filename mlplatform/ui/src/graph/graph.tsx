@@ -244,7 +244,7 @@ export function GraphView(props: {
         const id = under(event);
         if (id && plan.isGroup(id)) props.toggle(id);
       }}>
-      <svg role="group" aria-label={props.label} tabIndex={0} ref={scene} width={width} height={height}>
+      <svg role="group" aria-label={props.label} tabindex={0} ref={scene} width={width} height={height}>
         <g>
           {Object.entries(plan.graph.layout.groups).map(([id, place]) => (
             <Group key={id} id={id} place={place} plan={plan} tell={props.tell} />

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from mlplatform.apis.codec import encode
 from mlplatform.apis.conditions import Condition, with_conditions
-from mlplatform.apis.trainingstatus import TrainingJobStatus
+from mlplatform.apis.trainingstatus import TrainingJob, TrainingJobStatus
 from mlplatform.controllers.framework.model import Delete, EventNote, Plan, Ref
 from mlplatform.controllers.trainingjob.observed import Observed
 from mlplatform.controllers.trainingjob.pods import RankPod, read_pod
@@ -33,6 +33,9 @@ from mlplatform.render.training.pod import rank_pod
 
 #: Seconds until a job that waits for a silent node, or for an image, is looked at again.
 LOOK_AGAIN: Final = 15.0
+_NO_KUEUE: Final = (
+    "gang.mode is Kueue, and this operator does not speak to Kueue yet: suspend the job and set gang.mode to Own"
+)
 _KINDS: Final = {
     "PersistentVolumeClaim": CLAIMS,
     "Secret": SECRETS,
@@ -98,14 +101,20 @@ def _look(observed: Observed, spec: TrainingSpec, now: float, refused: Mapping[s
         ledger=before,
         ranks={rank.fact.key: rank.fact for rank in ranks},
         report=report_of(job.status.progress),
+        admitted=not _asks_kueue(job),
         refused=_refused(spec, before, refused),
     )
     jitter = int.from_bytes(hashlib.sha256(job.uid.encode()).digest()[:4], "big") / 2**32
     decision = decide(spec, view, now, jitter)
     assert decision.ledger is not None
     ledger = kept(decision.ledger)
-    status = status_of(spec, view, ledger, now, before=job.status, generation=job.generation)
+    status = status_of(spec, view, ledger, now, before=job.status, generation=job.generation, quota=_NO_KUEUE)
     return _Seen(observed, spec, ranks, decision, ledger, before, status)
+
+
+def _asks_kueue(job: TrainingJob) -> bool:
+    """Whether nothing but Kueue may admit it. (Auto goes without where Kueue is not there.)"""
+    return job.spec.gang is not None and job.spec.gang.mode == "Kueue"
 
 
 def _refused(spec: TrainingSpec, ledger: Ledger | None, refused: Mapping[str, str]) -> dict[RankKey, str]:

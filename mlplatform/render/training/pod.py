@@ -36,8 +36,7 @@ MAIN: Final = "main"
 def rank_pod(job: TrainingJob, start: Start, ledger: Ledger, settings: TrainingSettings) -> Json:
     """The pod of one rank of one attempt, the same every time."""
     group = next(one for one in job.spec.groups if one.name == start.key.group)
-    template: Json = copy.deepcopy(dict(group.template))
-    given: Json = template.get("metadata") or {}
+    given: Json = group.template.get("metadata") or {}
     name = pod_name(job.name, start.key)
     metadata: Json = {
         "name": name,
@@ -46,7 +45,7 @@ def rank_pod(job: TrainingJob, start: Start, ledger: Ledger, settings: TrainingS
         "finalizers": [FINALIZER_RANK],
     }
     if given.get("annotations"):
-        metadata["annotations"] = given["annotations"]
+        metadata["annotations"] = dict(given["annotations"])
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": _spec(job, group, start, ledger, settings)}
 
 

@@ -542,3 +542,15 @@ def test_a_hang_restarts_elsewhere(cluster: TrainingCluster) -> None:
     assert terms == [
         {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["node-1"]}]}
     ]
+
+
+def test_a_job_that_only_kueue_may_admit_waits_and_says_so(cluster: TrainingCluster) -> None:
+    cluster.submit(job(gang={"mode": "Kueue"}, queue={"name": "big"}))
+    assert (cluster.phase, cluster.names()) == ("Queued", [])
+    said = cluster.says("QuotaReserved")
+    assert said is not None
+    assert said[:2] == ("False", "WaitingForQuota")
+    assert "set gang.mode to Own" in said[2]
+    cluster.change(suspend=True)
+    cluster.change(suspend=False, gang={"mode": "Own"})
+    assert cluster.phase == "Running"

@@ -2,7 +2,8 @@
 
 A session holds the notebook's namespace between tasks. It ends with its run, after a failed task (whose cell has left
 the namespace half changed), when it is cancelled, and when its service is gone; whatever comes then starts a fresh one,
-which restores the state it needs from the notebook's records (``launcher/notebook/spec.md``).
+which restores the state it needs from the notebook's records (``launcher/notebook/spec.md``). A task that asks for
+resources or an image gets a session to itself where the state before it can be restored.
 """
 
 from __future__ import annotations

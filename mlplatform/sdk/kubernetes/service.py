@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from mlplatform.apis.objects import pipeline_run_object
 from mlplatform.apis.pipelinerun import MAX_DOCUMENT, ArtifactRef, EnvVar, PipelineRunSpec, Store, Ttl
@@ -15,6 +15,7 @@ from mlplatform.core.model import Artifact, ArtifactValue, RunRecord
 from mlplatform.engine.submission import read_setup, root_artifacts
 from mlplatform.ir import load, validate
 from mlplatform.ir.arguments import check_arguments
+from mlplatform.ir.documents import read_documents
 from mlplatform.ir.model import Pipeline
 from mlplatform.kube.client import Client
 from mlplatform.kube.errors import AlreadyExists, ObjectNotFound
@@ -74,7 +75,7 @@ class ClusterService:
             )
         name = str(request.get("name") or pipeline.name or "run")
         spec = PipelineRunSpec(
-            document=document,
+            **_given(document),
             parameters=parameters,
             artifacts={
                 name: ArtifactRef(found.uri, found.type, found.metadata, found.digest)
@@ -151,6 +152,17 @@ class ClusterService:
         raise Unsupported(
             "this server keeps no cache", hint="Run with the cache switched off, or delete the runs it came from."
         )
+
+
+def _given(document: str) -> dict[str, Any]:
+    """The document as the spec takes it. Its platforms part goes beside it: so the admission policy sees which secrets
+    and claims a run names, and asks its author for no others."""
+    found = [cast("dict[str, Any]", part) for part in read_documents(document) if isinstance(part, dict)]
+    platforms = [part for part in found if "platforms" in part]
+    others = [part for part in found if "platforms" not in part]
+    if len(platforms) == 1 and len(others) == 1 and "root" in others[0]:
+        return {"pipeline_spec": others[0], "platform_spec": platforms[0]}
+    return {"document": document}
 
 
 def _artifacts(pipeline: Pipeline, request: Mapping[str, Any]) -> dict[str, ArtifactValue]:

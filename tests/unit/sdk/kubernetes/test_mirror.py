@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from mlplatform.core.errors import InvalidParameters, InvalidPipeline, NotFound
 from mlplatform.core.queries import RunQuery
 from mlplatform.core.states import RunState, TaskState
+from mlplatform.ir.load import loads
 from mlplatform.kube.client import Client
 from mlplatform.kube.objects import Key, owner_reference
 from mlplatform.sdk.kubernetes.assembly import Cluster
@@ -153,6 +155,22 @@ def test_cancel_and_resume_change_the_object(site: Site) -> None:
     site.cluster.service.delete(run_id)
     assert site.store.run_page(RunQuery()) == []
     assert site.client.list(PIPELINE_RUNS, "default").items == []
+
+
+def test_a_platforms_part_goes_beside_its_pipeline(site: Site) -> None:
+    task = next(iter(chain(1).tasks))
+    document = json.loads(chain(1).text())
+    component = document["root"]["dag"]["tasks"][task]["componentRef"]["name"]
+    label = document["components"][component]["executorLabel"]
+    settings = {"deploymentSpec": {"executors": {label: {"podMetadata": {"labels": {"a": "b"}}}}}}
+    text = chain(1).text() + "\n---\n" + json.dumps({"platforms": {"kubernetes": settings}})
+    run_id = site.submit(document=text)
+    spec = site.body(run_id)["spec"]
+    assert "document" not in spec
+    assert spec["pipelineSpec"]["root"]["dag"]["tasks"].keys() == {task}
+    assert spec["platformSpec"] == {"platforms": {"kubernetes": settings}}
+    stored = site.store.document(site.store.get_run(run_id).spec_digest)
+    assert loads(stored) == loads(text)
 
 
 def test_what_is_wrong_is_told_before_anything_is_made(site: Site) -> None:

@@ -142,7 +142,8 @@ def test_the_command_runs(installed: Path) -> None:
 def test_every_module_of_the_base_install_can_be_imported_or_says_what_it_wants(installed: Path) -> None:
     code = """
 import importlib, pkgutil, sys, mlplatform
-optional = {"kfp", "mlflow", "psycopg", "boto3", "botocore", "google", "hatchling", "jupyter_server", "pytest"}
+optional = {"kfp", "mlflow", "psycopg", "boto3", "botocore", "google", "hatchling", "jupyter_server", "pytest",
+            "kubernetes", "urllib3", "prometheus_client"}
 broken = []
 for module in pkgutil.walk_packages(mlplatform.__path__, "mlplatform."):
     if module.name.endswith(("__main__", ".libmlptrace")):  # a library, but not Python's
@@ -155,6 +156,15 @@ for module in pkgutil.walk_packages(mlplatform.__path__, "mlplatform."):
 print(broken)
 """
     assert run(installed, "python", "-c", code).strip() == "[]"
+
+
+@pytest.mark.parametrize("words", ["operator", "uninstall", "run x.json --backend kubernetes"])
+def test_what_a_cluster_needs_is_named(installed: Path, words: str) -> None:
+    done = subprocess.run(
+        [str(installed / "bin" / "mlplatform"), *words.split()], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "pip install 'mlplatform[kubernetes]'" in done.stderr
 
 
 def test_a_pipeline_is_validated_without_kfp(installed: Path) -> None:

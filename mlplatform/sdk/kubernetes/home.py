@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlplatform.core.errors import InvalidInput
+from mlplatform.core.errors import InvalidInput, Unsupported
 from mlplatform.core.ids import slug
 from mlplatform.engine.home import Home, default_home
 
@@ -61,7 +61,13 @@ def cluster_home(
         InvalidInput: this cannot be a namespace, or the folder holds runs of another place.
     """
     if target is None:
-        from mlplatform.kube.transport import target
+        try:
+            from mlplatform.kube.transport import target
+        except ModuleNotFoundError as error:
+            raise Unsupported(
+                f"Working with a cluster needs packages that are not installed ({error.name}).",
+                hint="Install them: pip install 'mlplatform[kubernetes]'",
+            ) from None
     kubeconfig = os.environ.get("KUBECONFIG", "")
     found = target(kubeconfig or None, context or None)
     name = namespace or found.namespace or "default"

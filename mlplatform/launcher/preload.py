@@ -103,6 +103,8 @@ def shadowed(spec: Mapping[str, Any]) -> bool:
 
 def set_threads(spec: Mapping[str, Any]) -> None:
     """Give thread pools of libraries that were loaded before the fork the size this task may have."""
+    if _unsearched:  # forked between two imports of the template
+        find_thread_setters()
     if not _thread_setters:
         return
     import math
@@ -124,6 +126,8 @@ def set_threads(spec: Mapping[str, Any]) -> None:
 
 
 _thread_setters: list[Any] = []
+#: Modules that were imported since the libraries were last looked through.
+_unsearched: list[str] = []
 #: How pools that are loaded already are told their size (OpenBLAS as numpy and scipy ship it, OpenMP, MKL).
 _SETTERS = (
     ("openblas", ("scipy_openblas_set_num_threads64_", "scipy_openblas_set_num_threads", "openblas_set_num_threads64_",
@@ -145,6 +149,7 @@ def find_thread_setters() -> None:
     except OSError:
         return
     _thread_setters.clear()
+    _unsearched.clear()
     for path in sorted(libraries):
         for word, names in _SETTERS:
             if word not in os.path.basename(path):
@@ -276,6 +281,7 @@ class Preloader:
             self._messages.append({"event": "refused", "module": name, "reason": repr(problem)})
             return
         seconds = time.monotonic() - started
+        _unsearched.append(name)
         _packages.update(other.partition(".")[0] for other in set(sys.modules) - _before)
         if not self._proven:
             find_thread_setters()

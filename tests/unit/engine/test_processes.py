@@ -26,7 +26,7 @@ from tests.unit.launcher.conftest import Bench, Runner, bench, forking, mode, ru
 ROOT = Path(__file__).parents[3]
 
 
-def _until(condition, seconds: float = 20.0):
+def _until(condition, seconds: float = 120.0):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "it never happened"
@@ -34,7 +34,7 @@ def _until(condition, seconds: float = 20.0):
     return found
 
 
-async def _until_async(condition, seconds: float = 20.0):
+async def _until_async(condition, seconds: float = 120.0):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "it never happened"

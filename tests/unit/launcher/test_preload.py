@@ -45,3 +45,19 @@ def test_a_loaded_torch_is_told_how_many_threads_a_task_has(monkeypatch: pytest.
     preload.set_threads({"env": {}, "cpus": 1.5})
     preload.set_threads({"env": {"OMP_NUM_THREADS": "3"}, "cpus": 1.5})
     assert given == [2, 2, 3, 3]
+
+
+def test_a_task_that_is_forked_between_two_imports_looks_for_pools_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+
+    def find() -> None:
+        preload._unsearched.clear()  # pyright: ignore[reportPrivateUsage]
+        preload._thread_setters.append(given.append)  # pyright: ignore[reportPrivateUsage]
+
+    monkeypatch.setattr(preload, "_thread_setters", [])
+    monkeypatch.setattr(preload, "find_thread_setters", find)
+    preload.set_threads({"env": {}, "cpus": 2})
+    assert given == []
+    monkeypatch.setattr(preload, "_unsearched", ["numpy"])
+    preload.set_threads({"env": {}, "cpus": 2})
+    assert given == [2]

@@ -253,7 +253,8 @@ def test_cancelling_ends_what_was_begun_before_its_turn(shared: TestHome) -> Non
     while state != "RUNNING" or not (folder / "began.json").exists():
         assert time.monotonic() < deadline
         time.sleep(0.2)
-        state = task(home.json("runs", "show", started["run_id"]), "beside")["state"]
+        tasks = home.json("runs", "show", started["run_id"])["tasks"]
+        state = next((each["state"] for each in tasks if each["name"] == "beside"), "")
     pid = json.loads((folder / "claim").read_bytes())["pid"]
     assert home.json("runs", "cancel", started["run_id"], timeout=240)["state"] == "CANCELLED"
     while Path(f"/proc/{pid}").exists():

@@ -234,8 +234,10 @@ def test_wrong_arguments_start_nothing(platform: LocalPlatform) -> None:
         averages.run(rows="many")  # pyright: ignore[reportArgumentType]
     with pytest.raises(InvalidParameters, match="unexpected keyword"):
         averages.run(row=3)  # pyright: ignore[reportCallIssue]
-    with pytest.raises(Unsupported, match="kubernetes"):
-        averages.options(backend="kubernetes").run(rows=3)
+    with pytest.raises(Unsupported, match="nowhere"):
+        averages.options(backend="nowhere").run(rows=3)
+    with pytest.raises(Unsupported, match="cluster"):
+        averages.options(namespace="team").run(rows=3)
 
 
 # ------------------------------------------------------------------ control flow

@@ -200,6 +200,8 @@ class NotebookExecutor:
         self._sessions: dict[str, Session] = {}
         self._oom = OomWatch()
         self._background: set[asyncio.Task[None]] = set()
+        #: Sessions of runs that are on their way out: the next of such a run has the same cookie and would go with it.
+        self._leaving: dict[str, asyncio.Task[None]] = {}
         self._library: Path | None = None
         self._looked = asyncio.Lock()
         self._known = False
@@ -216,6 +218,9 @@ class NotebookExecutor:
         if launch.spec["notebook"].get("neighbour") and self.neighbours is not None:
             return RunningNeighbour(self.neighbours, launch, self.start)
         await self._look()
+        leaving = self._leaving.pop(launch.run_id, None)
+        if leaving is not None:
+            await asyncio.wait([leaving])
         session = self._sessions.get(launch.run_id)
         if session is None or session.dead:
             session = self._sessions[launch.run_id] = Session(launch, self._library)
@@ -253,7 +258,12 @@ class NotebookExecutor:
         """The run needs its session no more. One that runs nothing leaves at once."""
         session = self._sessions.pop(run_id, None)
         if session is not None:
-            self._later(session.close(2.0))
+            self._leaving[run_id] = self._later(session.close(2.0))
+            self._leaving[run_id].add_done_callback(lambda task: self._left(run_id, task))
+
+    def _left(self, run_id: str, task: asyncio.Task[None]) -> None:
+        if self._leaving.get(run_id) is task:
+            del self._leaving[run_id]
 
     async def close(self) -> None:
         """A session whose service leaves finishes its task and ends by itself."""
@@ -268,7 +278,8 @@ class NotebookExecutor:
         if end.is_set() and self._sessions.get(run_id) is session:
             self.release(run_id)
 
-    def _later(self, work: asyncio._CoroutineLike[None]) -> None:  # pyright: ignore
+    def _later(self, work: asyncio._CoroutineLike[None]) -> asyncio.Task[None]:  # pyright: ignore
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task

@@ -60,7 +60,11 @@ def jobs(api_server: Cluster) -> str:
     path = f"{base}/trainingjobs.training.mlplatform.dev"
     api_server.api.apply(path, crds()[CRD])
     api_server.api.wait(
-        path, lambda crd: any(c["type"] == "Established" and c["status"] == "True" for c in crd["status"]["conditions"])
+        path,
+        lambda crd: any(
+            c["type"] == "Established" and c["status"] == "True"
+            for c in (crd.get("status") or {}).get("conditions") or ()
+        ),
     )
     try:
         api_server.api.create("/api/v1/namespaces", {"metadata": {"name": "admission"}})

@@ -91,7 +91,10 @@ def apply_crds(cluster: Cluster) -> None:
     for name in names:
         cluster.api.wait(
             f"{crds}/{name}",
-            lambda crd: any(c["type"] == "Established" and c["status"] == "True" for c in crd["status"]["conditions"]),
+            lambda crd: any(
+                c["type"] == "Established" and c["status"] == "True"
+                for c in (crd.get("status") or {}).get("conditions") or ()
+            ),
         )
 
 

@@ -134,6 +134,7 @@ class Preparer:
         why = answer.note
         if isinstance(answer, Miss) and prepared.launch is not None:
             limit = 1 if prepared.secret_env or prepared.mounts else int(driver.run.context.get("parallel") or 1)
+            assert core.beside is not None, "a service that runs notebooks has it"
             told, note = await core.beside.turn(run_id, task, prepared.launch, limit)
             why = "; ".join(filter(None, (why, note)))
             spec = {**prepared.launch.spec, "notebook": {**prepared.launch.spec["notebook"], **told}}

@@ -51,7 +51,10 @@ def uncover(data: bytes) -> bytes:
 
 
 def cover_ours(data: Any) -> Any:
-    """The same for what only the platform gave this process."""
+    """The same for what only the platform gave this process. What is longer than :data:`LARGEST` is not looked through:
+    nobody writes tokens into arrays of that size, and looking takes longer than hashing."""
+    if memoryview(data).nbytes > LARGEST:
+        return data
     return _replace(data, {value: _mark(name, len(value)) for value, name in _ours.items()}) if _ours else data
 
 

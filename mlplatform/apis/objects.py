@@ -15,16 +15,23 @@ from mlplatform.apis.trainingjob import TrainingJobSpec
 from mlplatform.apis.trainingstatus import TrainingJob, TrainingJobStatus
 
 
+def _identity(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What every object of ours takes from its metadata."""
+    return {
+        "name": str(meta.get("name") or ""),
+        "namespace": str(meta.get("namespace") or ""),
+        "uid": str(meta.get("uid") or ""),
+        "generation": int(meta.get("generation") or 1),
+        "created_at": read_time(meta.get("creationTimestamp")) or 0.0,
+        "deleting": bool(meta.get("deletionTimestamp")),
+    }
+
+
 def pipeline_run(data: Mapping[str, Any]) -> PipelineRun:
     """A PipelineRun as the API server has it. Raises InvalidInput with every finding."""
     meta: Mapping[str, Any] = data.get("metadata") or {}
     return PipelineRun(
-        name=str(meta.get("name") or ""),
-        namespace=str(meta.get("namespace") or ""),
-        uid=str(meta.get("uid") or ""),
-        generation=int(meta.get("generation") or 1),
-        created_at=read_time(meta.get("creationTimestamp")) or 0.0,
-        deleting=bool(meta.get("deletionTimestamp")),
+        **_identity(meta),
         labels=dict(meta.get("labels") or {}),
         annotations=dict(meta.get("annotations") or {}),
         spec=decode(PipelineRunSpec, data.get("spec") or {}, "spec"),
@@ -36,12 +43,7 @@ def recurring_run(data: Mapping[str, Any]) -> RecurringRun:
     """A RecurringRun as the API server has it. Raises InvalidInput with every finding."""
     meta: Mapping[str, Any] = data.get("metadata") or {}
     return RecurringRun(
-        name=str(meta.get("name") or ""),
-        namespace=str(meta.get("namespace") or ""),
-        uid=str(meta.get("uid") or ""),
-        generation=int(meta.get("generation") or 1),
-        created_at=read_time(meta.get("creationTimestamp")) or 0.0,
-        deleting=bool(meta.get("deletionTimestamp")),
+        **_identity(meta),
         spec=decode(RecurringRunSpec, data.get("spec") or {}, "spec"),
         status=decode(RecurringRunStatus, data.get("status") or {}, "status"),
     )
@@ -51,13 +53,8 @@ def training_job(data: Mapping[str, Any]) -> TrainingJob:
     """A TrainingJob as the API server has it. Raises InvalidInput with every finding."""
     meta: Mapping[str, Any] = data.get("metadata") or {}
     return TrainingJob(
-        name=str(meta.get("name") or ""),
-        namespace=str(meta.get("namespace") or ""),
-        uid=str(meta.get("uid") or ""),
+        **_identity(meta),
         spec=decode(TrainingJobSpec, data.get("spec") or {}, "spec"),
-        generation=int(meta.get("generation") or 1),
-        created_at=read_time(meta.get("creationTimestamp")) or 0.0,
-        deleting=bool(meta.get("deletionTimestamp")),
         status=decode(TrainingJobStatus, data.get("status") or {}, "status"),
     )
 

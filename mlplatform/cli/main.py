@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from mlplatform import __version__
-from mlplatform.core.errors import InvalidInput, MlPlatformError, Unsupported
+from mlplatform.core.errors import InvalidInput, MlPlatformError
 
 #: Where each command lives, in the order of the help text.
 COMMANDS: Final = {
@@ -98,8 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         except ModuleNotFoundError as error:
             from mlplatform.cli.failures import crash, tell
+            from mlplatform.sdk.kubernetes.home import missing_packages
 
-            return tell(_missing(error) or crash(error, arguments), as_json=as_json)
+            return tell(missing_packages(error) or crash(error, arguments), as_json=as_json)
         except Exception as error:  # noqa: BLE001 - a user never sees our traceback; it is kept in a report
             from mlplatform.cli.failures import crash, tell
 
@@ -109,20 +110,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         descriptor = os.open(os.devnull, os.O_WRONLY)
         os.dup2(descriptor, sys.stdout.fileno())
         return 141
-
-
-#: Packages that only working with a cluster needs.
-_OF_CLUSTERS = frozenset({"kubernetes", "prometheus_client", "urllib3"})
-
-
-def _missing(error: ModuleNotFoundError) -> MlPlatformError | None:
-    """What to install, where a package of an extra is not there; None: the module should be there."""
-    if (error.name or "").partition(".")[0] not in _OF_CLUSTERS:
-        return None
-    return Unsupported(
-        f"Working with a cluster needs packages that are not installed ({error.name}).",
-        hint="Install them: pip install 'mlplatform[kubernetes]'",
-    )
 
 
 def _usage(error: click.ClickException, as_json: bool) -> int:

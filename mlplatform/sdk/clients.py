@@ -6,6 +6,7 @@ import os
 
 from mlplatform.engine.home import Home, open_home
 from mlplatform.sdk.client import LocalClient
+from mlplatform.sdk.kubernetes.home import NOTE
 
 
 def client_of(home: str | os.PathLike[str] | Home | None = None) -> LocalClient:
@@ -20,7 +21,7 @@ def client_of(home: str | os.PathLike[str] | Home | None = None) -> LocalClient:
 
 def is_cluster(home: Home) -> bool:
     """Whether the runs of this home are on a cluster."""
-    return (home.root / "cluster.json").exists()
+    return (home.root / NOTE).exists()
 
 
 def refreshed(home: str | os.PathLike[str] | Home | None = None) -> Home:

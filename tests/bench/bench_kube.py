@@ -27,11 +27,11 @@ import msgspec
 from mlplatform.apis.objects import pipeline_run_object
 from mlplatform.apis.pipelinerun import PipelineRunSpec
 from mlplatform.controllers.pipelinerun.controller import PipelineRuns
-from mlplatform.controllers.pipelinerun.resources import PIPELINE_RUNS
 from mlplatform.kube.cache import Cache
 from mlplatform.kube.errors import AlreadyExists
 from mlplatform.kube.informer import Informer
 from mlplatform.kube.objects import CONFIG_MAPS, NAMESPACES, PODS, Key, Object
+from mlplatform.kube.ours import PIPELINE_RUNS
 from mlplatform.kube.transport import connect
 from mlplatform.kube.watch import meta_of
 from mlplatform.kube.wire import Answer, Request, Stream

@@ -15,12 +15,12 @@ from mlplatform.controllers.pipelinerun.message import Elsewhere, Result, read_l
 from mlplatform.controllers.pipelinerun.observed import Claim, Observed
 from mlplatform.controllers.pipelinerun.plan import Brains, plan_run
 from mlplatform.controllers.pipelinerun.pods import Lost, PodSeen, read_pod
-from mlplatform.controllers.pipelinerun.resources import PIPELINE_RUNS, RECORDS
 from mlplatform.controllers.pipelinerun.tasks import BY_TASK
 from mlplatform.core.errors import InvalidInput, KubernetesError
 from mlplatform.core.model import TaskError
 from mlplatform.kube.errors import Forbidden, Invalid, ObjectNotFound
 from mlplatform.kube.objects import CLAIMS, PODS, Key, Object, Resource, key_of, labels_of, metadata, uid_of
+from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
 from mlplatform.planning.accepting import Accepted, Rejected, spec_digest
 from mlplatform.render.settings import PodSettings
 

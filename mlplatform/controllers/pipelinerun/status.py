@@ -31,11 +31,11 @@ from mlplatform.apis.taskrecords import MAX_TASKS
 from mlplatform.apis.times import read_time, told_time
 from mlplatform.controllers.framework.model import EventNote, Ref
 from mlplatform.controllers.pipelinerun.history import History, told, values_json
-from mlplatform.controllers.pipelinerun.resources import PIPELINE_RUNS
 from mlplatform.core.model import TaskKey
 from mlplatform.core.states import RunState, TaskState
 from mlplatform.ir.kubernetes import PlatformPipelineConfig
 from mlplatform.kube.objects import Key, Object
+from mlplatform.kube.ours import PIPELINE_RUNS
 from mlplatform.planning.accepting import Rejected
 from mlplatform.planning.brain import Brain
 from mlplatform.render.names import records_name, run_label

@@ -24,12 +24,13 @@ ANNOTATION_TAGS: Final = f"{GROUP}/tags"
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """One run with all its tasks, and the document it runs."""
+    """One run with all its tasks, the document it runs, and the object that it was read from."""
 
     run: RunRecord
     tasks: tuple[TaskRecord, ...]
     attempts: tuple[AttemptRecord, ...]
     document: bytes
+    source: PipelineRun
 
 
 def run_id_of(run: PipelineRun) -> str:
@@ -63,7 +64,7 @@ def whole(body: Mapping[str, Any], chunks: Sequence[Mapping[str, Any]], now: flo
         context={"backend": "kubernetes", PLACE: place},
         tags=tags_of(run),
     )
-    return Whole(record, tuple(records.tasks), tuple(records.attempts), document)
+    return Whole(record, tuple(records.tasks), tuple(records.attempts), document, run)
 
 
 def tags_of(run: PipelineRun) -> dict[str, str]:

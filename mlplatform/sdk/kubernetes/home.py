@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mlplatform.kube.target import Target
 
 NOTE: Final = "cluster.json"
+#: Packages that only working with a cluster needs.
+_OF_CLUSTERS: Final = frozenset({"kubernetes", "prometheus_client", "urllib3"})
 #: A namespace's name (RFC 1123 label).
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -31,6 +33,16 @@ class Place:
     server: str
     context: str = ""
     kubeconfig: str = ""
+
+
+def missing_packages(error: ModuleNotFoundError) -> Unsupported | None:
+    """What to install, where a package of the extra is not there; None: the module should be there."""
+    if (error.name or "").partition(".")[0] not in _OF_CLUSTERS:
+        return None
+    return Unsupported(
+        f"Working with a cluster needs packages that are not installed ({error.name}).",
+        hint="Install them: pip install 'mlplatform[kubernetes]'",
+    )
 
 
 def read_place(home: Home) -> Place | None:
@@ -64,10 +76,7 @@ def cluster_home(
         try:
             from mlplatform.kube.transport import target
         except ModuleNotFoundError as error:
-            raise Unsupported(
-                f"Working with a cluster needs packages that are not installed ({error.name}).",
-                hint="Install them: pip install 'mlplatform[kubernetes]'",
-            ) from None
+            raise (missing_packages(error) or error) from None
     kubeconfig = os.environ.get("KUBECONFIG", "")
     found = target(kubeconfig or None, context or None)
     name = namespace or found.namespace or "default"

@@ -22,11 +22,11 @@ from mlplatform.engine.records import run_event, task_event
 from mlplatform.kube.cache import BY_OWNER, Change
 from mlplatform.kube.client import Client
 from mlplatform.kube.informer import Informer
-from mlplatform.kube.objects import Key, Object
+from mlplatform.kube.objects import Key, Object, uid_of
+from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
 from mlplatform.kube.queue import Queue
-from mlplatform.sdk.kubernetes.history import Whole, read_run, whole
-from mlplatform.sdk.kubernetes.kinds import PIPELINE_RUNS, TASK_RECORDS_OBJECTS
-from mlplatform.sdk.kubernetes.names import log_folder
+from mlplatform.render.names import task_hash
+from mlplatform.sdk.kubernetes.history import Whole, whole
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Mirror:
         self._ended = ended
         self._queue: Queue[Key] = Queue()
         self._runs = Informer(client, PIPELINE_RUNS, namespace, on_change=self._changed)
-        self._chunks = Informer(client, TASK_RECORDS_OBJECTS, namespace, on_change=self._changed_chunk)
+        self._chunks = Informer(client, RECORDS, namespace, on_change=self._changed_chunk)
         self._threads: list[threading.Thread] = []
         #: What the store holds of runs that live: compared with, so that only changes are written.
         self._kept: dict[str, _Known] = {}
@@ -153,10 +153,9 @@ class Mirror:
 
     def take(self, body: Object) -> str:
         """Copy one run as it is in ``body``; returns its id. Raises StoreError."""
-        run = read_run(body)
-        found = whole(body, self._chunks.cache.indexed(BY_OWNER, run.uid), self._clock())
+        found = whole(body, self._chunks.cache.indexed(BY_OWNER, uid_of(body)), self._clock())
         with self._lock:
-            self._write(run, found)
+            self._write(found.source, found)
         return found.run.run_id
 
     def _write(self, run: PipelineRun, found: Whole) -> None:
@@ -210,7 +209,7 @@ class Mirror:
 
     def folder(self, run_id: str, key: TaskKey, attempt: int) -> Path:
         """Where the log of an attempt is kept."""
-        return log_folder(self._logs, run_id, key, attempt)
+        return self._logs / run_id / f"{task_hash(key)}-{attempt}"
 
 
 def _told(run: RunRecord) -> Any:

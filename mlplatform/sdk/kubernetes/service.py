@@ -20,8 +20,8 @@ from mlplatform.ir.model import Pipeline
 from mlplatform.kube.client import Client
 from mlplatform.kube.errors import AlreadyExists, ObjectNotFound
 from mlplatform.kube.objects import Key, Object
+from mlplatform.kube.ours import PIPELINE_RUNS
 from mlplatform.sdk.kubernetes.history import ANNOTATION_TAGS, PLACE
-from mlplatform.sdk.kubernetes.kinds import PIPELINE_RUNS
 
 #: An object's name with room for what the operator adds to it.
 _NAME: Final = 40

@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from mlplatform.kube.objects import Resource
-from mlplatform.sdk.kubernetes.kinds import PIPELINE_RUNS
-
-__all__ = ["ACCESS_REVIEWS", "PIPELINE_RUNS", "TOKEN_REVIEWS"]
 
 TOKEN_REVIEWS: Final = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False)
 ACCESS_REVIEWS: Final = Resource(

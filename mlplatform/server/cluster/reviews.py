@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from mlplatform.core.values import child
 from mlplatform.kube.client import Client
-from mlplatform.server.cluster.kinds import ACCESS_REVIEWS, PIPELINE_RUNS, TOKEN_REVIEWS
+from mlplatform.kube.ours import PIPELINE_RUNS
+from mlplatform.server.cluster.kinds import ACCESS_REVIEWS, TOKEN_REVIEWS
 
 #: What a token must be made for. The first is what a stock kfp.Client asks its cluster for.
 AUDIENCES: Final = ("pipelines.kubeflow.org", "mlplatform")

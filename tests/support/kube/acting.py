@@ -12,9 +12,9 @@ from mlplatform.apis.objects import pipeline_run_object
 from mlplatform.apis.pipelinerun import PipelineRunSpec
 from mlplatform.controllers.framework.manager import Manager
 from mlplatform.controllers.pipelinerun.controller import PipelineRuns
-from mlplatform.controllers.pipelinerun.resources import PIPELINE_RUNS, RECORDS
 from mlplatform.kube.client import Client
 from mlplatform.kube.objects import PODS, Key, Object, key_of
+from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
 from mlplatform.kube.wire import Transport
 from mlplatform.render.settings import PodSettings
 from mlplatform.sdk.kubernetes.reading import read_objects, records_of

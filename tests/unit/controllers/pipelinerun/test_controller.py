@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from mlplatform.apis.pipelinerun import PipelineRunSpec, Ttl
-from mlplatform.controllers.pipelinerun.resources import PIPELINE_RUNS, RECORDS
 from mlplatform.kube.errors import ObjectNotFound
 from mlplatform.kube.objects import CLAIMS, PODS, key_of
+from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
 from tests.support.kube.acting import RUN, START, Gone, Stage
 from tests.support.kube.faults import Killed, Mortal
 from tests.unit.controllers.pipelinerun.documents import LITTLE, MIXED, chain, document, exit_handler, loop, task

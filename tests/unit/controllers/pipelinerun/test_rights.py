@@ -13,9 +13,9 @@ from mlplatform.apis.pipelinerun import PipelineRunSpec, Ttl
 from mlplatform.cli.manifests import root
 from mlplatform.controllers.framework.manager import Manager, Settings, Sharing
 from mlplatform.controllers.pipelinerun.controller import PipelineRuns
-from mlplatform.controllers.pipelinerun.resources import PIPELINE_RUNS, RECORDS
 from mlplatform.kube.client import Client
 from mlplatform.kube.objects import PODS
+from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
 from mlplatform.kube.wire import Request
 from mlplatform.render.settings import PodSettings
 from tests.support.kube.acting import RUN, START, Gone, Stage

@@ -15,8 +15,8 @@ from mlplatform.core.states import RunState, TaskState
 from mlplatform.ir.load import loads
 from mlplatform.kube.client import Client
 from mlplatform.kube.objects import Key, owner_reference
+from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
 from mlplatform.sdk.kubernetes.assembly import Cluster
-from mlplatform.sdk.kubernetes.kinds import PIPELINE_RUNS, TASK_RECORDS_OBJECTS
 from mlplatform.store import open_store
 from mlplatform.store.runstore import SqlRunStore
 from tests.support.kube.fake import FakeServer
@@ -30,7 +30,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.fake = FakeServer()
-        self.fake.register(PIPELINE_RUNS, TASK_RECORDS_OBJECTS)
+        self.fake.register(PIPELINE_RUNS, RECORDS)
         self.client = Client(self.fake)
         self.store: SqlRunStore = open_store(str(folder / "runs.db"))
         self.cluster = Cluster(self.client, "default", lambda: self.store, folder / "logs", environ={})
@@ -55,7 +55,7 @@ class Site:
             "ownerReferences": [owner_reference(run)],
         }
         spec = {"run": run["metadata"]["name"], "index": index, "tasks": list(tasks)}
-        self.client.create(TASK_RECORDS_OBJECTS, {"metadata": meta, "spec": spec})
+        self.client.create(RECORDS, {"metadata": meta, "spec": spec})
 
     def look(self) -> None:
         self.cluster.mirror.refresh()

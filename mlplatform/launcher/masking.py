@@ -94,24 +94,53 @@ def masked(log: int, secrets: Sequence[str], marker: str) -> int:
     if not words:
         return log
     read, write = os.pipe()
-    os.close(os.open(marker, os.O_WRONLY | os.O_CREAT, 0o600))
     first = os.fork()
     if first == 0:
-        if os.fork() == 0:
-            _mask(read, log, Stream(words), marker)
-        os._exit(0)
-    os.waitpid(first, 0)
+        _detach(read, log, Stream(words), marker)
+    # It is out of this session, deaf to signals and known by its number before the task may end in any way.
+    _, status = os.waitpid(first, 0)
     os.close(read)
     os.close(log)
+    if status:
+        raise OSError("the process that masks secrets in the log could not be started")
     return write
+
+
+def writer(marker: str) -> tuple[int, ...]:
+    """The number of the masking process that ``marker`` speaks of, if there is one. It ends by itself, right after the
+    last process that writes to it: whoever ends an attempt leaves it alone."""
+    try:
+        with open(marker, "rb") as file:
+            return (int(file.read()),)
+    except (OSError, ValueError):
+        return ()
+
+
+def _detach(read: int, log: int, stream: Stream, marker: str) -> None:
+    """The masking process's parent; does not return."""
+    status = 1
+    try:
+        os.setsid()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        descriptor = os.open(marker, os.O_WRONLY | os.O_CREAT, 0o600)
+        told, tell = os.pipe()
+        second = os.fork()
+        if second == 0:
+            os.close(tell)
+            if os.read(told, 1):
+                _mask(read, log, stream, marker)
+            os._exit(1)
+        os.write(descriptor, b"%d" % second)
+        os.write(tell, b"1")
+        status = 0
+    finally:
+        os._exit(status)
 
 
 def _mask(read: int, log: int, stream: Stream, marker: str) -> None:
     """The masking process; does not return."""
     try:
-        os.setsid()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
         os.dup2(read, 0)
         os.dup2(log, 1)
         os.dup2(log, 2)

@@ -20,8 +20,6 @@ from mlplatform.core.errors import EnvironmentFailed, InvalidInput
 
 NAMES: Final = ("docker", "podman")
 _HINT: Final = "Install Docker or Podman, or let the command run on this machine: --containers subprocess."
-#: How long an image's digest is believed, so that a fan-out asks once. Seconds.
-_REMEMBER: Final = 1.0
 _LAST_LINES: Final = 5
 
 #: Variables of a submitter that tell the client where its engine is and how to reach registries.
@@ -99,19 +97,22 @@ class Engines:
             EnvironmentFailed: the image is not here and cannot be pulled, with the engine's own last words.
         """
         key = (engine.name, image)
+        asked = time.monotonic()
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
-            at, known = self._digests.get(key, (0.0, ""))
-            if known and time.monotonic() - at < _REMEMBER:
+            # A tag may move at any time: only those who were already waiting when it was looked at share the answer.
+            at, known = self._digests.get(key, (-1.0, ""))
+            if known and at >= asked:
                 return known
+            at = time.monotonic()
             found = "" if pull == "Always" else self._inspect(engine, image)
             if not found:
                 self._pull(engine, image, pull)
                 found = self._inspect(engine, image)
             if not found:
                 raise EnvironmentFailed(f"the image {image} was pulled and is not there all the same")
-            self._digests[key] = (time.monotonic(), found)
+            self._digests[key] = (at, found)
             return found
 
     def containers(self, engine: Engine, label: str) -> list[tuple[str, Mapping[str, str]]]:

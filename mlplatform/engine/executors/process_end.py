@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
+from collections.abc import Iterable
 
 from mlplatform.launcher import tree
 from mlplatform.launcher.identity import is_alive
@@ -45,10 +46,10 @@ async def _readable(descriptor: int) -> None:
         loop.remove_reader(descriptor)
 
 
-async def end_tree(pid: int, start: str, cookie: str, grace: float) -> bool:
-    """SIGTERM, then SIGKILL after ``grace`` seconds, until nobody of the attempt is left. False: somebody cannot be
-    killed."""
-    steps = tree.killing(pid, start, cookie, grace=grace)
+async def end_tree(pid: int, start: str, cookie: str, grace: float, exclude: Iterable[int] = ()) -> bool:
+    """SIGTERM, then SIGKILL after ``grace`` seconds, until nobody of the attempt is left but ``exclude``. False:
+    somebody cannot be killed."""
+    steps = tree.killing(pid, start, cookie, grace=grace, exclude=exclude)
     while True:
         try:
             pause = next(steps)

@@ -13,7 +13,7 @@ from typing import Any, cast
 from mlplatform.engine.executors.process_end import end_tree, ended
 from mlplatform.engine.executors.process_reason import OomWatch, exit_of
 from mlplatform.engine.ports import Exit
-from mlplatform.launcher.masking import MARKER
+from mlplatform.launcher.masking import MARKER, writer
 from mlplatform.launcher.tree import LEFTOVER_GRACE
 
 #: How long an adopted attempt's template may take to write down how it ended.
@@ -72,7 +72,7 @@ class RunningProcess:
         clean = status in (0, 0x100) and who.has_result
         if not clean:
             # Only a launcher that got as far as its result has seen to it that nothing of the tree is left.
-            await end_tree(who.pid, who.pid_start, who.cookie, LEFTOVER_GRACE)
+            await self._end(LEFTOVER_GRACE)
         await self._log_is_whole()
         if status is None:
             return Exit(None, lost=not who.has_result, reason="" if who.has_result else "its process is gone")
@@ -88,15 +88,17 @@ class RunningProcess:
 
     async def cancel(self, grace: float) -> None:
         if self._cancelling is None:
-            who = self._who
-            self._cancelling = asyncio.create_task(end_tree(who.pid, who.pid_start, who.cookie, grace))
+            self._cancelling = asyncio.create_task(self._end(grace))
         await asyncio.shield(self._cancelling)
 
     def _time_is_up(self) -> None:
         self._too_long = True
         if self._cancelling is None:
-            who = self._who
-            self._cancelling = asyncio.create_task(end_tree(who.pid, who.pid_start, who.cookie, who.grace))
+            self._cancelling = asyncio.create_task(self._end(self._who.grace))
+
+    async def _end(self, grace: float) -> bool:
+        who = self._who
+        return await end_tree(who.pid, who.pid_start, who.cookie, grace, writer(str(who.directory / MARKER)))
 
 
 def adopted_status(who: Who) -> Callable[[], Awaitable[int | None]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlplatform.launcher.masking import MARKER, Stream, mask_json, spellings
+from mlplatform.launcher.masking import MARKER, Stream, mask_json, masked, spellings, writer
 
 SECRET = "pa$$ word-4711\nsecond line"
 
@@ -83,3 +86,20 @@ def test_nothing_is_held_back_that_is_no_beginning():
     assert stream.feed(b"a line\n") == b"a line\n"
     assert stream.feed(b"a sec") == b"a "
     assert stream.feed(b"ond\n") == b"second\n"
+
+
+def test_who_ends_the_attempt_cannot_end_its_log(tmp_path):
+    """A signal in the very first moment, when the masking process has not had the processor yet."""
+    marker, path = tmp_path / MARKER, tmp_path / "task.log"
+    log = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    write = masked(log, [SECRET], str(marker))
+    (pid,) = writer(str(marker))
+    os.kill(pid, signal.SIGTERM)
+    assert os.getsid(pid) != os.getsid(0)
+    os.write(write, b"last words " + SECRET.encode() + b"\n")
+    os.close(write)
+    deadline = time.monotonic() + 60
+    while marker.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert path.read_text() == "last words ***\n"
+    assert writer(str(marker)) == ()

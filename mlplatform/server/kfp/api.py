@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, File, Query, Request, UploadFile
@@ -121,17 +121,7 @@ async def create_pipeline(here: Here, request: Request) -> dict[str, Any]:
 async def create_pipeline_and_version(here: Here, request: Request) -> dict[str, Any]:
     body = await bodies.body_of(request)
     pipeline, version = bodies.inside(body, "pipeline"), bodies.inside(body, "pipeline_version")
-    upload = registry.Upload(
-        bodies.document_of(version).encode(),
-        name=bodies.text(pipeline, "name"),
-        display_name=bodies.text(pipeline, "display_name"),
-        description=bodies.text(pipeline, "description"),
-        code_source_url=bodies.text(version, "code_source_url"),
-        tags=bodies.tags(pipeline) or {},
-    )
-    if not upload.data:
-        raise _no_document()
-    made, _ = await in_thread(registry.upload_pipeline, here, upload)
+    made, _ = await in_thread(registry.upload_pipeline, here, _upload(pipeline, version))
     return pipeline_json(made)
 
 
@@ -206,17 +196,7 @@ def list_versions(here: Here, pipeline_id: str, page: Options) -> dict[str, Any]
 @router.post("/pipelines/{pipeline_id}/versions")
 async def create_version(here: Here, pipeline_id: str, request: Request) -> dict[str, Any]:
     body = await bodies.body_of(request)
-    upload = registry.Upload(
-        bodies.document_of(body).encode(),
-        name=bodies.text(body, "name"),
-        display_name=bodies.text(body, "display_name"),
-        description=bodies.text(body, "description"),
-        code_source_url=bodies.text(body, "code_source_url"),
-        tags=bodies.tags(body) or {},
-    )
-    if not upload.data:
-        raise _no_document()
-    return _version_json(here, await in_thread(registry.upload_version, here, pipeline_id, upload))
+    return _version_json(here, await in_thread(registry.upload_version, here, pipeline_id, _upload(body, body)))
 
 
 @router.get("/pipelines/{pipeline_id}/versions/{version_id}")
@@ -268,8 +248,19 @@ def _version_json(here: Context, version: PipelineVersion) -> dict[str, Any]:
     return version_json(version, spec_of(here, version.document))
 
 
-def _no_document() -> InvalidInput:
-    return InvalidInput(
-        "there is no pipeline_spec in the request",
-        hint="Upload the document; a package_url of another machine is not fetched.",
+def _upload(named: Mapping[str, Any], version: Mapping[str, Any]) -> registry.Upload:
+    """The document of ``version`` under the names of ``named``. Raises InvalidInput if there is no document."""
+    document = bodies.document_of(version)
+    if not document:
+        raise InvalidInput(
+            "there is no pipeline_spec in the request",
+            hint="Upload the document; a package_url of another machine is not fetched.",
+        )
+    return registry.Upload(
+        document.encode(),
+        name=bodies.text(named, "name"),
+        display_name=bodies.text(named, "display_name"),
+        description=bodies.text(named, "description"),
+        code_source_url=bodies.text(version, "code_source_url"),
+        tags=bodies.tags(named) or {},
     )

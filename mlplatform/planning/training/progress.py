@@ -15,6 +15,8 @@ from mlplatform.apis.trainingstatus import Metric, ProgressStatus
 from mlplatform.core.errors import Finding, InvalidInput
 
 _MOST: Final = 2**53
+#: The largest figure that is taken as a number; larger ones are infinite, or a joke.
+_LARGE: Final = 1e300
 _METRICS: Final = 64
 _TEXT: Final = 64
 _URI: Final = 2048
@@ -101,6 +103,9 @@ def _metrics(value: Any, findings: list[Finding]) -> tuple[Metric, ...]:
         table: Mapping[str, Any] = cast("Mapping[str, Any]", item) if isinstance(item, Mapping) else {}
         name, told = table.get("name"), table.get("value")
         if isinstance(told, (int, float)) and not isinstance(told, bool):
+            if not -_LARGE <= told <= _LARGE:  # what is not a number is not within it either
+                findings.append(Finding(path, "has a value that is not a finite number"))
+                continue
             told = str(told)
         if not isinstance(name, str) or not isinstance(told, str) or not name:
             findings.append(Finding(path, "must have a name and a value"))

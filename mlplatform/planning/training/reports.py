@@ -1,0 +1,158 @@
+"""Many ranks report; a job has one progress. What each rank said last is taken by :func:`taken`, and what follows for
+the job is gathered by :func:`gathered`: the slowest rank's step, how far it is behind, the newest checkpoint of all.
+
+Whoever takes reports holds a :class:`Said` for each rank, in memory. When that is lost (a new process), the job's
+progress as it was kept last stands for it until the ranks are heard again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, cast
+
+from mlplatform.apis.times import told_time
+from mlplatform.apis.trainingstatus import Metric, ProgressStatus
+from mlplatform.core.errors import Finding, InvalidInput
+from mlplatform.planning.training.facts import RankKey
+from mlplatform.planning.training.progress import accepted
+
+#: Seconds after which a rank that says nothing no longer holds back what the others say of the job.
+FORGOTTEN: Final = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one rank said last. ``moved_at``: when it last had a new step or checkpoint to tell; a rank that says the
+    same again and again is no further."""
+
+    key: RankKey
+    at: float
+    moved_at: float
+    progress: ProgressStatus
+
+
+def taken(known: Said | None, stored: ProgressStatus | None, key: RankKey, report: Any, now: float) -> Said | None:
+    """What the rank ``key`` says with this report; None: an empty one, which changes nothing.
+
+    Args:
+        known: what it said before; of an earlier attempt, too.
+        stored: the job's progress as it was kept last, by this process or the one before.
+        key: who speaks. A report may say so itself, but not otherwise.
+        report: decoded JSON of anybody's making.
+        now: seconds since the epoch.
+
+    Raises:
+        InvalidInput: with a finding for each member that cannot be; nothing of the report is taken then.
+    """
+    if known is not None and known.key.attempt != key.attempt:
+        known = None
+    findings = list(_not_its_own(report, key))
+    try:
+        progress = accepted(known.progress if known else None, report, now)
+    except InvalidInput as error:
+        raise InvalidInput(error.message, findings=[*error.findings, *findings]) from None
+    before = _step_before(known, stored, key)
+    if progress is not None and progress.step is not None and before is not None and progress.step < before:
+        findings.append(Finding("step", f"goes back: this rank was at step {before} already"))
+    if findings:
+        raise InvalidInput("this is no report of progress", findings=findings)
+    if not report or progress is None:
+        return None
+    progress = replace(progress, slowest_group=key.group, slowest_rank=key.rank, attempt=key.attempt)
+    if known is not None and progress.step is not None and _place(progress) == _place(known.progress):
+        return Said(key, now, known.moved_at, progress)
+    return Said(key, now, now, progress)
+
+
+def _place(progress: ProgressStatus) -> tuple[int | None, int | None]:
+    return progress.step, progress.checkpoint_step
+
+
+def _not_its_own(report: Any, key: RankKey) -> Iterable[Finding]:
+    table = cast("Mapping[str, Any]", report) if isinstance(report, Mapping) else {}
+    for name, own in (("group", key.group), ("rank", key.rank), ("attempt", key.attempt)):
+        told = table.get(name)
+        if told is not None and (told != own or isinstance(told, bool)):
+            yield Finding(name, f"is another one's: this is rank {key.rank} of {key.group} in attempt {key.attempt}")
+
+
+def _step_before(known: Said | None, stored: ProgressStatus | None, key: RankKey) -> int | None:
+    """The step that the rank was seen at last, in this attempt."""
+    if known is not None:
+        return known.progress.step
+    if stored is None or (stored.slowest_group, stored.slowest_rank, stored.attempt) != (key.group, key.rank, key.attempt):
+        return None
+    return stored.step
+
+
+def gathered(before: ProgressStatus | None, said: Iterable[Said], now: float) -> ProgressStatus | None:
+    """The job's progress. ``said``: of the ranks that are wanted now, each once. It replaces the one before; a
+    checkpoint that was saved stays saved, whoever saved it."""
+    heard = [one for one in said if now - one.at < FORGOTTEN]
+    saved = with_checkpoint(before, (one.progress for one in heard))
+    if not heard:
+        return saved
+    stepping = [one for one in heard if one.progress.step is not None]
+    slowest = min(stepping or heard, key=_slowness)
+    lag = None
+    if len(stepping) > 1:
+        lag = max(one.progress.step or 0 for one in stepping) - (slowest.progress.step or 0)
+    saved = saved or ProgressStatus()
+    return replace(
+        slowest.progress,
+        last_report_time=told_time(max(one.moved_at for one in heard)),
+        lag_steps=lag,
+        checkpoint_step=saved.checkpoint_step,
+        checkpoint_time=saved.checkpoint_time,
+        checkpoint_uri=saved.checkpoint_uri,
+        metrics=_metrics(heard),
+    )
+
+
+def with_checkpoint(before: ProgressStatus | None, said: Iterable[ProgressStatus]) -> ProgressStatus | None:
+    """The progress before, but for the newest checkpoint of all: also one that ranks of the last attempt save while
+    they stop."""
+    newest = before
+    for one in said:
+        if one.checkpoint_step is None:
+            continue
+        if newest is None or newest.checkpoint_step is None or one.checkpoint_step > newest.checkpoint_step:
+            newest = replace(
+                before or ProgressStatus(),
+                checkpoint_step=one.checkpoint_step,
+                checkpoint_time=one.checkpoint_time,
+                checkpoint_uri=one.checkpoint_uri,
+            )
+    return newest
+
+
+def _slowness(said: Said) -> tuple[int, str, int]:
+    return said.progress.step or 0, said.key.group, said.key.rank
+
+
+def _metrics(heard: list[Said]) -> tuple[Metric, ...]:
+    """Those of the first rank that has any: by custom rank 0 speaks for all."""
+    telling = [one for one in heard if one.progress.metrics]
+    return min(telling, key=lambda one: (one.key.rank, one.key.group)).progress.metrics if telling else ()
+
+
+# ---------------------------------------------------------------------- how often
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What may still be said, and as of when: it fills up at a rate, to a most."""
+
+    left: float
+    at: float
+
+
+def spent(before: Allowance | None, now: float, rate: float, most: float, cost: float = 1.0) -> tuple[Allowance, bool]:
+    """(what is left, whether it was enough). What is not allowed costs nothing."""
+    before = before or Allowance(most, now)
+    left = min(most, before.left + max(0.0, now - before.at) * rate)
+    return (Allowance(left - cost, now), True) if left >= cost else (Allowance(left, now), False)
+
+
+def kept_seconds(progress_timeout: float) -> float:
+    """Seconds between two writes of a job's progress: rarely, but often enough for its limit on silence."""
+    return min(5.0, progress_timeout / 4) if progress_timeout else 5.0

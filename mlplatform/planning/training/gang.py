@@ -72,6 +72,8 @@ def _heard(spec: TrainingSpec, ledger: Ledger, view: View) -> Ledger:
     told = goodput.saved(ledger, view.report)
     if told.checkpoint != ledger.checkpoint and spec.failure.reset_on_checkpoint:
         told = replace(told, restarts_at=())
+    if told.stage not in (Stage.PLACING, Stage.RUNNING, Stage.RESTARTING):
+        return told  # what stops is begun anew, whatever of it has ended well
     done = {
         (key.group, key.rank)
         for key, fact in view.ranks.items()

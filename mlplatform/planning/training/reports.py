@@ -8,7 +8,7 @@ progress as it was kept last stands for it until the ranks are heard again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Final, cast
 
 from mlplatform.apis.times import told_time
@@ -70,7 +70,7 @@ def _place(progress: ProgressStatus) -> tuple[int | None, int | None]:
 
 
 def _not_its_own(report: Any, key: RankKey) -> Iterable[Finding]:
-    table = cast("Mapping[str, Any]", report) if isinstance(report, Mapping) else {}
+    table: Mapping[str, Any] = cast("Mapping[str, Any]", report) if isinstance(report, Mapping) else {}
     for name, own in (("group", key.group), ("rank", key.rank), ("attempt", key.attempt)):
         told = table.get(name)
         if told is not None and (told != own or isinstance(told, bool)):
@@ -81,7 +81,11 @@ def _step_before(known: Said | None, stored: ProgressStatus | None, key: RankKey
     """The step that the rank was seen at last, in this attempt."""
     if known is not None:
         return known.progress.step
-    if stored is None or (stored.slowest_group, stored.slowest_rank, stored.attempt) != (key.group, key.rank, key.attempt):
+    if stored is None or (stored.slowest_group, stored.slowest_rank, stored.attempt) != (
+        key.group,
+        key.rank,
+        key.attempt,
+    ):
         return None
     return stored.step
 

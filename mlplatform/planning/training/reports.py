@@ -8,7 +8,7 @@ progress as it was kept last stands for it until the ranks are heard again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from mlplatform.apis.times import told_time

@@ -18,6 +18,7 @@ from mlplatform.kube.errors import ObjectNotFound
 def pipelinerun(client: Client, environment: Mapping[str, str]) -> Sequence[Controller[Any]]:
     """One pod a task: PipelineRuns."""
     from mlplatform.controllers.pipelinerun.controller import PipelineRuns
+    from mlplatform.controllers.pipelinerun.lookups import ServerLookups
     from mlplatform.render.settings import PodSettings
 
     usual = PodSettings()
@@ -26,7 +27,7 @@ def pipelinerun(client: Client, environment: Mapping[str, str]) -> Sequence[Cont
         launcher_pull_policy=environment.get("MLPLATFORM_LAUNCHER_PULL_POLICY") or usual.launcher_pull_policy,
         server=environment.get("MLPLATFORM_SERVER", usual.server),
     )
-    return [PipelineRuns(settings, client.last_lines)]
+    return [PipelineRuns(settings, client.last_lines, ServerLookups(client))]
 
 
 def trainingjob(client: Client, environment: Mapping[str, str]) -> Sequence[Controller[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -11,6 +11,8 @@ from mlplatform.apis.objects import pipeline_run, task_records
 from mlplatform.apis.pipelinerun import PipelineRun, PipelineRunSpec, TaskStatus
 from mlplatform.controllers.framework.model import Caches, Owned, Plan, Refusal
 from mlplatform.controllers.pipelinerun.accept import read_run
+from mlplatform.controllers.pipelinerun.doubts import NodeSeen, doubtful, settled
+from mlplatform.controllers.pipelinerun.lookups import Lookups
 from mlplatform.controllers.pipelinerun.message import Elsewhere, Result, read_lines
 from mlplatform.controllers.pipelinerun.observed import Claim, Observed
 from mlplatform.controllers.pipelinerun.plan import Brains, plan_run
@@ -43,10 +45,12 @@ class PipelineRuns:
         Owned(CLAIMS, selector=_OURS, label=LABEL_RUN, indexes={"managed": LABEL_MANAGED}),
     )
 
-    def __init__(self, settings: PodSettings, read_log: ReadLog | None = None) -> None:
-        """``read_log``: how a result that is too large for a termination message is read from its pod's log."""
+    def __init__(self, settings: PodSettings, read_log: ReadLog | None = None, lookups: Lookups | None = None) -> None:
+        """``read_log``: how a result that is too large for a termination message is read from its pod's log.
+        ``lookups``: how it is known whether a node is gone, and what volumes wait for; None: that is not known."""
         self._settings = settings
         self._read_log = read_log
+        self._lookups = lookups
         self._brains = Brains()
         self._accepted: dict[str, Accepted | Rejected] = {}
         self._results: dict[str, Result | Lost] = {}
@@ -70,8 +74,27 @@ class PipelineRuns:
             claim.name: claim
             for claim in (_claim(item) for item in caches.indexed(CLAIMS, "managed", MANAGER) if _in(item, key))
         }
+        nodes, mounts = self._beyond(read)
+        read = [self._sure(pod, nodes) for pod in read]
         unreadable = {pod.name: "its log" for pod in read if isinstance(pod.end, Elsewhere)}
-        return Observed(run, self._accept(run), tuple(read), records, claims, unreadable)
+        return Observed(run, self._accept(run), tuple(read), records, claims, unreadable, nodes, mounts)
+
+    def _beyond(self, pods: list[PodSeen]) -> tuple[Mapping[str, NodeSeen | None], Mapping[str, str]]:
+        """What the pods do not tell themselves: (their nodes, what their volumes wait for)."""
+        if self._lookups is None:
+            return {}, {}
+        names = sorted({pod.node for pod in pods if doubtful(pod)})
+        preparing = [pod for pod in pods if pod.preparing]
+        return self._lookups.nodes(names), self._lookups.mounts(preparing) if preparing else {}
+
+    def _sure(self, pod: PodSeen, nodes: Mapping[str, NodeSeen | None]) -> PodSeen:
+        """A pod that is about to be given up for its node is read once more: a cache that lags may have missed its
+        end, and the task would run twice."""
+        if self._lookups is None or pod.fenced or not settled(pod, nodes, {}).fenced:
+            return pod
+        body = self._lookups.pod(Key(pod.namespace, pod.name))
+        now = read_pod(body) if body is not None and uid_of(body) == pod.uid else None
+        return self._with_result(now) if now is not None else pod
 
     def _accept(self, run: PipelineRun) -> Accepted | Rejected:
         digest = spec_digest(run.spec)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlplatform.apis.pipelinerun import PipelineRun, TaskStatus
+from mlplatform.controllers.pipelinerun.doubts import NodeSeen
 from mlplatform.controllers.pipelinerun.pods import PodSeen
 from mlplatform.planning.accepting import Accepted, Rejected
 
@@ -22,7 +23,8 @@ class Claim:
 @dataclass(frozen=True, slots=True)
 class Observed:
     """``records``: the run's TaskRecords by index. ``claims``: claims of ours in the namespace, by name.
-    ``unreadable``: pods whose large result could not be read from their log, and why."""
+    ``unreadable``: pods whose large result could not be read from their log, and why. ``nodes``: those of pods that
+    look odd (None: gone). ``mounts``: what was last said of a pod's volumes, by its UID."""
 
     run: PipelineRun
     accepted: Accepted | Rejected
@@ -30,3 +32,5 @@ class Observed:
     records: Mapping[int, tuple[TaskStatus, ...]] = field(default_factory=dict[int, tuple[TaskStatus, ...]])
     claims: Mapping[str, Claim] = field(default_factory=dict[str, Claim])
     unreadable: Mapping[str, str] = field(default_factory=dict[str, str])
+    nodes: Mapping[str, NodeSeen | None] = field(default_factory=dict[str, NodeSeen | None])
+    mounts: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -3,14 +3,16 @@ which could be built anew from the same facts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from mlplatform.apis.pipelinerun import PipelineRun, TaskStatus
 from mlplatform.apis.times import read_time
 from mlplatform.controllers.framework.model import Delete, EventNote, Plan, Ref
 from mlplatform.controllers.pipelinerun import history as past
 from mlplatform.controllers.pipelinerun import status as telling
+from mlplatform.controllers.pipelinerun.doubts import doubtful, settled
 from mlplatform.controllers.pipelinerun.history import History
 from mlplatform.controllers.pipelinerun.message import Elsewhere, Result
 from mlplatform.controllers.pipelinerun.observed import Observed
@@ -58,6 +60,9 @@ class Brains:
         self.by_uid.pop(uid, None)
 
 
+#: Seconds until a pod that does not begin, or whose node is in doubt, is looked at again: nothing tells of either.
+_DOUBT: Final = 3.0
+
 #: What the API server refused to create, by name: why, and whether it may take it later.
 Refused = Mapping[str, tuple[TaskError, bool]]
 
@@ -66,6 +71,8 @@ def plan_run(
     observed: Observed, now: float, brains: Brains, settings: PodSettings, refused: Refused | None = None
 ) -> Plan:
     """What is to be written for a run."""
+    pods = tuple(settled(pod, observed.nodes, observed.mounts) for pod in observed.pods)
+    observed = replace(observed, pods=pods)
     run = observed.run
     if run.deleting:
         brains.forget(run.uid)
@@ -83,6 +90,11 @@ def _ref(pod: PodSeen) -> Ref:
     return Ref(PODS, Key(pod.namespace, pod.name), pod.uid)
 
 
+def _fenced(pods: Iterable[PodSeen]) -> list[Delete]:
+    """Pods that are known not to run: no kubelet will ever take them away."""
+    return [Delete(_ref(pod), grace_period=0) for pod in pods if pod.fenced]
+
+
 def _rejection(rejected: Rejected) -> list[EventNote]:
     return [EventNote("Rejected", "; ".join(map(str, rejected.findings))[:900], "Warning")]
 
@@ -92,6 +104,7 @@ def _after_the_end(observed: Observed, now: float) -> Plan:
     run = observed.run
     released = [_ref(pod) for pod in observed.pods if pod.held and pod.end is not None]
     living = [Delete(_ref(pod)) for pod in observed.pods if pod.end is None and not pod.deleting]
+    living += _fenced(observed.pods)
     platform = observed.accepted.settings if isinstance(observed.accepted, Accepted) else None
     seconds = telling.time_to_live(run, platform)
     finished = read_time(run.status.finished_at)
@@ -144,7 +157,7 @@ class _Planning:
         history |= {key: task for key, task in kept.results.items() if _newer(task, history.get(key))}
         brain.take(past.facts_of(history), self.now, cancel=run.spec.cancel or expired)
         self._work(kept, history, expired)
-        self._stop(brain, expired)
+        self._stop(brain, history, expired)
         after = telling.Telling(
             run, brain, self.accepted.digest, history, self.observed.records, self.waiting, self.now, not self.refused
         )
@@ -161,7 +174,7 @@ class _Planning:
             create=[*self._claim(), *self.create, *chunks],
             status=status,
             release=[_ref(pod) for pod in ended if pod.held],
-            delete=[*self._stops(), *self.delete, *(Delete(Ref(CONFIG_MAPS, key)) for key in told)],
+            delete=[*self._stops(), *_fenced(ended), *self.delete, *(Delete(Ref(CONFIG_MAPS, key)) for key in told)],
             requeue_after=self._requeue(brain, deadline),
             events=after.events(),
         )
@@ -245,12 +258,20 @@ class _Planning:
         claim = workspace_claim(self.run, self.accepted)
         return [] if claim is None or workspace_name(self.run.name) in self.observed.claims else [claim]
 
-    def _stop(self, brain: Brain, expired: bool) -> None:
+    def _stop(self, brain: Brain, history: History, expired: bool) -> None:
+        """Pods of tasks that are to stop, and of attempts that were given up (their node came back)."""
         self.stopped = [
             pod
             for pod in self.observed.pods
-            if pod.end is None and not pod.deleting and (expired or brain.to_stop(pod.key))
+            if pod.end is None
+            and not pod.deleting
+            and (expired or brain.to_stop(pod.key) or self._given_up(pod, history))
         ]
+
+    @staticmethod
+    def _given_up(pod: PodSeen, history: History) -> bool:
+        task = history.get(pod.key)
+        return task is not None and pod.attempt < task.attempt
 
     def _stops(self) -> list[Delete]:
         return [Delete(_ref(pod)) for pod in self.stopped]
@@ -273,6 +294,8 @@ class _Planning:
         waits = [at - self.now for at in times]
         if self.observed.unreadable:
             waits.append(2.0)
+        if any(pod.preparing or doubtful(pod) for pod in self.observed.pods):
+            waits.append(_DOUBT)
         if self.waiting:
             waits.append(1.0 if self._making() else 15.0)
         return min(waits, default=None)

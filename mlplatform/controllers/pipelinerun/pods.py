@@ -10,7 +10,7 @@ from typing import Any, Final
 from mlplatform.apis.names import ANNOTATION_KEY, FINALIZER_RESULT, LABEL_ATTEMPT
 from mlplatform.apis.times import read_time
 from mlplatform.controllers.pipelinerun.message import Elsewhere, Result, read_message
-from mlplatform.controllers.pipelinerun.trouble import Trouble, trouble_of
+from mlplatform.controllers.pipelinerun.trouble import Trouble, not_ready, trouble_of
 from mlplatform.core.model import TaskError, TaskKey
 from mlplatform.core.values import child
 from mlplatform.kube.objects import Object, being_deleted, has_finalizer, key_of, metadata, uid_of
@@ -60,6 +60,12 @@ class PodSeen:
     trouble: Trouble | None = None
     request: str = ""
     node: str = ""
+    #: It runs, but its node does not say so any more.
+    unready: bool = False
+    #: It has a node, and nothing of it has begun, for no reason that it tells.
+    preparing: bool = False
+    #: It is known not to run, by what is known of its node: nobody but us takes it away.
+    fenced: bool = False
 
 
 def read_pod(pod: Object) -> PodSeen | None:
@@ -76,6 +82,7 @@ def read_pod(pod: Object) -> PodSeen | None:
     running = child(state, "running")
     spec = child(pod, "spec")
     end = _end(pod, status, ended)
+    trouble = None if end is not None else trouble_of(pod)
     place = key_of(pod)
     return PodSeen(
         name=place.name,
@@ -89,10 +96,18 @@ def read_pod(pod: Object) -> PodSeen | None:
         end=end,
         started_at=read_time(ended.get("startedAt") or running.get("startedAt")),
         finished_at=_finished_at(end, ended, status, meta),
-        trouble=None if end is not None else trouble_of(pod),
+        trouble=trouble,
         request=_request(spec),
         node=str(spec.get("nodeName") or ""),
+        unready=end is None and status.get("phase") == "Running" and not_ready(status),
+        preparing=end is None and trouble is None and bool(spec.get("nodeName")) and _untouched(status),
     )
+
+
+def _untouched(status: Mapping[str, Any]) -> bool:
+    """Whether none of its containers has begun."""
+    entries = [*_list(status, "initContainerStatuses"), *_list(status, "containerStatuses")]
+    return status.get("phase") in (None, "Pending") and all("waiting" in child(entry, "state") for entry in entries)
 
 
 def _key(text: str) -> TaskKey | None:

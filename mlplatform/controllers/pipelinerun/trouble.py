@@ -23,6 +23,8 @@ class Trouble:
         return f"{self.message} ({self.hint.rstrip('.')})" if self.hint else self.message
 
 
+WAITING_FOR_NODE: Final = "WaitingForNode"
+
 _PULL: Final = frozenset(
     {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 )
@@ -32,13 +34,8 @@ _CONFIG: Final = frozenset({"CreateContainerConfigError", "CreateContainerError"
 def trouble_of(pod: Object) -> Trouble | None:
     """What a living pod waits for, None if it runs or merely has not begun."""
     status = child(pod, "status")
-    if being_deleted(pod) and status.get("phase") == "Running" and _not_ready(status):
-        node = child(pod, "spec").get("nodeName")
-        return Trouble(
-            "WaitingForNode",
-            f"node {node} does not answer, so it is not known whether the pod still runs there",
-            f"If the machine is off: kubectl delete node {node}, or taint it node.kubernetes.io/out-of-service",
-        )
+    if being_deleted(pod) and status.get("phase") == "Running" and not_ready(status):
+        return of_node(str(child(pod, "spec").get("nodeName") or ""))
     for condition in _list(status, "conditions"):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return _unscheduled(str(condition.get("reason") or ""), str(condition.get("message") or ""))
@@ -51,11 +48,43 @@ def trouble_of(pod: Object) -> Trouble | None:
     return None
 
 
+def of_node(name: str) -> Trouble:
+    """A pod on a node that is silent."""
+    off = f"kubectl taint node {name} node.kubernetes.io/out-of-service=off:NoExecute"
+    return Trouble(
+        WAITING_FOR_NODE,
+        f"node {name} does not answer, so it is not known whether the pod still runs there",
+        f"It goes on when the node is back. If the machine is off: kubectl delete node {name}, or {off}",
+    )
+
+
+def of_mount(message: str) -> Trouble | None:
+    """A pod whose volumes cannot be mounted, as the kubelet says it."""
+    if not message or "failed to sync" in message:
+        return None  # the kubelet has not seen the object yet, and does in a moment
+    found = _missing(message)
+    if found is not None:
+        return found
+    return Trouble("VolumeNotMounted", message, "It is tried again and again: the task goes on once it succeeds.")
+
+
+def _missing(message: str) -> Trouble | None:
+    """What somebody has to make."""
+    if "secret" in message and "not found" in message:
+        return Trouble("SecretMissing", message, "Create it in this namespace: the task goes on by itself.")
+    if "configmap" in message and "not found" in message:
+        return Trouble("ConfigMapMissing", message, "Create it in this namespace: the task goes on by itself.")
+    if "couldn't find key" in message or "references non-existent" in message:
+        return Trouble("KeyMissing", message, "Add the key: the task goes on by itself.")
+    return None
+
+
 def _list(status: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return status.get(name) or []
 
 
-def _not_ready(status: Mapping[str, Any]) -> bool:
+def not_ready(status: Mapping[str, Any]) -> bool:
+    """Whether somebody said that the pod is not."""
     return any(item.get("type") == "Ready" and item.get("status") != "True" for item in _list(status, "conditions"))
 
 
@@ -79,11 +108,5 @@ def _waiting(entry: Mapping[str, Any], reason: str, message: str) -> Trouble | N
         hint = "Check the image's name, and that the cluster may pull it (image_pull_secrets)."
         return Trouble("ImagePull", f"image {image} cannot be pulled: {message or reason}", hint)
     if reason in _CONFIG:
-        if "secret" in message and "not found" in message:
-            return Trouble("SecretMissing", message, "Create it in this namespace: the task goes on by itself.")
-        if "configmap" in message and "not found" in message:
-            return Trouble("ConfigMapMissing", message, "Create it in this namespace: the task goes on by itself.")
-        if "couldn't find key" in message:
-            return Trouble("KeyMissing", message, "Add the key: the task goes on by itself.")
-        return Trouble("ContainerConfig", message or reason)
+        return _missing(message) or Trouble("ContainerConfig", message or reason)
     return None

@@ -12,6 +12,7 @@ from mlplatform.apis.objects import pipeline_run_object
 from mlplatform.apis.pipelinerun import PipelineRunSpec
 from mlplatform.controllers.framework.manager import Manager
 from mlplatform.controllers.pipelinerun.controller import PipelineRuns
+from mlplatform.controllers.pipelinerun.lookups import ServerLookups
 from mlplatform.kube.client import Client
 from mlplatform.kube.objects import PODS, Key, Object, key_of
 from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
@@ -55,7 +56,9 @@ class Stage:
 
     def start(self, transport: Transport | None = None) -> Manager:
         """A new process of the operator."""
-        return manager(transport or self.fake, (PipelineRuns(PodSettings()),), now=lambda: self.clock[0])
+        lookups = ServerLookups(Client(transport or self.fake), lambda: self.clock[0])
+        controllers = (PipelineRuns(PodSettings(), lookups=lookups),)
+        return manager(transport or self.fake, controllers, now=lambda: self.clock[0])
 
     def pods(self) -> list[Object]:
         return [
@@ -88,6 +91,12 @@ class Stage:
             status["containerStatuses"] = [{"name": "main", "state": {"terminated": ended}}]
         fresh = self.client.get(PODS, key_of(pod))
         self.client.replace_status(PODS, {**fresh, "status": {**fresh["status"], **status}})
+
+    def look(self, seconds: float = 0.0) -> None:
+        """Time passes, and the operator looks at its run."""
+        self.clock[0] += seconds
+        self.operator.loops[0].wake_all()
+        self.operator.settle()
 
     def play(self, pick: Callable[[list[Object]], list[Object]] = lambda pods: pods, rounds: int = 200) -> Object:
         """Until the run has ended: settle, let the picked pods end, and so on. Time passes where nothing else does."""

@@ -9,7 +9,7 @@ from typing import Any
 from mlplatform.kube.objects import Object, labels_of
 from tests.support.kube.refusals import refuse
 
-_FIELDS = {"metadata.name", "metadata.namespace", "status.phase", "spec.nodeName"}
+_FIELDS = {"metadata.name", "metadata.namespace", "status.phase", "spec.nodeName", "type", "reason"}
 
 
 def matcher(query: Mapping[str, str]) -> Callable[[Object], bool]:

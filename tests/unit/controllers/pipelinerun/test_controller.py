@@ -11,7 +11,7 @@ import pytest
 
 from mlplatform.apis.pipelinerun import PipelineRunSpec, Ttl
 from mlplatform.kube.errors import ObjectNotFound
-from mlplatform.kube.objects import CLAIMS, PODS, key_of
+from mlplatform.kube.objects import CLAIMS, NODES, PODS, key_of
 from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
 from tests.support.kube.acting import RUN, START, Gone, Stage
 from tests.support.kube.faults import Killed, Mortal
@@ -166,6 +166,7 @@ def test_cancelling() -> None:
             body["spec"]["nodeName"] = "node-0"
 
     played.fake.admit.append(schedule)
+    played.client.create(NODES, {"metadata": {"name": "node-0"}})
     played.operator.settle()
     played.client.patch(PIPELINE_RUNS, RUN, {"spec": {"cancel": True}})
     played.operator.settle()

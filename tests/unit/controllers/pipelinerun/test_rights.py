@@ -13,6 +13,7 @@ from mlplatform.apis.pipelinerun import PipelineRunSpec, Ttl
 from mlplatform.cli.manifests import root
 from mlplatform.controllers.framework.manager import Manager, Settings, Sharing
 from mlplatform.controllers.pipelinerun.controller import PipelineRuns
+from mlplatform.controllers.pipelinerun.lookups import ServerLookups
 from mlplatform.kube.client import Client
 from mlplatform.kube.objects import PODS
 from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
@@ -49,7 +50,8 @@ class Play:
         self.stage = Stage(act, spec)
         self.recording = Recording(self.stage.fake)
         reader = Client(self.recording)
-        controllers = (PipelineRuns(PodSettings(), reader.last_lines),)
+        lookups = ServerLookups(reader, lambda: self.stage.clock[0])
+        controllers = (PipelineRuns(PodSettings(), reader.last_lines, lookups),)
         self.stage.operator = manager(self.recording, controllers, now=lambda: self.stage.clock[0])
 
     @property
@@ -181,6 +183,24 @@ def claims() -> Rights:
     return played.used
 
 
+def preparing_and_doubtful() -> Rights:
+    """A pod that does not begin, then runs on a node that is gone."""
+    played = Play(value, PipelineRunSpec(document=document({"a": task()})))
+
+    def schedule(verb: str, resource: Any, body: Any) -> None:
+        if resource == PODS and verb == "create":
+            body["spec"]["nodeName"] = "node-0"
+
+    played.stage.fake.admit.append(schedule)
+    played.stage.look()
+    played.stage.look(5)
+    [pod] = played.stage.client.list(PODS).items
+    ready = {"conditions": [{"type": "Ready", "status": "False"}]}
+    played.stage.client.replace_status(PODS, {**pod, "status": {"phase": "Running", **ready}})
+    played.stage.look()
+    return played.used
+
+
 def watching() -> Rights:
     played = Play(value, PipelineRunSpec(document=document({"a": task()})))
     operator = played.stage.operator
@@ -192,7 +212,7 @@ def watching() -> Rights:
 @pytest.fixture(scope="module")
 def used() -> Rights:
     """What it asks for in a life with everything in it."""
-    lives = (mixed, cancelled, deleted, many, large_request, large_result, claims, watching)
+    lives = (mixed, cancelled, deleted, many, large_request, large_result, claims, preparing_and_doubtful, watching)
     return set().union(*(live() for live in lives))
 
 

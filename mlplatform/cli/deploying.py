@@ -16,6 +16,7 @@ from mlplatform.kube.client import Client
 from mlplatform.kube.errors import Conflict, Gone, ObjectNotFound
 from mlplatform.kube.objects import (
     BUILT_IN,
+    CLAIMS,
     CUSTOM_RESOURCES,
     DEPLOYMENTS,
     EVENTS,
@@ -35,7 +36,9 @@ from mlplatform.kube.objects import (
 LABEL: Final = "mlplatform.dev/installed-by"
 OLDEST: Final = (1, 33)
 
-_NEVER_PRUNED: Final = {NAMESPACES, CUSTOM_RESOURCES, PODS, NODES, EVENTS}
+#: What people put into these is theirs: they go when everything goes.
+_KEPT: Final = (NAMESPACES, CUSTOM_RESOURCES, CLAIMS)
+_NEVER_PRUNED: Final = {*_KEPT, PODS, NODES, EVENTS}
 _RUNS: Final = Resource(GROUP, VERSION, "pipelineruns", PIPELINE_RUN)
 
 Say = Callable[[str], None]
@@ -87,13 +90,16 @@ class Deployer:
                     self._roll_out(resource_of(body), key_of(body))
 
     def uninstall(self, group: str, *, everything: bool) -> None:
-        """Take the platform out. Kinds, runs and the namespace stay unless ``everything``. Raises KubernetesError."""
+        """Take the platform out. Kinds, runs, claims (history) and the namespace stay unless ``everything``.
+
+        Raises KubernetesError.
+        """
         found = list(self._installed(group))
         if everything and (CUSTOM_RESOURCES, Key("", _RUNS.name)) in found:  # another installation's runs are not ours
             self._delete_runs()
         order = {resource: -place for place, resource in enumerate(BUILT_IN)}
         found.sort(key=lambda one: order[one[0]])
-        stays = () if everything else (NAMESPACES, CUSTOM_RESOURCES)
+        stays = () if everything else _KEPT
         self.report.kept += [f"{resource.name} {key}" for resource, key in found if resource in stays]
         self._remove(one for one in found if one[0] not in stays)
         for resource, key in found:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -47,6 +48,11 @@ def _cluster(function: F) -> F:
 @click.option("--manifests", "folder", type=click.Path(exists=True, file_okay=False), default=None,
               metavar="DIR", help="A kustomization of your own instead.")  # fmt: skip
 @click.option("-n", "--namespace", default=manifests.NAMESPACE, show_default=True, help="Where the platform lives.")
+@click.option("--serve", default=manifests.SERVED, show_default=True, metavar="NAME",
+              help="The namespace whose runs the server shows and tracks.")  # fmt: skip
+@click.option("--without", "left_out", multiple=True, type=click.Choice(list(manifests.OPTIONAL)),
+              help="Leave this out: no pages and no tracking; no MLflow.")  # fmt: skip
+@click.option("--mlflow", "mlflow_url", default="", metavar="URL", help="Track in this MLflow, and install none.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Until everything runs.")
 @_cluster
 def install(
@@ -57,6 +63,9 @@ def install(
     variant: str,
     folder: str | None,
     namespace: str,
+    serve: str,
+    left_out: tuple[str, ...],
+    mlflow_url: str,
     wait: bool,
     kubeconfig: str | None,
     context: str | None,
@@ -65,6 +74,9 @@ def install(
 ) -> None:
     """Install the platform in a cluster, or upgrade it. Runs go on meanwhile."""
     objects = manifests.load(Path(folder) if folder else _variant(variant))
+    if mlflow_url:
+        objects = manifests.with_mlflow(objects, _checked(mlflow_url))
+    objects = manifests.serving(manifests.without(objects, left_out), serve)
     parts = manifests.image_names(objects)
     images = manifests.image_options(image, parts)
     missing = [part for part in parts if part not in images]
@@ -100,6 +112,16 @@ def uninstall(everything: bool, kubeconfig: str | None, context: str | None, tim
     deployer.uninstall(GROUP, everything=everything)
     data = {"unfinished_runs": unfinished, **asdict(deployer.report)}
     give(output, data, lambda: _uninstalled(deployer.report, unfinished))
+
+
+def _checked(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        raise InvalidInput(
+            f"--mlflow {url} is no address of a tracking server.",
+            hint="http://HOST:PORT, without a user or a password: manifests are no place for secrets.",
+        )
+    return url
 
 
 def _variant(name: str) -> Path:

@@ -18,9 +18,14 @@ from mlplatform.kube.objects import BUILT_IN, Object, Resource, metadata
 
 #: The namespace that the manifests name.
 NAMESPACE: Final = "mlplatform-system"
+#: The namespace whose runs the server of the manifests serves.
+SERVED: Final = "default"
+#: Parts that may be left out, and the operator's or server's variable by which the others know of them.
+OPTIONAL: Final = {"server": "MLPLATFORM_SERVER", "mlflow": "MLPLATFORM_MLFLOW"}
 #: Images are called so in the manifests, and as values of variables.
 IMAGE_PREFIX: Final = "mlplatform/"
 
+_MLFLOW: Final = "mlplatform-mlflow"
 _UNDERSTOOD: Final = {"apiVersion", "kind", "resources", "patches"}
 _KINDS: Final = {(one.api_version, one.kind): one for one in BUILT_IN}
 
@@ -67,6 +72,50 @@ def adapted(objects: Sequence[Object], *, namespace: str, images: Mapping[str, s
         return value.replace(NAMESPACE, namespace)
 
     return [_mapped(body, text) for body in objects]
+
+
+def without(objects: Sequence[Object], parts: Sequence[str]) -> list[Object]:
+    """The objects without these of ``OPTIONAL``; what is left does not look for them."""
+    gone = {f"mlplatform-{part}" for part in parts}
+    left = [body for body in objects if metadata(body).get("labels", {}).get("app.kubernetes.io/name") not in gone]
+    variables = {OPTIONAL[part] for part in parts}
+    return [_each_environment(body, lambda env: [one for one in env if one["name"] not in variables]) for body in left]
+
+
+def with_mlflow(objects: Sequence[Object], url: str) -> list[Object]:
+    """The objects with an MLflow that is somewhere already, instead of one of ours."""
+    variable = OPTIONAL["mlflow"]
+
+    def told(env: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{"name": variable, "value": url} if one["name"] == variable else one for one in env]
+
+    theirs = [_each_environment(body, told) for body in objects]
+    return [body for body in theirs if metadata(body).get("labels", {}).get("app.kubernetes.io/name") != _MLFLOW]
+
+
+def serving(objects: Sequence[Object], namespace: str) -> list[Object]:
+    """The objects with a server that serves the runs of ``namespace``."""
+    flag = f"--namespace={SERVED}"
+
+    def text(value: str) -> str:
+        return f"--namespace={namespace}" if value == flag else value
+
+    found: list[Object] = []
+    for body in objects:
+        meta = metadata(body)
+        moved = {**body, "metadata": {**meta, "namespace": namespace}} if meta.get("namespace") == SERVED else body
+        found.append(_mapped(moved, text))
+    return found
+
+
+def _each_environment(body: Object, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> Object:
+    if body["kind"] != "Deployment":
+        return body
+    copied = copy.deepcopy(body)
+    for container in copied["spec"]["template"]["spec"]["containers"]:
+        if "env" in container:
+            container["env"] = change(container["env"])
+    return copied
 
 
 def image_names(objects: Sequence[Object]) -> list[str]:

@@ -57,6 +57,12 @@ class Part:
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
+#: What MLflow's image does unless its pod says otherwise.
+_MLFLOW: Final = (
+    *("--host", "0.0.0.0", "--port", "5000", "--nice", "0"),  # noqa: S104 - a pod's
+    *("--artifacts", "/data/artifacts", "--lock", "/data/mlflow.lock"),
+)
+
 PARTS: Final[Mapping[str, Part]] = {
     "launcher": Part(
         "mlplatform launcher: copied into every pod of a run", (f"{ROOT}/bin/launcher",),
@@ -71,8 +77,11 @@ PARTS: Final[Mapping[str, Part]] = {
         extras=("kubernetes", "postgresql", "s3"), more=("tzdata",), pages=True,
     ),
     "mlflow": Part(
-        "MLflow tracking server", (f"{ROOT}/bin/python", "-m", "mlflow"), ("server",),
+        "MLflow tracking server", (f"{ROOT}/bin/python", "-m", "mlplatform.tracking.standalone.realserver"), _MLFLOW,
         extras=("mlflow", "postgresql", "s3"),
+        environment={
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true",
+        },
     ),
 }  # fmt: skip
 

@@ -25,6 +25,7 @@ from mlplatform.server.api import (
     tasks,
 )
 from mlplatform.server.cluster.doors import Doors
+from mlplatform.server.cluster.pods import Pods
 from mlplatform.server.cluster.reviews import Reviews
 from mlplatform.server.context import Context
 from mlplatform.server.events import Hub
@@ -74,7 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
     cluster = app.state.context.cluster
     doors = None
     if cluster is not None:
-        doors = Doors(settings, Reviews(cluster.client, cluster.namespace, app.state.context.now))
+        reviews = Reviews(cluster.client, cluster.namespace, app.state.context.now)
+        doors = Doors(settings, reviews, Pods(cluster.client, reviews, app.state.context.now))
     app.add_middleware(Guard, settings=settings, activity=app.state.activity, doors=doors)
     return app
 

@@ -1,5 +1,5 @@
 """Who comes in where the server is one of a cluster: bearers of tokens that the API server knows, with the rights that
-they have there."""
+they have there; and pods of tasks, which may go nowhere but to what is meant for them."""
 
 from __future__ import annotations
 
@@ -11,25 +11,40 @@ from starlette.types import Scope
 
 from mlplatform.core.errors import KubernetesError
 from mlplatform.server.access import Refused
+from mlplatform.server.cluster.pods import PodCaller, Pods
 from mlplatform.server.cluster.reviews import AUDIENCES, Reviews, verb_of
 from mlplatform.server.settings import Settings
 
-#: What tokens open: the APIs. Pages are for browsers, which come by a link.
-_APIS: Final = ("/api/", "/apis/")
+#: What tokens open: the APIs, MLflow's too. Pages are for browsers, which come by a link.
+_APIS: Final = ("/api/", "/apis/", "/mlflow/")
+#: For pods alone, known by their own tokens.
+PODS_ONLY: Final = "/api/v1/pods/"
+#: Below it tasks log; they show what they were given for that (``api.pods``), which the API server does not know.
+LOGGING: Final = "/api/v1/pods/mlflow/"
 _LONGEST: Final = 16_384
 
 
 class Doors:
     """Implements ``access.Doors``."""
 
-    def __init__(self, settings: Settings, reviews: Reviews) -> None:
+    def __init__(self, settings: Settings, reviews: Reviews, pods: Pods) -> None:
         self._token = settings.token
         self._reviews = reviews
+        self._pods = pods
 
     async def admit(self, scope: Scope, headers: Mapping[str, str]) -> bool:
         """See ``access.Doors``. The server's own token is not for us to say."""
+        if scope["path"].startswith(LOGGING):
+            return True
         scheme, _, token = headers.get("authorization", "").partition(" ")
         token = token.strip()
+        if scope["path"].startswith(PODS_ONLY):
+            if scheme.lower() != "bearer" or not token or len(token) > _LONGEST or not token.isascii():
+                raise _unknown_pod()
+            pod = await anyio.to_thread.run_sync(self._pod, token)
+            scope.setdefault("state", {})["caller"] = f"pod {pod.namespace}/{pod.pod}"
+            scope["state"]["pod"] = pod
+            return True
         if scheme.lower() != "bearer" or not token or token == self._token or not scope["path"].startswith(_APIS):
             return False
         if len(token) > _LONGEST or not token.isascii():
@@ -38,6 +53,16 @@ class Doors:
         name = await anyio.to_thread.run_sync(self._known, token, verb)
         scope.setdefault("state", {})["caller"] = name
         return True
+
+    def _pod(self, token: str) -> PodCaller:
+        try:
+            found = self._pods.of(token)
+        except KubernetesError as error:
+            message = f"the cluster could not be asked which pod this is: {error.message}"
+            raise Refused(503, "UNAVAILABLE", message, "Try again in a moment.") from None
+        if found is None:
+            raise _unknown_pod()
+        return found
 
     def _known(self, token: str, verb: str) -> str:
         try:
@@ -55,6 +80,10 @@ class Doors:
             message = f"the cluster could not be asked who this is: {error.message}"
             raise Refused(503, "UNAVAILABLE", message, "Try again in a moment.") from None
         return person.name
+
+
+def _unknown_pod() -> Refused:
+    return Refused(401, "UNAUTHENTICATED", "this address is for pods of runs, by the token that each of them has")
 
 
 def _unknown() -> Refused:

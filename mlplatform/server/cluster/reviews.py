@@ -114,7 +114,7 @@ def _person(status: Mapping[str, Any]) -> Person | None:
 
 def verb_of(method: str, path: str) -> str:
     """What a request means for PipelineRuns, in the words of RBAC."""
-    if method in ("GET", "HEAD", "OPTIONS"):
+    if method in ("GET", "HEAD", "OPTIONS") or (path.startswith("/mlflow/") and path.endswith(_READS)):
         return "get"
     if method == "DELETE":
         return "delete"
@@ -124,6 +124,8 @@ def verb_of(method: str, path: str) -> str:
     return "create"
 
 
+#: What MLflow's clients read by POST.
+_READS: Final = ("/search", "/get-history-bulk", "/batchGetInfos", "/search-datasets", "/graphql")
 _CHANGES: Final = frozenset(
     {"cancel", "resume", "terminate", "retry", "archive", "unarchive", "enable", "disable", "tags", "note"}
 )

@@ -6,12 +6,16 @@ Compared with ``mlflow server`` it saves one of two processes (each holds mlflow
 and migrates the database once, under a lock (a fresh SQLite file opened by several processes at once breaks), and lets
 a creator name the id of what it creates by the tag ``mlplatform.reserved``, so that the ids tasks have seen hold.
 Where mlflow is built differently than expected, the last is left out (the gateway translates ids anyway).
+
+In a cluster it is what MLflow's Deployment runs (operators/mlflow): then it listens beyond this machine and says by
+which names it may be called. Its database is that of ``MLPLATFORM_MLFLOW_STORE``, or a file beside the artifacts.
 """
 
 import argparse
 import contextlib
 import contextvars
 import fcntl
+import importlib.util
 import os
 import signal
 import sqlite3
@@ -106,10 +110,23 @@ class Noticed:
         await self._app(scope, receive, send)
 
 
+def database_of(options):
+    """The URL as SQLAlchemy takes it: psycopg 3 is what the platform's own image has."""
+    url = options.backend or os.environ.get("MLPLATFORM_MLFLOW_STORE") or ""
+    if not url:
+        return "sqlite:///" + os.path.join(os.path.dirname(os.path.abspath(options.artifacts)), "mlflow.db")
+    scheme, _, rest = url.partition("://")
+    if scheme in ("postgres", "postgresql") and importlib.util.find_spec("psycopg2") is None:
+        return "postgresql+psycopg://" + rest
+    return url
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--backend", required=True)
+    parser.add_argument("--backend", default="", help="a database's URL instead of the variable's")
     parser.add_argument("--artifacts", required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--allowed-hosts", default="", help="host:port, ...: other names it may be called by")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--lock", required=True)
     parser.add_argument("--parent", type=int, default=0)
@@ -117,12 +134,16 @@ def main():
     parser.add_argument("--used", default="", help="file whose time says when somebody last used the server")
     parser.add_argument("--nice", type=int, default=10)
     options = parser.parse_args()
+    backend = database_of(options)
     os.nice(options.nice)
+    if options.allowed_hosts:
+        os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"] = options.allowed_hosts
     if options.parent:
         threading.Thread(target=leave_with, args=(options.parent,), daemon=True).start()
-    os.makedirs(options.artifacts, exist_ok=True)
+    if "://" not in options.artifacts:
+        os.makedirs(options.artifacts, exist_ok=True)
     os.environ.update(
-        _MLFLOW_SERVER_FILE_STORE=options.backend,
+        _MLFLOW_SERVER_FILE_STORE=backend,
         _MLFLOW_SERVER_ARTIFACT_ROOT="mlflow-artifacts:/",
         _MLFLOW_SERVER_ARTIFACT_DESTINATION=options.artifacts,
         _MLFLOW_SERVER_SERVE_ARTIFACTS="true",
@@ -132,10 +153,10 @@ def main():
         fcntl.flock(lock, fcntl.LOCK_EX)
         from mlflow.server.handlers import initialize_backend_stores
 
-        initialize_backend_stores(options.backend, default_artifact_root="mlflow-artifacts:/")
-        if options.journal and options.backend.startswith("sqlite:///"):
+        initialize_backend_stores(backend, default_artifact_root="mlflow-artifacts:/")
+        if options.journal and backend.startswith("sqlite:///"):
             # One flush to disk a commit instead of several: deliveries of many small runs take a third less time.
-            with contextlib.closing(sqlite3.connect(options.backend[len("sqlite:///") :], timeout=20.0)) as database:
+            with contextlib.closing(sqlite3.connect(backend[len("sqlite:///") :], timeout=20.0)) as database:
                 database.execute("PRAGMA journal_mode=" + options.journal)
     try:
         let_creators_name_ids()
@@ -144,7 +165,7 @@ def main():
     import uvicorn
     from mlflow.server.fastapi_app import app
 
-    uvicorn.run(Noticed(app, options.used), host="127.0.0.1", port=options.port, log_level="warning", access_log=False)
+    uvicorn.run(Noticed(app, options.used), host=options.host, port=options.port, log_level="warning", access_log=False)
 
 
 if __name__ == "__main__":

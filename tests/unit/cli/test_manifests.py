@@ -18,6 +18,16 @@ def named(objects: list[Object], kind: str) -> Object:
     return found
 
 
+def part(objects: list[Object], kind: str, name: str) -> Object:
+    [found] = [b for b in objects if b["kind"] == kind and metadata(b)["name"] == f"mlplatform-{name}"]
+    return found
+
+
+def variables(objects: list[Object], name: str) -> dict[str, str | None]:
+    container = part(objects, "Deployment", name)["spec"]["template"]["spec"]["containers"][0]
+    return {one["name"]: one.get("value") for one in container["env"]}
+
+
 @pytest.mark.parametrize("variant", sorted(manifests.variants()))
 def test_every_variant_is_whole(variant: str) -> None:
     objects = manifests.load(manifests.variants()[variant])
@@ -26,11 +36,13 @@ def test_every_variant_is_whole(variant: str) -> None:
     assert kinds.index("CustomResourceDefinition") < kinds.index("ClusterRole") < kinds.index("Deployment")
     assert len({(body["kind"], metadata(body)["name"]) for body in objects}) == len(objects)
     assert all(metadata(body)["labels"]["app.kubernetes.io/part-of"] == "mlplatform" for body in objects)
-    assert manifests.image_names(objects) == ["launcher", "operator"]
+    whole = variant not in OPERATORS
+    assert manifests.image_names(objects) == ["launcher", *["mlflow"] * whole, "operator", *["server"] * whole]
 
 
-def test_the_operator_runs_restricted() -> None:
-    deployment = named(manifests.load(manifests.variants()["base"]), "Deployment")
+@pytest.mark.parametrize("name", ["operator", "server", "mlflow"])
+def test_everything_runs_restricted(name: str) -> None:
+    deployment = part(manifests.load(manifests.variants()["base"]), "Deployment", name)
     pod = deployment["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -49,6 +61,48 @@ def test_ha_has_two_that_share() -> None:
     assert deployment["spec"]["strategy"]["type"] == "RollingUpdate"
     assert "--shards=8" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     assert named(objects, "PodDisruptionBudget")["spec"]["minAvailable"] == 1
+
+
+def test_the_default_is_three_pods_that_know_each_other() -> None:
+    objects = manifests.load(manifests.variants()["base"])
+    pods = [body for body in objects if body["kind"] in ("Deployment", "StatefulSet", "DaemonSet")]
+    assert sum(body["spec"]["replicas"] for body in pods) == 3
+    address = "http://mlplatform-server.mlplatform-system:8787"
+    assert variables(objects, "operator")["MLPLATFORM_SERVER"] == address
+    assert variables(objects, "server")["MLPLATFORM_SERVER"] == address
+    assert variables(objects, "server")["MLPLATFORM_MLFLOW"] == "http://mlplatform-mlflow.mlplatform-system:5000"
+    moved = manifests.adapted(objects, namespace="ml", images={})
+    assert variables(moved, "server")["MLPLATFORM_MLFLOW"] == "http://mlplatform-mlflow.ml:5000"
+    [allowed] = [one for one in args(moved, "mlflow") if one.startswith("--allowed-hosts=")]
+    assert "mlplatform-mlflow.ml:5000" in allowed.partition("=")[2].split(",")
+
+
+def args(objects: list[Object], name: str) -> list[str]:
+    return part(objects, "Deployment", name)["spec"]["template"]["spec"]["containers"][0]["args"]
+
+
+def test_parts_are_left_out_and_nobody_looks_for_them() -> None:
+    objects = manifests.load(manifests.variants()["base"])
+    alone = manifests.without(objects, ["server", "mlflow"])
+    assert "MLPLATFORM_SERVER" not in variables(alone, "operator")
+    assert not [b for b in alone if metadata(b)["name"] in ("mlplatform-server", "mlplatform-mlflow")]
+    assert manifests.image_names(alone) == ["launcher", "operator"]
+    untracked = manifests.without(objects, ["mlflow"])
+    assert "MLPLATFORM_MLFLOW" not in variables(untracked, "server")
+    elsewhere = manifests.with_mlflow(objects, "https://mlflow.example.com")
+    assert variables(elsewhere, "server")["MLPLATFORM_MLFLOW"] == "https://mlflow.example.com"
+    assert not [b for b in elsewhere if metadata(b)["name"] == "mlplatform-mlflow"]
+    assert "MLPLATFORM_MLFLOW" in variables(objects, "server")  # the given ones are left alone
+
+
+def test_the_server_serves_the_namespace_it_is_told() -> None:
+    objects = manifests.serving(manifests.load(manifests.variants()["base"]), "team")
+    assert "--namespace=team" in args(objects, "server")
+    for kind in ("Role", "RoleBinding"):
+        assert metadata(part(objects, kind, "server"))["namespace"] == "team"
+    [subject] = part(objects, "RoleBinding", "server")["subjects"]
+    assert subject["namespace"] == manifests.NAMESPACE
+    assert metadata(part(objects, "Deployment", "server"))["namespace"] == manifests.NAMESPACE
 
 
 def test_images_and_namespace_are_put_in() -> None:

@@ -39,6 +39,8 @@ class Volumes:
         name, suffix = str(inputs.get("pvc_name") or ""), str(inputs.get("pvc_name_suffix") or "")
         if bool(name) == bool(suffix):
             raise PlanningError("CreatePVC wants one of pvc_name and pvc_name_suffix")
+        if inputs.get("data_source"):
+            raise EnvironmentFailed("CreatePVC with a data_source needs a cluster: here a claim is an empty folder")
         if suffix:
             word = hashlib.sha256(f"{run_id} {key} {attempt}".encode()).hexdigest()
             name = f"{run_id}-{word[:8]}{suffix}"

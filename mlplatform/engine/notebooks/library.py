@@ -5,6 +5,7 @@
     HOME/notebooks/
       records/<key>/<token>.json     what a task read and wrote (launcher/notebook/spec.md), with its outputs beside it
       groups/<ab>/<group>            snapshots of variables; GROUP.bad says that one could not be loaded
+      parts/<ab>/<digest>            pieces of large memory in snapshots (launcher/notebook/parts.py)
       files/<digest>                 copies of files that tasks wrote into the notebook's folder
       values/<digest>                single values of variables that cannot be restored
       tasks/<notebook and task>.json the cells of the last run of a task: what `why` compares with

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mlplatform.core.values import child
+from mlplatform.launcher.notebook.parts import named_in
 
 #: What is younger may belong to a record that is being written (seconds).
 _YOUNG = 86400.0
@@ -29,18 +29,24 @@ def prune(library: Path, runs: Path, now: float) -> int:
         groups.update(child(record, "groups"))
         files.update(digest for digest in child(child(record, "files"), "writes").values() if digest)
         values.update(child(record, "values").values())
+    parts: set[str] = set()
     for path in library.glob("groups/*/*"):
         if path.name.removesuffix(".bad") not in groups and _old(path, now):
             freed += _remove(path)
-    for folder, known in (("files", files), ("values", values)):
-        for path in _entries(library / folder):
+        else:
+            parts.update(_parts(path))
+    for folder, known in (("files/*", files), ("values/*", values), ("parts/*/*", parts)):
+        for path in library.glob(folder):
             if path.name not in known and _old(path, now):
                 freed += _remove(path)
     return freed
 
 
-def _entries(folder: Path) -> Iterator[Path]:
-    yield from folder.iterdir() if folder.is_dir() else ()
+def _parts(path: Path) -> list[str]:
+    try:
+        return [digest.hex() for digest in named_in(str(path))[1]]
+    except (OSError, ValueError):  # gone, or no snapshot (a note that one is bad, one that is being written)
+        return []
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
-from . import veil
+from . import parts, veil
 from .codenames import identifiers
 from .comparing import Seen, look, shared_roots
 from .flow import Flow, is_history
@@ -228,11 +228,13 @@ class Checkpoints:
 
     def _keep(self, group: str, own: Mapping[str, Any], roots: frozenset[int]) -> tuple[int, str]:
         path = group_path(self._library, group)
-        if os.path.exists(path):
-            return os.path.getsize(path), ""
+        known, problem = tried(parts.in_use_again, path)
+        if problem is None:
+            return known, ""
         os.makedirs(os.path.dirname(path), exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
-        with os.fdopen(handle, "wb") as file:
+        os.close(handle)
+        with open(temporary, "wb") as file:
             size, problem = tried(keep, own, self._namespace, file, roots)
         if problem is not None:
             os.unlink(temporary)

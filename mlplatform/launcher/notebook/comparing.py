@@ -12,7 +12,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from . import veil
+from . import parts, veil
 from .guard import tried
 from .pickling import ObjectPickler, reason_of
 
@@ -95,7 +95,7 @@ def _look(value: Any, namespace: dict[str, Any], shared_roots: frozenset[int], l
 
     def take(buffer: pickle.PickleBuffer) -> bool:
         with buffer.raw() as raw:
-            out.hasher.update(raw)
+            out.hasher.update(parts.digest_all(raw) if raw.nbytes > veil.LARGEST else raw)
             out.size += raw.nbytes
         return False
 

@@ -1,5 +1,6 @@
 # pyright: basic
-"""Snapshots of values that belong together, as files: a pickle and the memory of its arrays behind it."""
+"""Snapshots of values that belong together, as files: a pickle and the memory of its arrays behind it. What is large is
+kept in pieces beside it (``parts.py``)."""
 
 from __future__ import annotations
 
@@ -9,14 +10,13 @@ import struct
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from . import rebuild, veil
+from . import parts, rebuild, veil
 from .pickling import ObjectPickler, Refused
-
-_MAGIC = b"MLPNB1\0\0"
 
 
 def keep(values: Mapping[str, Any], namespace: dict[str, Any], file: BinaryIO, shared_roots: frozenset[int]) -> int:
-    """Write values that belong together; returns the bytes. Raises Refused and whatever the objects raise."""
+    """Write values that belong together into a file that will lie in ``LIBRARY/groups/XX``; returns the bytes. Raises
+    Refused, OSError and whatever the objects raise."""
     buffers: list[pickle.PickleBuffer] = []
     body = io.BytesIO()
     pickler = ObjectPickler(body, namespace, True, buffers.append)
@@ -25,16 +25,25 @@ def keep(values: Mapping[str, Any], namespace: dict[str, Any], file: BinaryIO, s
     for found in pickler.arrays.values():
         if len({id(one) for one in found}) > 1 and not _one_memory(found, shared_roots):
             raise Refused("tensors that share memory")
-    raws: list[Any] = [buffer.raw() for buffer in buffers]
-    raws = [veil.cover(raw) if raw.nbytes <= veil.LARGEST else raw for raw in raws]
     data = memoryview(veil.cover(body.getbuffer()))
-    sizes = b"".join(struct.pack("<Q", memoryview(raw).nbytes) for raw in raws)
-    header = struct.pack("<8sQQ", _MAGIC, data.nbytes, len(raws)) + sizes
+    sizes: list[int] = []
+    pieces: list[Any] = []
     total = 0
-    for piece in (header, data, *raws):
+    into_arrays = frozenset(map(id, pickler.own_buffers))
+    for buffer in buffers:
+        raw: Any = buffer.raw()
+        size = raw.nbytes
+        total += size
+        if size > veil.LARGEST:
+            sizes.append(size | parts.IN_PARTS | (parts.INTO_ARRAY if id(buffer) in into_arrays else 0))
+            pieces += parts.write(raw, parts.beside(file.name))
+        else:
+            sizes.append(size)
+            pieces.append(veil.cover(raw))
+    header = struct.pack("<8sQQ%dQ" % len(sizes), parts.MAGIC, data.nbytes, len(sizes), *sizes)
+    for piece in (header, data, *pieces):
         file.write(piece)
-        total += memoryview(piece).nbytes
-    return total
+    return len(header) + data.nbytes + total
 
 
 def _one_memory(arrays: list[Any], shared_roots: frozenset[int]) -> bool:
@@ -45,11 +54,16 @@ def _one_memory(arrays: list[Any], shared_roots: frozenset[int]) -> bool:
 def load(path: str) -> dict[str, Any]:
     """Values kept by :func:`keep`. Raises OSError, ValueError and whatever the objects raise."""
     with open(path, "rb") as file:
-        magic, size, count = struct.unpack("<8sQQ", file.read(24))
-        if magic != _MAGIC:
-            raise ValueError("%s holds no snapshot" % path)
-        sizes = struct.unpack("<%dQ" % count, file.read(8 * count))
+        size, sizes = parts.read_head(file)
         body = veil.uncover(file.read(size))
-        buffers = [file.read(length) for length in sizes]
-        buffers = [veil.uncover(raw) if len(raw) <= veil.LARGEST else raw for raw in buffers]
+        buffers = [_buffer(file, told, path) for told in sizes]
     return rebuild.loads(body, buffers)  # written by a session of this very notebook
+
+
+def _buffer(file: BinaryIO, told: int, path: str) -> Any:
+    size = told & parts.BYTES
+    if not told & parts.IN_PARTS:
+        return veil.uncover(file.read(size)) if size <= veil.LARGEST else file.read(size)
+    digests = [file.read(32) for _ in range(parts.count(size))]
+    stored = parts.Stored(parts.beside(path), digests, size)
+    return stored if told & parts.INTO_ARRAY else stored.read()

@@ -50,6 +50,8 @@ class ObjectPickler(cloudpickle.Pickler):
         self.by_reference: set[int] = set()
         self.arrays: dict[int, list[Any]] = {}
         self.foreign_memory: list[Any] = []
+        #: Those that :func:`rebuild.array` fills an array from.
+        self.own_buffers: list[pickle.PickleBuffer] = []
         self.shared_roots: frozenset[int] = frozenset()
         self._singletons: dict[str, dict[int, str]] = {}
         #: Types of the objects that were met.
@@ -203,6 +205,8 @@ class ObjectPickler(cloudpickle.Pickler):
         data = obj if obj.flags.c_contiguous or obj.flags.f_contiguous else numpy.ascontiguousarray(obj)
         flat = data.ravel(order="K").view(numpy.uint8) if data.size else b""
         buffer = pickle.PickleBuffer(flat)
+        if not memoryview(buffer).readonly:  # others are wrapped before they come to that function
+            self.own_buffers.append(buffer)
         return (rebuild.array, (buffer, obj.dtype, obj.shape, order, bool(obj.flags.writeable)))
 
     def _view(self, obj: Any, root: Any, numpy: Any) -> Any:

@@ -14,6 +14,8 @@ import sys
 import types
 from typing import Any, Optional
 
+from .parts import Stored
+
 _namespace: Optional[dict[str, Any]] = None
 _shell: Any = None
 
@@ -131,7 +133,10 @@ def array(data: Any, dtype: Any, shape: tuple[int, ...], order: str, writeable: 
     made = np.empty(shape, dtype=dtype, order=order)  # type: ignore[call-overload]
     if made.size:
         flat = made.reshape(-1, order="A")
-        flat.view(np.uint8)[:] = np.frombuffer(data, dtype=np.uint8)
+        if isinstance(data, Stored):
+            data.read_into(flat.view(np.uint8))
+        else:
+            flat.view(np.uint8)[:] = np.frombuffer(data, dtype=np.uint8)
     if not writeable:
         made.flags.writeable = False
     return made

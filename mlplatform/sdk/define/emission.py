@@ -47,9 +47,8 @@ class Emission:
         label = unique(wanted, self.executors)
         self.executors[label] = executor
         for platform, settings in config.items():
-            if settings:
-                place = self.platforms.setdefault(platform, {}).setdefault("deploymentSpec", {})
-                place.setdefault("executors", {})[label] = settings
+            place = self.platforms.setdefault(platform, {}).setdefault("deploymentSpec", {})
+            place.setdefault("executors", {})[label] = settings
         return label
 
 

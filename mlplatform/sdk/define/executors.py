@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from mlplatform.ir.model import (
     Accelerator,
@@ -127,6 +127,10 @@ def _with_settings(executor: ContainerExecutor, settings: Settings) -> tuple[Con
     return executor, injected
 
 
+#: In platform settings the key of a channel whose place in the IR stands among the fields around it.
+SPREAD: Final = ""
+
+
 def values_of_platform(
     settings: Mapping[str, Any], resolve: Callable[[Channel], ParameterSource | ArtifactSource]
 ) -> dict[str, Any]:
@@ -135,14 +139,17 @@ def values_of_platform(
     def plain(value: Any) -> Any:
         channel = as_channel(value)
         if channel is not None:
-            found = resolve(channel)
-            assert isinstance(found, ParameterSource)
-            if found.producer_task:
-                output = {"producerTask": found.producer_task, "outputParameterKey": found.output_parameter}
+            source = resolve(channel)
+            assert isinstance(source, ParameterSource)
+            if source.producer_task:
+                output = {"producerTask": source.producer_task, "outputParameterKey": source.output_parameter}
                 return {"taskOutputParameter": output}
-            return {"componentInputParameter": found.component_input}
+            return {"componentInputParameter": source.component_input}
         if isinstance(value, Mapping):
-            return {key: plain(item) for key, item in cast("Mapping[str, Any]", value).items()}
+            found: dict[str, Any] = {}
+            for key, item in cast("Mapping[str, Any]", value).items():
+                found.update({key: plain(item)} if key else plain(item))
+            return found
         if isinstance(value, (list, tuple)):
             return [plain(item) for item in cast("list[Any]", value)]
         return value

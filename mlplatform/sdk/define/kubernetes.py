@@ -20,7 +20,7 @@ from mlplatform.ir.model import (
 )
 from mlplatform.sdk.define.calls import plain_task
 from mlplatform.sdk.define.channels import as_channel
-from mlplatform.sdk.define.executors import Implementation
+from mlplatform.sdk.define.executors import SPREAD, Implementation
 from mlplatform.sdk.define.tasks import InputSpec, Interface, OutputSpec, Task
 from mlplatform.sdk.define.types import STRING, ValueType
 from mlplatform.sdk.define.where import user_line
@@ -44,6 +44,19 @@ def _set(entry: Mapping[str, Any]) -> dict[str, Any]:
         if as_channel(value) is not None or not (value is None or value == "" or value == [] or value == {}):
             found[name] = value
     return found
+
+
+def _texts(task: Task, place: str, key: Any, value: Any) -> Task:
+    """A label or annotation, which a run cannot decide."""
+    if not isinstance(key, str) or not isinstance(value, str):
+        raise InvalidPipeline(
+            f"Labels and annotations are texts, known when the pipeline is compiled ({user_line()}).",
+            hint="add_node_selector_json takes a parameter." if place == "nodeSelector" else "",
+        )
+    words = "annotations" if place == "annotations" else "labels"
+    place = "nodeSelector" if place == "nodeSelector" else "podMetadata"
+    _config(task).setdefault(place, {}).setdefault(words, {})[key] = value
+    return task
 
 
 def _long(value: int | None) -> str | None:
@@ -93,9 +106,9 @@ def use_config_map_as_volume(task: Task, config_map_name: Any, mount_path: str, 
 def mount_pvc(task: Task, pvc_name: Any, mount_path: str, sub_path: str = "") -> Task:
     """A claim as a folder; ``pvc_name`` may be the output of :class:`CreatePVC`."""
     entry = {"mountPath": mount_path, "subPath": sub_path}
+    # Backends from before KFP 2.5 read only what stands beside the parameter.
     if as_channel(pvc_name) is not None:
-        return _add(task, "pvcMount", {"pvcNameParameter": pvc_name, **entry})
-    # Backends from before KFP 2.5 read only this.
+        return _add(task, "pvcMount", {"pvcNameParameter": pvc_name, SPREAD: pvc_name, **entry})
     name = {"constant": str(pvc_name), "pvcNameParameter": {"runtimeValue": {"constant": str(pvc_name)}}}
     return _add(task, "pvcMount", {**name, **entry})
 
@@ -131,8 +144,7 @@ def enable_shared_memory(task: Task, volume_name: str = "shm", size: str = "") -
 
 
 def add_node_selector(task: Task, label_key: str, label_value: str) -> Task:
-    _config(task).setdefault("nodeSelector", {}).setdefault("labels", {})[label_key] = label_value
-    return task
+    return _texts(task, "nodeSelector", label_key, label_value)
 
 
 def add_node_selector_json(task: Task, node_selector_json: Any) -> Task:
@@ -192,18 +204,19 @@ def add_toleration_json(task: Task, toleration_json: Any) -> Task:
         return _add(task, "tolerations", {"tolerationJson": toleration_json})
     given = cast("Any", toleration_json if isinstance(toleration_json, (list, tuple)) else [toleration_json])
     for entry in cast("Sequence[Mapping[str, Any]]", given):
-        _add(task, "tolerations", {**entry, "tolerationSeconds": _long(entry.get("tolerationSeconds"))})
+        entry = dict(entry)
+        seconds = entry.pop("toleration_seconds", None)  # kfp's word; Kubernetes' own is dropped there
+        seconds = entry.get("tolerationSeconds", seconds)
+        _add(task, "tolerations", {**entry, "tolerationSeconds": _long(seconds)})
     return task
 
 
 def add_pod_label(task: Task, label_key: str, label_value: str) -> Task:
-    _config(task).setdefault("podMetadata", {}).setdefault("labels", {})[label_key] = label_value
-    return task
+    return _texts(task, "labels", label_key, label_value)
 
 
 def add_pod_annotation(task: Task, annotation_key: str, annotation_value: str) -> Task:
-    _config(task).setdefault("podMetadata", {}).setdefault("annotations", {})[annotation_key] = annotation_value
-    return task
+    return _texts(task, "annotations", annotation_key, annotation_value)
 
 
 def use_field_path_as_env(task: Task, env_name: str, field_path: str) -> Task:
@@ -226,22 +239,31 @@ def set_image_pull_secrets(task: Task, secret_names: Sequence[Any]) -> Task:
 
 
 def set_timeout(task: Task, seconds: int) -> Task:
-    """Longest time of the task's pod; 0: no limit."""
+    """Longest time of the task's pod; 0: no limit, also where one was set before."""
     if seconds < 0:
         raise InvalidPipeline(f"A timeout of {seconds} s cannot be ({user_line()}).")
-    _config(task).update(_set({"activeDeadlineSeconds": _long(seconds or None)}))
+    config = _config(task)
+    config.pop("activeDeadlineSeconds", None)
+    if seconds:
+        config["activeDeadlineSeconds"] = _long(seconds)
     return task
 
 
 def set_security_context(
     task: Task, run_as_user: int | None = None, run_as_group: int | None = None, run_as_non_root: bool | None = None
 ) -> Task:
-    context = {
-        "runAsUser": _long(run_as_user),
-        "runAsGroup": _long(run_as_group),
-        "runAsNonRoot": run_as_non_root,
-    }
-    _config(task)["securityContext"] = {name: value for name, value in context.items() if value is not None}
+    """Whom the task's container runs as; what is not given stays as it was set before."""
+    for name, number in (("run_as_user", run_as_user), ("run_as_group", run_as_group)):
+        if isinstance(number, bool) or (number is not None and number < 0):
+            raise InvalidPipeline(f"{name} is a number from 0 on, not {number!r} ({user_line()}).")
+    context = {"runAsUser": _long(run_as_user), "runAsGroup": _long(run_as_group), "runAsNonRoot": run_as_non_root}
+    given = {name: value for name, value in context.items() if value is not None}
+    if not given:
+        raise InvalidPipeline(
+            f"set_security_context sets nothing ({user_line()}).",
+            hint="Give run_as_user, run_as_group or run_as_non_root.",
+        )
+    _config(task).setdefault("securityContext", {}).update(given)
     return task
 
 
@@ -275,11 +297,19 @@ def CreatePVC(
     size: Any,
     pvc_name: Any = None,
     pvc_name_suffix: Any = None,
-    storage_class_name: Any = "",
+    storage_class_name: Any = None,
     volume_name: Any = None,
     annotations: Mapping[str, str] | None = None,
+    data_source: Mapping[str, str] | None = None,
 ) -> Task:
-    """Make a claim; its name is ``task.outputs["name"]``."""
+    """Make a claim; its name is ``task.outputs["name"]``.
+
+    Args:
+        data_source: what it is filled from (``apiGroup``, ``kind`` and ``name`` of a snapshot or another claim).
+
+    Raises:
+        InvalidPipeline: not one of ``pvc_name`` and ``pvc_name_suffix``.
+    """
     if (pvc_name is None) == (pvc_name_suffix is None):
         raise InvalidPipeline(f"CreatePVC takes pvc_name or pvc_name_suffix, one of them ({user_line()}).")
     inputs = {
@@ -290,12 +320,14 @@ def CreatePVC(
         "storage_class_name": InputSpec(STRING, "", True, True),
         "volume_name": InputSpec(STRING, optional=True),
         "annotations": InputSpec(_STRUCT, optional=True),
+        "data_source": InputSpec(_STRUCT, optional=True),
     }
     component = _Volume("createpvc", "argostub/createpvc", Interface(inputs, {"name": OutputSpec(STRING)}))
     given = {
         "pvc_name": pvc_name, "pvc_name_suffix": pvc_name_suffix, "access_modes": access_modes, "size": size,
         "storage_class_name": storage_class_name, "volume_name": volume_name,
         "annotations": dict(annotations) if annotations else None,
+        "data_source": dict(data_source) if data_source else None,
     }  # fmt: skip
     return plain_task(component, (), {key: value for key, value in given.items() if value is not None})
 

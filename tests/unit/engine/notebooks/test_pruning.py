@@ -6,7 +6,11 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+
 from mlplatform.engine.notebooks.pruning import prune
+from mlplatform.launcher.notebook.keeping import keep, load
+from mlplatform.launcher.notebook.parts import SIZE
 
 
 def write(path: Path, value: object, age: float = 1e6) -> Path:
@@ -37,3 +41,21 @@ def test_prune(tmp_path: Path) -> None:
     assert {name for name, path in files.items() if path.exists()} == {"groups/aa/aa1", "groups/cc/cc1", "files/f1"}
     assert not any(path.exists() for path in gone)
     assert not lost.with_suffix(".outputs").exists()
+
+
+def test_pieces_go_with_the_last_snapshot_that_names_them(tmp_path: Path) -> None:
+    library, runs = tmp_path / "notebooks", tmp_path / "runs"
+    write(library / "records/k/own-0000-1.json", {"groups": {"aa1": {}}})
+    (runs / "own").mkdir(parents=True)
+    for group, value in (("aa1", 1.0), ("bb1", 2.0)):
+        path = library / "groups" / group[:2] / group
+        path.parent.mkdir(parents=True)
+        with path.open("wb") as file:
+            keep({"x": np.full(SIZE // 4, value)}, {}, file, frozenset())
+    for path in library.glob("*/*/*"):
+        os.utime(path, (1e9, 1e9))
+    assert len(list(library.glob("parts/*/*"))) == 2  # each is one piece, twice
+    prune(library, runs, 2e9)
+    assert [path.name for path in library.glob("groups/*/*")] == ["aa1"]
+    assert len(list(library.glob("parts/*/*"))) == 1
+    assert load(str(library / "groups/aa/aa1"))["x"][-1] == 1.0

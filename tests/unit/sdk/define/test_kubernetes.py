@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from mlplatform import dsl
 from mlplatform.core.errors import InvalidPipeline
@@ -152,3 +153,66 @@ def test_what_kfp_kubernetes_writes() -> None:
         "activeDeadlineSeconds": "30",
         "securityContext": {"runAsUser": "1000", "runAsGroup": "0"},
     }
+
+
+def written(setting: Any) -> Any:
+    """What the pipeline's file says of the task."""
+
+    @dsl.pipeline
+    def p(secret: str = "s", labels: dict = {"a": "b"}):  # noqa: B006
+        setting(work(), secret, name())
+
+    (_, platforms) = yaml.safe_load_all(p.compile())
+    return platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-work"]
+
+
+def test_the_file_is_what_kfp_kubernetes_writes() -> None:
+    """Literal, from kfp-kubernetes 2.17: fields of yesterday's readers included."""
+    output = {"taskOutputParameter": {"outputParameterKey": "Output", "producerTask": "name"}}
+    mounts = [
+        (lambda t, s, n: k8s.mount_pvc(t, "c", "/m", "sub"),
+         {"constant": "c", "pvcNameParameter": {"runtimeValue": {"constant": "c"}}, "subPath": "sub"}),
+        (lambda t, s, n: k8s.mount_pvc(t, s, "/m"),
+         {"componentInputParameter": "secret", "pvcNameParameter": {"componentInputParameter": "secret"}}),
+        (lambda t, s, n: k8s.mount_pvc(t, n.output, "/m"), {**output, "pvcNameParameter": output}),
+    ]  # fmt: skip
+    for setting, told in mounts:
+        assert written(setting) == {"pvcMount": [{"mountPath": "/m", **told}]}
+    twice = written(lambda t, s, n: (k8s.set_timeout(t, 20), k8s.set_timeout(t, 0)))
+    assert twice == written(lambda t, s, n: k8s.set_timeout(t, 0)) == {}
+    both = written(
+        lambda t, s, n: (k8s.set_security_context(t, run_as_user=5), k8s.set_security_context(t, run_as_group=0))
+    )
+    assert both == {"securityContext": {"runAsGroup": "0", "runAsUser": "5"}}
+
+
+@pytest.mark.parametrize("word", ["tolerationSeconds", "toleration_seconds"])
+def test_a_toleration_keeps_its_seconds_by_either_name(word: str) -> None:
+    (found,) = written(lambda t, s, n: k8s.add_toleration_json(t, {"key": "k", word: 0}))["tolerations"]
+    assert found == {"key": "k", "tolerationSeconds": "0"}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        lambda t, s, n: k8s.set_security_context(t),
+        lambda t, s, n: k8s.set_security_context(t, run_as_user=-1),
+        lambda t, s, n: k8s.set_security_context(t, run_as_group=True),
+        lambda t, s, n: k8s.add_node_selector(t, "disk", n.output),
+        lambda t, s, n: k8s.add_pod_label(t, s, "x"),
+    ],
+)
+def test_what_kubernetes_would_not_take(setting: Any) -> None:
+    with pytest.raises(InvalidPipeline, match="test_kubernetes"):
+        written(setting)
+
+
+def test_a_claim_says_only_what_was_given() -> None:
+    @dsl.pipeline
+    def p():
+        k8s.CreatePVC(["ReadWriteOnce"], "1Gi", pvc_name="c", data_source={"kind": "VolumeSnapshot", "name": "n"})
+
+    (document,) = yaml.safe_load_all(p.compile())
+    assert set(document["root"]["dag"]["tasks"]["createpvc"]["inputs"]["parameters"]) == {
+        "pvc_name", "access_modes", "size", "data_source"
+    }  # fmt: skip

@@ -42,6 +42,9 @@ TRAINING_JOB: Final = "TrainingJob"
 #: Who looks after a TrainingJob unless it says otherwise.
 TRAINING_CONTROLLER: Final = f"{TRAINING_GROUP}/controller"
 
+#: What the tokens are made for with which ranks report progress. They open nothing else.
+PROGRESS_AUDIENCE: Final = f"progress.{TRAINING_GROUP}"
+
 #: On everything of a training job: its name. On its pods: group, rank and attempt (a number, from 1).
 LABEL_JOB: Final = f"{TRAINING_GROUP}/job"
 LABEL_GROUP: Final = f"{TRAINING_GROUP}/group"

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mlplatform.controllers.framework.model import Controller
+from mlplatform.controllers.framework.model import Caches, Controller
 from mlplatform.core.errors import InvalidInput, KubernetesError
 from mlplatform.kube.client import Client
 from mlplatform.kube.errors import ObjectNotFound
+
+if TYPE_CHECKING:
+    from mlplatform.controllers.framework.process import Beside
 
 
 def pipelinerun(client: Client, environment: Mapping[str, str]) -> Sequence[Controller[Any]]:
@@ -36,7 +39,7 @@ def trainingjob(client: Client, environment: Mapping[str, str]) -> Sequence[Cont
     from mlplatform.render.training.environment import TrainingSettings
 
     settings = TrainingSettings(
-        server=environment.get("MLPLATFORM_SERVER", ""),
+        progress=environment.get("MLPLATFORM_PROGRESS", "").rstrip("/"),
         tracking_uri=environment.get("MLPLATFORM_TRACKING_URI", ""),
         default_image=environment.get("MLPLATFORM_TRAINING_IMAGE", ""),
     )
@@ -52,6 +55,14 @@ def _knows_devices(client: Client) -> bool:
     except KubernetesError:
         return True
     return True
+
+
+def progress_endpoint(client: Client, caches: Caches, host: str, port: int) -> Beside:
+    """Where the ranks of TrainingJobs report."""
+    from mlplatform.controllers.trainingjob.desk import Desk
+    from mlplatform.controllers.trainingjob.endpoint import Endpoint
+
+    return Endpoint(Desk(client, caches.get), host, port)
 
 
 def recurringrun(client: Client, environment: Mapping[str, str]) -> Sequence[Controller[Any]]:
@@ -83,6 +94,9 @@ OPERATORS: Final[Mapping[str, Callable[[Client, Mapping[str, str]], Sequence[Con
 @click.option("--port", type=int, default=8080, show_default=True, help="Of /healthz, /readyz, /metrics; -1: none.")
 @click.option("--host", default="0.0.0.0", show_default=True, help="Address of that port.")  # noqa: S104 - probes
 @click.option(
+    "--progress-port", type=int, default=8081, show_default=True, help="Where ranks report progress; -1: nowhere."
+)
+@click.option(
     "--shards",
     type=click.IntRange(0, 256),
     default=0,
@@ -106,6 +120,7 @@ def operator(
     resync: float,
     port: int,
     host: str,
+    progress_port: int,
     shards: int,
     lease_namespace: str | None,
     log_level: str,
@@ -124,7 +139,10 @@ def operator(
         place = lease_namespace or os.environ.get("POD_NAMESPACE") or transport.target.namespace
         sharing = Sharing(namespace=place, identity=identity(), shards=shards)
     settings = Settings(namespace=namespace, workers=workers, resync=resync, sharing=sharing)
-    options = Options(settings=settings, health=None if port < 0 else (host, port))
+    beside: dict[str, Callable[[Client, Caches], Beside]] = {}
+    if progress_port >= 0:
+        beside["trainingjob"] = lambda client, caches: progress_endpoint(client, caches, host, progress_port)
+    options = Options(settings=settings, health=None if port < 0 else (host, port), beside=beside)
     return serve(Client(transport), controllers, options)
 
 

@@ -251,7 +251,7 @@ def test_the_api_server_takes_every_object(api_server: Cluster, namespace: str, 
     api_server.api.patch(f"/api/v1/namespaces/{namespace}", label)
     read = training_job(body)
     ledger = Ledger(Stage.PLACING, 0.0, 0.0, attempt=1, attempts_of={one.name: 1 for one in read.spec.groups})
-    settings = TrainingSettings(server="https://mlplatform.mlplatform-system.svc")
+    settings = TrainingSettings(progress="https://mlplatform.mlplatform-system.svc")
     starts = [
         Start(RankKey(one.name, rank, 1), 5, ("node-7",)) for one in read.spec.groups for rank in range(one.replicas)
     ]

@@ -69,6 +69,11 @@ class Loop(Generic[Seen]):
         self._owned: dict[Resource, Owned] = {one.resource: one for one in owned}
         self._threads: list[threading.Thread] = []
 
+    @property
+    def caches(self) -> InformerCaches:
+        """What the controller sees."""
+        return self._caches
+
     def uses(self, informer: Informer) -> bool:
         return self._informers.get(informer.resource) is informer
 

@@ -9,13 +9,13 @@ import random
 import signal
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from mlplatform.controllers.framework.loop import Parts
 from mlplatform.controllers.framework.manager import STOP_SECONDS, Manager, Settings
-from mlplatform.controllers.framework.model import Controller
+from mlplatform.controllers.framework.model import Caches, Controller
 from mlplatform.kube.client import Client
 from mlplatform.kube.events import Recorder
 from mlplatform.kube.health import HealthServer
@@ -27,13 +27,25 @@ _log = logging.getLogger(__name__)
 REPORTER: Final = "mlplatform.dev/operator"
 
 
+class Beside(Protocol):
+    """What an operator does beside its controllers."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``health``: host and port of probes and metrics (port 0: any; None: none). ``width``: writes at once."""
+    """``health``: host and port of probes and metrics (port 0: any; None: none). ``width``: writes at once.
+    ``beside``: for a controller's name, what is to be done beside it, given the client and the controller's caches."""
 
     settings: Settings = field(default_factory=Settings)
     health: tuple[str, int] | None = ("0.0.0.0", 8080)  # noqa: S104 - probes come from the node
     width: int = 4
+    beside: Mapping[str, Callable[[Client, Caches], Beside]] = field(
+        default_factory=dict[str, Callable[[Client, Caches], Beside]]
+    )
 
 
 def identity() -> str:
@@ -51,6 +63,11 @@ class Process:
         recorder = Recorder(metered, REPORTER, identity())
         parts = Parts(metered, recorder, self.metrics, chance=chance, width=options.width)
         self.manager = Manager(metered, parts, controllers, options.settings)
+        self.beside = [
+            options.beside[loop.controller.name](metered, loop.caches)
+            for loop in self.manager.loops
+            if loop.controller.name in options.beside
+        ]
         self.health: HealthServer | None = None
         if options.health is not None:
             self.health = HealthServer(
@@ -62,9 +79,13 @@ class Process:
             self.health.start()
             _log.info("probes and metrics on port %d", self.health.port)
         self.manager.start()
+        for one in self.beside:
+            one.start()
 
     def stop(self, timeout: float = STOP_SECONDS) -> bool:
         """False: a worker did not finish in time."""
+        for one in self.beside:
+            one.stop()
         finished = self.manager.stop(timeout)
         if self.health is not None:
             self.health.stop()

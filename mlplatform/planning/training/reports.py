@@ -17,8 +17,9 @@ from mlplatform.core.errors import Finding, InvalidInput
 from mlplatform.planning.training.facts import RankKey
 from mlplatform.planning.training.progress import accepted
 
-#: Seconds after which a rank that says nothing no longer holds back what the others say of the job.
-FORGOTTEN: Final = 900.0
+#: Members of a report that say nothing new by themselves, and those about a checkpoint.
+_WHO: Final = frozenset({"group", "rank", "attempt"})
+_SAVED: Final = frozenset({"checkpointStep", "checkpointUri"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,16 @@ def taken(known: Said | None, stored: ProgressStatus | None, key: RankKey, repor
         findings.append(Finding("step", f"goes back: this rank was at step {before} already"))
     if findings:
         raise InvalidInput("this is no report of progress", findings=findings)
-    if not report or progress is None:
+    if progress is None or not set(report) - _WHO:
         return None
+    if known is not None and not set(report) - _WHO - _SAVED:
+        # Nothing but a checkpoint: it takes nothing back of what was said.
+        progress = replace(
+            known.progress,
+            checkpoint_step=progress.checkpoint_step,
+            checkpoint_time=progress.checkpoint_time,
+            checkpoint_uri=progress.checkpoint_uri,
+        )
     progress = replace(progress, slowest_group=key.group, slowest_rank=key.rank, attempt=key.attempt)
     if known is not None and progress.step is not None and _place(progress) == _place(known.progress):
         return Said(key, now, known.moved_at, progress)
@@ -90,14 +99,23 @@ def _step_before(known: Said | None, stored: ProgressStatus | None, key: RankKey
     return stored.step
 
 
-def gathered(before: ProgressStatus | None, said: Iterable[Said], now: float) -> ProgressStatus | None:
-    """The job's progress. ``said``: of the ranks that are wanted now, each once. It replaces the one before; a
-    checkpoint that was saved stays saved, whoever saved it."""
-    heard = [one for one in said if now - one.at < FORGOTTEN]
-    saved = with_checkpoint(before, (one.progress for one in heard))
+def gathered(
+    before: ProgressStatus | None, said: Iterable[Said], apart: frozenset[str] = frozenset(), each: int = 0
+) -> ProgressStatus | None:
+    """The job's progress. It replaces the one before; a checkpoint that was saved stays saved, whoever saved it.
+
+    Args:
+        before: the progress as it was kept last.
+        said: of the ranks that are wanted now and not done, each once.
+        apart: groups that train nothing (they prepare, or evaluate): heard only where no others are.
+        each: see :func:`with_checkpoint`.
+    """
+    heard = list(said)
+    saved = with_checkpoint(before, (one.progress for one in heard), each)
+    heard = [one for one in heard if one.key.group not in apart] or heard
+    stepping = [one for one in heard if one.progress.step is not None]
     if not heard:
         return saved
-    stepping = [one for one in heard if one.progress.step is not None]
     slowest = min(stepping or heard, key=_slowness)
     lag = None
     if len(stepping) > 1:
@@ -105,7 +123,8 @@ def gathered(before: ProgressStatus | None, said: Iterable[Said], now: float) ->
     saved = saved or ProgressStatus()
     return replace(
         slowest.progress,
-        last_report_time=told_time(max(one.moved_at for one in heard)),
+        # The slowest one's: one that hangs is not hidden by others that go on.
+        last_report_time=told_time(slowest.moved_at),
         lag_steps=lag,
         checkpoint_step=saved.checkpoint_step,
         checkpoint_time=saved.checkpoint_time,
@@ -114,25 +133,28 @@ def gathered(before: ProgressStatus | None, said: Iterable[Said], now: float) ->
     )
 
 
-def with_checkpoint(before: ProgressStatus | None, said: Iterable[ProgressStatus]) -> ProgressStatus | None:
+def with_checkpoint(
+    before: ProgressStatus | None, said: Iterable[ProgressStatus], each: int = 0
+) -> ProgressStatus | None:
     """The progress before, but for the newest checkpoint of all: also one that ranks of the last attempt save while
-    they stop."""
-    newest = before
-    for one in said:
-        if one.checkpoint_step is None:
-            continue
-        if newest is None or newest.checkpoint_step is None or one.checkpoint_step > newest.checkpoint_step:
-            newest = replace(
-                before or ProgressStatus(),
-                checkpoint_step=one.checkpoint_step,
-                checkpoint_time=one.checkpoint_time,
-                checkpoint_uri=one.checkpoint_uri,
-            )
-    return newest
+    they stop. ``each``: ranks that save for themselves; what all of them have is a checkpoint. 0: one saves for all."""
+    saving = sorted((one for one in said if one.checkpoint_step is not None), key=lambda one: one.checkpoint_step or 0)
+    if not saving or len(saving) < each:
+        return before
+    one = saving[0] if each else saving[-1]
+    old = before.checkpoint_step if before else None
+    if old is not None and (one.checkpoint_step or 0) <= old:
+        return before
+    return replace(
+        before or ProgressStatus(),
+        checkpoint_step=one.checkpoint_step,
+        checkpoint_time=saving[-1].checkpoint_time,
+        checkpoint_uri="" if each else one.checkpoint_uri,
+    )
 
 
-def _slowness(said: Said) -> tuple[int, str, int]:
-    return said.progress.step or 0, said.key.group, said.key.rank
+def _slowness(said: Said) -> tuple[int, float, str, int]:
+    return said.progress.step or 0, said.moved_at, said.key.group, said.key.rank
 
 
 def _metrics(heard: list[Said]) -> tuple[Metric, ...]:

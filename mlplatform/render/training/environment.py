@@ -26,10 +26,10 @@ TOKEN_FOLDER: Final = "/var/run/mlplatform/token"  # noqa: S105 - a folder
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """What whoever installs the platform decides. ``server``: the platform server's address inside the cluster, ""
-    where there is none. ``env``: variables for every rank. ``default_image``: for templates that name none."""
+    """What whoever installs the platform decides. ``progress``: the address inside the cluster to which ranks
+    report, "" where nobody listens. ``env``: variables for every rank. ``default_image``: for those that name none."""
 
-    server: str = ""
+    progress: str = ""
     tracking_uri: str = ""
     user: int = 1000
     default_image: str = ""
@@ -74,8 +74,8 @@ def _platform(
     if start.resume_from is not None:
         table["MLP_RESUME_FROM"] = ledger.checkpoint_uri or str(start.resume_from)
         table["MLP_RESUME_STEP"] = str(start.resume_from)
-    if settings.server:
-        table["MLP_PROGRESS_URL"] = f"{settings.server}/api/training/{job.namespace}/{job.name}/progress"
+    if settings.progress:
+        table["MLP_PROGRESS_URL"] = f"{settings.progress}/api/training/{job.namespace}/{job.name}/progress"
         table["MLP_PROGRESS_TOKEN_FILE"] = f"{TOKEN_FOLDER}/token"
     status = job.status.tracking
     told = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Final
 
-from mlplatform.apis.names import FINALIZER_RANK, MANAGER
+from mlplatform.apis.names import FINALIZER_RANK, PROGRESS_AUDIENCE
 from mlplatform.apis.trainingjob import Checkpoint, Preemption, ReplicaGroup
 from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.planning.training.facts import Ledger, Start
@@ -141,8 +141,8 @@ def _volumes(
         _mount(spec, rank, "mlplatform-mpi", {"configMap": hosts}, MPI_FOLDER, readOnly=True)
         if group.role == "worker" and not rank.get("command") and not rank.get("args"):
             rank["command"] = ["/usr/sbin/sshd", "-D", "-e", "-f", f"{MPI_FOLDER}/sshd_config"]
-    if settings.server:
-        token = {"audience": MANAGER, "expirationSeconds": 3600, "path": "token"}
+    if settings.progress:
+        token = {"audience": PROGRESS_AUDIENCE, "expirationSeconds": 3600, "path": "token"}
         source = {"projected": {"sources": [{"serviceAccountToken": token}]}}
         _mount(spec, rank, "mlplatform-token", source, TOKEN_FOLDER, readOnly=True)
 

@@ -10,7 +10,6 @@ from mlplatform.apis.trainingstatus import Metric, ProgressStatus
 from mlplatform.core.errors import InvalidInput
 from mlplatform.planning.training.facts import RankKey
 from mlplatform.planning.training.reports import (
-    FORGOTTEN,
     Allowance,
     Said,
     gathered,
@@ -40,7 +39,7 @@ def test_the_slowest_rank_is_the_jobs_step_and_rank_0_speaks_for_the_figures() -
         say(1, step=9, totalSteps=100, progressPercentage=9, metrics=[{"name": "loss", "value": 0.7}]),
         say(2, step=11, totalSteps=100),
     ]
-    assert gathered(None, heard, NOW) == ProgressStatus(
+    assert gathered(None, heard) == ProgressStatus(
         percent=9,
         step=9,
         total_steps=100,
@@ -57,7 +56,7 @@ def test_a_rank_that_repeats_itself_is_no_further() -> None:
     first = say(0, NOW, step=5)
     again = say(0, NOW + 60, first, step=5)
     assert (again.at, again.moved_at) == (NOW + 60, NOW)
-    told = gathered(None, [again], NOW + 60)
+    told = gathered(None, [again])
     assert told is not None
     assert told.last_report_time == AT
     saved = say(0, NOW + 70, again, step=5, checkpointStep=5)
@@ -74,7 +73,7 @@ def test_steps_do_not_go_back_within_an_attempt_but_with_a_new_one() -> None:
 
 
 def test_a_new_process_knows_what_was_kept() -> None:
-    kept = gathered(None, [say(1, step=40), say(0, step=41)], NOW)
+    kept = gathered(None, [say(1, step=40), say(0, step=41)])
     with pytest.raises(InvalidInput):
         taken(None, kept, rank(1), {"step": 39}, NOW)
     for key in (rank(0), rank(1, attempt=2)):  # of these nothing is known
@@ -107,7 +106,7 @@ def test_figures_are_finite(value: float) -> None:
 
 def test_a_checkpoint_stays_and_the_newest_counts() -> None:
     before = ProgressStatus(step=9, checkpoint_step=8, checkpoint_time=AT, checkpoint_uri="u8")
-    told = gathered(before, [say(0, step=2), say(1, step=3, checkpointStep=3, checkpointUri="u3")], NOW)
+    told = gathered(before, [say(0, step=2), say(1, step=3, checkpointStep=3, checkpointUri="u3")])
     assert told is not None
     assert (told.step, told.checkpoint_step, told.checkpoint_uri) == (2, 8, "u8")
     saving = say(0, step=12, checkpointStep=12, checkpointUri="u12").progress
@@ -115,11 +114,41 @@ def test_a_checkpoint_stays_and_the_newest_counts() -> None:
     assert late == ProgressStatus(step=9, checkpoint_step=12, checkpoint_time=AT, checkpoint_uri="u12")
 
 
-def test_who_says_nothing_for_long_holds_nobody_back() -> None:
-    old, new = say(1, NOW - FORGOTTEN, step=3), say(0, step=90)
-    told = gathered(None, [old, new], NOW)
+def test_one_that_hangs_is_not_hidden_by_others_that_go_on() -> None:
+    stuck, going = say(1, NOW, step=3), say(0, NOW + 500, step=90)
+    told = gathered(None, [stuck, going])
     assert told is not None
-    assert (told.step, told.slowest_rank, told.lag_steps) == (90, 0, None)
+    assert (told.step, told.slowest_rank, told.lag_steps, told.last_report_time) == (3, 1, 87, AT)
+
+
+def test_who_only_evaluates_is_not_the_slowest() -> None:
+    key = RankKey("eval", 0, 1)
+    evaluates = taken(None, None, key, {"step": 1, "metrics": [{"name": "accuracy", "value": 1}]}, NOW)
+    assert evaluates is not None
+    told = gathered(None, [evaluates, say(0, step=90)], frozenset({"eval"}))
+    assert told is not None
+    assert (told.step, told.slowest_group, told.metrics) == (90, "worker", ())
+    alone = gathered(None, [evaluates], frozenset({"eval"}))
+    assert alone is not None
+    assert alone.slowest_group == "eval"
+
+
+def test_where_each_rank_saves_for_itself_a_checkpoint_is_what_all_have() -> None:
+    said = [say(0, step=9, checkpointStep=8), say(1, step=9, checkpointStep=6, checkpointUri="x")]
+    partly = gathered(None, said, each=3)
+    assert partly is not None
+    assert partly.checkpoint_step is None
+    told = gathered(None, [*said, say(2, step=9, checkpointStep=7)], each=3)
+    assert told is not None
+    assert (told.checkpoint_step, told.checkpoint_uri) == (6, "")
+
+
+def test_a_heartbeat_or_a_checkpoint_takes_nothing_back() -> None:
+    first = say(0, step=5, totalSteps=9, metrics=[{"name": "loss", "value": 1}])
+    assert taken(first, None, rank(0), {"group": "worker", "rank": 0, "attempt": 1}, NOW + 5) is None
+    saved = say(0, NOW + 5, first, rank=0, checkpointStep=4, checkpointUri="u")
+    assert (saved.progress.step, saved.progress.checkpoint_step, saved.progress.checkpoint_uri) == (5, 4, "u")
+    assert saved.progress.metrics == first.progress.metrics
 
 
 def test_an_allowance_fills_up_again() -> None:

@@ -205,7 +205,7 @@ def test_an_empty_template_is_one_container() -> None:
 
 
 def test_a_token_for_progress_only_where_there_is_a_server() -> None:
-    settings = TrainingSettings(server="https://mlplatform")
+    settings = TrainingSettings(progress="https://mlplatform")
     pod = rendered(job(), RankKey("worker", 0, 1), settings)
     assert env(pod)["MLP_PROGRESS_URL"] == "https://mlplatform/api/training/team/job/progress"
     assert any(one["name"] == "mlplatform-token" for one in pod["spec"]["volumes"])

@@ -27,7 +27,7 @@ from mlplatform.engine.naming import (
     runtime_version,
     tracking_names,
 )
-from mlplatform.engine.notebooks.asks import image_note
+from mlplatform.engine.notebooks.asks import image_note, refuse_containers
 from mlplatform.engine.platform import is_volume_task
 from mlplatform.engine.platform_plan import PlatformPlan
 from mlplatform.engine.ports import Interpreter, Launch
@@ -297,6 +297,7 @@ class Preparer:
         self, job: _Task, task: NotebookTask, base: Interpreter, spec: dict[str, Any]
     ) -> tuple[Launch, Any, dict[str, str]]:
         core, run = self._core, job.driver.run
+        refuse_containers(job.driver.pipeline, str(run.context.get("containers") or ""))
         interpreter = await core.ports.environments.interpreter(base, (), {})
         spec["kind"] = "notebook"
         spec["cwd"] = run.context.get("cwd") or spec["cwd"]

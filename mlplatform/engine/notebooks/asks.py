@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mlplatform.core.errors import Unsupported
 from mlplatform.ir.model import ContainerExecutor, Pipeline
 from mlplatform.planning.notebook_component import DEFAULT_IMAGE, NotebookTask, recognise_notebook
 
@@ -16,6 +17,28 @@ def asked(pipeline: Pipeline, tasks: Sequence[NotebookTask]) -> list[str]:
         if task is not None and isinstance(executor, ContainerExecutor):
             found[task.position] = _of(executor)
     return [found.get(task.position, "") for task in tasks]
+
+
+def refuse_containers(pipeline: Pipeline, containers: str) -> None:
+    """Cells that ask for an image, in a run that says what runs containers.
+
+    Raises:
+        Unsupported: there are such; they would run in another Python than this run was told to use for them.
+    """
+    if containers not in ("docker", "podman"):
+        return
+    found: dict[int, str] = {}
+    for executor in pipeline.executors.values():
+        task = recognise_notebook(executor) if isinstance(executor, ContainerExecutor) else None
+        if task is not None and isinstance(executor, ContainerExecutor) and executor.image != DEFAULT_IMAGE:
+            found[task.position] = f"{task.name} asks for {executor.image}"
+    if found:
+        told = "; ".join(found[position] for position in sorted(found))
+        raise Unsupported(
+            f"cells of a notebook do not run in {containers} on this machine ({told})",
+            hint="Run it without --containers: all cells then run in the notebook's own Python, and the tasks' logs "
+            "say so. What needs its image belongs into a container component of a pipeline.",
+        )
 
 
 def image_note(executor: ContainerExecutor) -> str:

@@ -14,6 +14,8 @@
       notebooks/                what notebooks' tasks did and left (engine/notebooks/library.py)
       private/<run_id>.json     0600, environment of a run's submitter while the run lives
       mlflow/                   tracking: database, queue, artifacts
+      training/<job>/           training jobs: what was asked for, their status, their ranks (engine/training/places.py)
+      claims/<name>/            what their ranks keep: checkpoints
       server/                   the web server: its token (0600), the port it is reached at, its lock
 """
 
@@ -62,6 +64,14 @@ class Home:
     @property
     def mlflow(self) -> Path:
         return self.root / "mlflow"
+
+    @property
+    def training(self) -> Path:
+        return self.root / "training"
+
+    @property
+    def claims(self) -> Path:
+        return self.root / "claims"
 
     @property
     def server(self) -> Path:

@@ -5,6 +5,7 @@
     python .../launcher/__main__.py SPEC.json                 run one attempt
     python .../launcher/__main__.py --template FD [MODULE...]  serve attempts as forks (template.py)
     python .../launcher/__main__.py --spare FD [MODULE...]     wait for one attempt and become it (template.py)
+    python .../launcher/__main__.py --rank FOLDER COOKIE COMMAND...  run one rank of a training job (rank.py)
     python .../launcher/__main__.py --notebook FD              run the tasks of a notebook in one shell (notebook/)
     python .../launcher/__main__.py --notebook-values FILE     write values that a notebook ended with
 

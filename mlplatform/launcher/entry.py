@@ -25,6 +25,10 @@ def main(arguments: Sequence[str]) -> None:
 
         values.main(arguments[1])
         os._exit(0)
+    if len(arguments) >= 4 and arguments[0] == "--rank":
+        from . import rank
+
+        os._exit(rank.main(arguments[1:]))
     if len(arguments) != 1:
         raise SystemExit("usage: launcher SPEC.json")
     from .attempt import forget_secrets, read_spec, run_attempt

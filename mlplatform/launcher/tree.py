@@ -158,7 +158,7 @@ def end_children(grace: float = LEFTOVER_GRACE) -> None:
     if _no_children():
         return
     me = os.getpid()
-    left = _below(me)
+    left = below(me)
     send(left, signal.SIGTERM)
     deadline = time.monotonic() + grace
     pause = 0.001
@@ -167,7 +167,7 @@ def end_children(grace: float = LEFTOVER_GRACE) -> None:
         pause = min(pause * 2, 0.05)
         if _no_children():
             return
-        left = _below(me)
+        left = below(me)
         if time.monotonic() > deadline:
             send(left, signal.SIGKILL)
 
@@ -183,7 +183,8 @@ def _no_children() -> bool:
             return False
 
 
-def _below(pid: int) -> list[Found]:
+def below(pid: int) -> list[Found]:
+    """Every process that descends from ``pid``."""
     everything = processes()
     ours = {pid}
     grew = True

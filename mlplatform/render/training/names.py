@@ -5,24 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from mlplatform.apis.names import LABEL_GROUP, LABEL_JOB, LABEL_JOB_ATTEMPT, LABEL_MANAGED, LABEL_RANK, MANAGER
+from mlplatform.planning.training import names
 from mlplatform.planning.training.facts import RankKey
 
-_DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
-
-
-def base36(number: int) -> str:
-    """A number with the digits 0-9a-z."""
-    text = ""
-    while True:
-        number, digit = divmod(number, 36)
-        text = _DIGITS[digit] + text
-        if not number:
-            return text
-
-
-def pod_name(job: str, key: RankKey) -> str:
-    """``<job>-<group>-a<attempt>-<rank>``: also the rank's host name."""
-    return f"{job}-{key.group}-a{base36(key.attempt)}-{key.rank}"
+#: A pod is called like its rank.
+pod_name: Final = names.rank_name
+base36: Final = names.base36
+job_claim: Final = names.job_claim
+rank_claim: Final = names.rank_claim
 
 
 def service_name(job: str) -> str:
@@ -33,16 +23,6 @@ def service_name(job: str) -> str:
 def address(job: str, key: RankKey) -> str:
     """Where other ranks find this one, from within the namespace."""
     return f"{pod_name(job, key)}.{service_name(job)}"
-
-
-def job_claim(job: str) -> str:
-    """The claim for checkpoints that all ranks share."""
-    return f"{job}-checkpoint"
-
-
-def rank_claim(job: str, group: str, rank: int) -> str:
-    """A rank's own claim; it stays the same over attempts."""
-    return f"{job}-{group}-{rank}"
 
 
 def secret_name(job: str) -> str:

@@ -1,0 +1,230 @@
+"""What a rank is told by its environment: as in a pod (``render.training.environment``), but for addresses."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+from mlplatform.apis.trainingjob import Checkpoint, ReplicaGroup
+from mlplatform.apis.trainingstatus import TrainingJob
+from mlplatform.core.errors import InvalidInput
+from mlplatform.engine.training.places import JobPlace, read_json, write_json
+from mlplatform.engine.training.ranks import Command
+from mlplatform.planning.training.facts import Ledger, RankKey, Start
+
+HOST: Final = "127.0.0.1"
+#: Variables of the submitter that would make a rank take itself for another one.
+_DROPPED: Final = ("MLP_", "PET_", "OMPI_", "PMIX_", "TORCHELASTIC_", "JAX_COORDINATOR", "JAX_PROCESS", "JAX_NUM")
+_DROPPED_NAMES: Final = frozenset(
+    ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK", "RAY_ADDRESS", "MLFLOW_RUN_ID", "LD_PRELOAD")
+)
+#: What a worker of mpi runs where the template says nothing: mpirun starts the processes itself on one machine.
+_WAIT: Final = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); signal.pause()"
+
+
+def command(
+    place: JobPlace, job: TrainingJob, start: Start, ledger: Ledger, env: Mapping[str, str], tracking: Mapping[str, str]
+) -> Command:
+    """What a rank runs and where.
+
+    Args:
+        env: of whoever submitted the job.
+        tracking: MLflow's variables.
+
+    Raises:
+        InvalidInput: its template names no command, or a folder that is not there.
+    """
+    group = next(one for one in job.spec.groups if one.name == start.key.group)
+    spec: dict[str, Any] = dict(group.template.get("spec") or {})
+    containers: list[dict[str, Any]] = spec.get("containers") or [{}]
+    rank = containers[0]
+    words: list[str] = [*(rank.get("command") or []), *(rank.get("args") or [])]
+    if not words and job.spec.framework == "mpi" and group.role == "worker":
+        words = [sys.executable, "-I", "-c", _WAIT]
+    if not words:
+        raise InvalidInput(
+            f"group {group.name!r} has no command: on one machine an image's own cannot be run",
+            hint="Give the template's container a command, or run the job with --backend kubernetes.",
+        )
+    folder = str(rank.get("workingDir") or Path.home())
+    if not os.path.isdir(folder):
+        raise InvalidInput(f"the working folder {folder} of group {group.name!r} is not there")
+    table = {name: value for name, value in env.items() if name not in _DROPPED_NAMES and not name.startswith(_DROPPED)}
+    table |= {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "OMP_NUM_THREADS": _threads(job, env)}
+    table |= _told(rank)
+    table |= variables(place, job, group, start, ledger) | dict(tracking)
+    return Command(words, folder, table, group.accelerator.count if group.accelerator else 0)
+
+
+def _threads(job: TrainingJob, env: Mapping[str, str]) -> str:
+    """Ranks share the cores: each with as many threads as there are would make all of them wait."""
+    if "OMP_NUM_THREADS" in env:
+        return env["OMP_NUM_THREADS"]
+    ranks = sum(group.replicas * _processes(group) for group in job.spec.groups)
+    return str(max(1, len(os.sched_getaffinity(0)) // max(1, ranks)) if hasattr(os, "sched_getaffinity") else 1)
+
+
+def _told(container: Mapping[str, Any]) -> dict[str, str]:
+    """The plain variables of a container."""
+    entries: list[Mapping[str, Any]] = list(container.get("env") or [])
+    for entry in entries:
+        if entry.get("valueFrom"):
+            raise InvalidInput(
+                f"variable {entry.get('name')} comes from a cluster's object: on one machine, set it in the environment"
+            )
+    return {str(entry["name"]): str(entry.get("value") or "") for entry in entries}
+
+
+def _processes(group: ReplicaGroup) -> int:
+    if group.procs_per_replica is not None:
+        return group.procs_per_replica
+    return max(1, group.accelerator.count) if group.accelerator else 1
+
+
+# ---------------------------------------------------------------------- the platform's and the framework's words
+def variables(place: JobPlace, job: TrainingJob, group: ReplicaGroup, start: Start, ledger: Ledger) -> dict[str, str]:
+    """The variables of a rank that the platform sets; the user's cannot change them."""
+    key = start.key
+    checkpoint = job.spec.checkpoint or Checkpoint()
+    folder = place.checkpoints(job.spec, key)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = {
+        "MLP_JOB": job.name,
+        "MLP_FRAMEWORK": job.spec.framework,
+        "MLP_GROUP": key.group,
+        "MLP_RANK": str(key.rank),
+        "MLP_WORLD_SIZE": str(group.replicas),
+        "MLP_ATTEMPT": str(key.attempt),
+        "MLP_CHECKPOINT_DIR": str(folder),
+        "MLP_CHECKPOINT_SCOPE": checkpoint.scope,
+        "MLP_CHECKPOINT_KEEP": str(checkpoint.keep),
+        "MLP_PROGRESS_FILE": str(place.rank(key).progress),
+        "MLFLOW_SYSTEM_METRICS_NODE_ID": str(key.rank),
+    }
+    if checkpoint.uri:
+        table["MLP_CHECKPOINT_URI"] = checkpoint.uri
+    if start.resume_from is not None:
+        table["MLP_RESUME_FROM"] = ledger.checkpoint_uri or str(start.resume_from)
+        table["MLP_RESUME_STEP"] = str(start.resume_from)
+    made = _FRAMEWORKS[job.spec.framework]
+    return table | made(_World(place, job, group, key, ledger))
+
+
+class _World:
+    """What the frameworks' variables are made from."""
+
+    def __init__(self, place: JobPlace, job: TrainingJob, group: ReplicaGroup, key: RankKey, ledger: Ledger) -> None:
+        self.place, self.job, self.group, self.key, self.ledger = place, job, group, key, ledger
+
+    def attempt_of(self, group: str) -> int:
+        return self.ledger.attempts_of.get(group, self.ledger.attempt)
+
+    def port(self, group: str) -> int:
+        """Where the ranks of a group meet: free when the first one of its attempt asked."""
+        folder = self.place.attempt(self.attempt_of(group))
+        folder.mkdir(parents=True, exist_ok=True)
+        ports = read_json(folder / "ports.json")
+        if group not in ports:
+            ports[group] = free_port(set(ports.values()))
+            write_json(folder / "ports.json", ports)
+        return int(cast("int", ports[group]))
+
+
+def free_port(taken: set[int]) -> int:
+    """A port of the loopback interface that nobody listens on now."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            port: int = probe.getsockname()[1]
+        if port not in taken:
+            return port
+
+
+def _torch(world: _World) -> dict[str, str]:
+    group, key = world.group, world.key
+    if group.role != "worker":
+        return {}
+    port = str(world.port(group.name))
+    table = {"PET_NPROC_PER_NODE": str(_processes(group))}
+    if group.elastic is not None:
+        return table | {
+            "PET_NNODES": f"{group.elastic.min}:{group.elastic.max}",
+            "PET_RDZV_BACKEND": "c10d",
+            "PET_RDZV_ENDPOINT": f"{HOST}:{port}",
+            "PET_RDZV_ID": f"{world.job.uid}-a{world.attempt_of(group.name)}",
+            "PET_MAX_RESTARTS": str(world.job.spec.failure_policy.max_restarts),
+        }
+    return table | {
+        "PET_NNODES": str(group.replicas),
+        "PET_NODE_RANK": str(key.rank),
+        "PET_MASTER_ADDR": HOST,
+        "PET_MASTER_PORT": port,
+        "MASTER_ADDR": HOST,
+        "MASTER_PORT": port,
+        "WORLD_SIZE": str(group.replicas),
+        "RANK": str(key.rank),
+    }
+
+
+def _jax(world: _World) -> dict[str, str]:
+    if world.group.role != "worker":
+        return {}
+    return {
+        "JAX_COORDINATOR_ADDRESS": f"{HOST}:{world.port(world.group.name)}",
+        "JAX_NUM_PROCESSES": str(world.group.replicas),
+        "JAX_PROCESS_ID": str(world.key.rank),
+    }
+
+
+def _mpi(world: _World) -> dict[str, str]:
+    if world.group.role != "launcher":
+        return {}
+    slots = sum(group.replicas * _processes(group) for group in world.job.spec.groups if group.role == "worker")
+    folder = world.place.attempt(world.attempt_of(world.group.name))
+    folder.mkdir(parents=True, exist_ok=True)
+    hosts = folder / "hostfile"
+    hosts.write_text(f"localhost slots={slots}\n", encoding="ascii")
+    table = {
+        "OMPI_MCA_orte_default_hostfile": str(hosts),
+        "OMPI_MCA_rmaps_base_oversubscribe": "1",
+        # Open MPI 5 calls the same things otherwise.
+        "PRTE_MCA_prte_default_hostfile": str(hosts),
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    }
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        table |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    return table
+
+
+def _ray(world: _World) -> dict[str, str]:
+    head = next((one.name for one in world.job.spec.groups if one.role == "head"), "head")
+    return {"RAY_ADDRESS": f"{HOST}:{world.port(head)}", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": world.job.uid}
+
+
+def _python(world: _World) -> dict[str, str]:
+    return {}
+
+
+_FRAMEWORKS: Final[Mapping[str, Callable[[_World], dict[str, str]]]] = {
+    "torch": _torch,
+    "jax": _jax,
+    "mpi": _mpi,
+    "ray": _ray,
+    "python": _python,
+}
+
+
+def sweep(place: JobPlace, current: set[int]) -> None:
+    """What ranks of earlier attempts shared goes."""
+    with contextlib.suppress(OSError):
+        for entry in place.root.iterdir():
+            number = entry.name[1:]
+            if entry.is_dir() and entry.name.startswith("a") and number.isalnum() and int(number, 36) not in current:
+                for file in entry.iterdir():
+                    file.unlink(missing_ok=True)
+                entry.rmdir()

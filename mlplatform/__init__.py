@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         RunFailed,
         ServiceError,
         TaskFailed,
+        TrainingFailed,
     )
     from mlplatform.core.states import RunState, TaskState
     from mlplatform.sdk.client import LocalClient
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from mlplatform.sdk.notebook import notebook
     from mlplatform.sdk.run import Run
     from mlplatform.sdk.runs import run, runs
+    from mlplatform.sdk.training.backends import training_run
+    from mlplatform.sdk.training.job import TrainingJob
+    from mlplatform.sdk.training.run import TrainingRun
 
 __version__ = "0.1.0"
 
@@ -41,6 +45,9 @@ __all__ = [
     "ServiceError",
     "TaskFailed",
     "TaskState",
+    "TrainingFailed",
+    "TrainingJob",
+    "TrainingRun",
     "__version__",
     "component",
     "load_component",
@@ -50,6 +57,7 @@ __all__ = [
     "runs",
     "secret",
     "task",
+    "training_run",
 ]
 
 _HOMES = {
@@ -64,6 +72,10 @@ _HOMES = {
     "ServiceError": "mlplatform.core.errors",
     "TaskFailed": "mlplatform.core.errors",
     "TaskState": "mlplatform.core.states",
+    "TrainingFailed": "mlplatform.core.errors",
+    "TrainingJob": "mlplatform.sdk.training.job",
+    "TrainingRun": "mlplatform.sdk.training.run",
+    "training_run": "mlplatform.sdk.training.backends",
     "notebook": "mlplatform.sdk.notebook",
     "load_ipython_extension": "mlplatform.jupyter.magics",
     "unload_ipython_extension": "mlplatform.jupyter.magics",

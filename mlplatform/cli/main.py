@@ -20,6 +20,8 @@ COMMANDS: Final = {
     "compile": "mlplatform.cli.files:compile_",
     "validate": "mlplatform.cli.files:validate",
     "runs": "mlplatform.cli.runs:runs",
+    "train": "mlplatform.cli.train:train",
+    "training": "mlplatform.cli.training:training",
     "cache": "mlplatform.cli.cache:cache",
     "image": "mlplatform.cli.images:image",
     "up": "mlplatform.cli.web:up",

@@ -12,6 +12,7 @@
     +-- TaskFailed              user code failed                                    (CLI exit 1)
     +-- RunFailed               a run ended FAILED                                  (CLI exit 1)
     +-- RunCancelled            a run ended CANCELLED                               (CLI exit 1)
+    +-- TrainingFailed          a training job ended Failed                         (CLI exit 1)
     +-- PlanningError           a value or condition of a run could not be resolved
     +-- EnvironmentFailed       an interpreter, package set, image or tool could not be had
     +-- ServiceError            the local service could not be started or reached
@@ -117,6 +118,12 @@ class Unsupported(InvalidInput):
     """The request is understood but cannot be carried out here."""
 
     code = "UNSUPPORTED"
+
+
+class TrainingFailed(MlPlatformError):
+    """A training job ended Failed; the message is its status' own."""
+
+    code = "TRAINING_FAILED"
 
 
 class TaskFailed(MlPlatformError):

@@ -14,6 +14,8 @@ from mlplatform.engine.manager import Manager
 from mlplatform.engine.protocol import Handler, StreamHandler
 from mlplatform.engine.schedules import Schedules
 from mlplatform.engine.submission import Submission
+from mlplatform.engine.training import jobs
+from mlplatform.engine.training.trainings import Trainings
 from mlplatform.engine.webdoor import stop_server
 from mlplatform.engine.why import explain_task
 
@@ -25,11 +27,19 @@ def _nothing() -> None:
 class Operations:
     """Maps the protocol's operations to the manager."""
 
-    def __init__(self, core: Core, manager: Manager, version: str, schedules: Schedules | None = None) -> None:
+    def __init__(
+        self,
+        core: Core,
+        manager: Manager,
+        version: str,
+        schedules: Schedules | None = None,
+        trainings: Trainings | None = None,
+    ) -> None:
         self._core = core
         self._manager = manager
         self._version = version
         self._schedules = schedules
+        self._trainings = trainings
         #: True once somebody asked this service to stay however idle it is.
         self.stays = False
         self.on_stop: Callable[[], None] = _nothing
@@ -57,6 +67,9 @@ class Operations:
             "flush_tracking": self.flush_tracking,
             "stay": self.stay,
             "schedules_changed": self.schedules_changed,
+            "train": self.train,
+            "train_change": self.train_change,
+            "train_delete": self.train_delete,
         }
         return handlers, {"watch": self.watch}
 
@@ -115,6 +128,7 @@ class Operations:
             "trouble": self._core.trouble,
             "capacity": self._core.admission.describe(),
             "stays": self.stays,
+            "training_jobs": self._trainings.active if self._trainings is not None else 0,
             "recurring_runs": self._schedules.enabled if self._schedules is not None else 0,
         }
 
@@ -127,6 +141,30 @@ class Operations:
             await self._schedules.look()  # so that a service that was about to leave knows at once that it stays
             self._schedules.changed()
         return {}
+
+    async def train(self, args: Mapping[str, Any]) -> Any:
+        self.only_scripts = self.only_scripts and bool(args.get("script"))
+        env = {name: str(value) for name, value in child(args, "env").items()}
+        job = await self._core.on_files(
+            jobs.create, self._core.home, child(args, "object"), env, self._core.clock.now()
+        )
+        self._train_look(job.name)
+        return {"name": job.name}
+
+    async def train_change(self, args: Mapping[str, Any]) -> Any:
+        body = await self._core.on_files(jobs.change, self._core.home, _text(args, "name"), child(args, "spec"))
+        name = str(body["metadata"]["name"])
+        self._train_look(name)
+        return {"name": name}
+
+    async def train_delete(self, args: Mapping[str, Any]) -> Any:
+        name = await self._core.on_files(jobs.delete, self._core.home, _text(args, "name"), self._core.clock.now())
+        self._train_look(name)
+        return {"name": name}
+
+    def _train_look(self, name: str) -> None:
+        if self._trainings is not None:
+            self._trainings.look(name)
 
     async def flush_tracking(self, args: Mapping[str, Any]) -> Any:
         flush = getattr(self._core.tracker, "flush", None)

@@ -29,6 +29,7 @@ from mlplatform.engine.manager import Manager
 from mlplatform.engine.ops import Operations
 from mlplatform.engine.protocol import LINE_LIMIT, Connection
 from mlplatform.engine.schedules import Schedules
+from mlplatform.engine.training.trainings import Trainings
 from mlplatform.engine.webdoor import WebDoor
 from mlplatform.planning.cel import check as check_expression
 
@@ -86,12 +87,14 @@ class Service:
         operations: Operations,
         schedules: Schedules | None = None,
         door: WebDoor | None = None,
+        trainings: Trainings | None = None,
     ) -> None:
         self._home = home
         self._manager = manager
         self._operations = operations
         self._schedules = schedules
         self._door = door
+        self._trainings = trainings
         self._clients = 0
         self._last_used = time.monotonic()
         self._stop = asyncio.Event()
@@ -136,7 +139,8 @@ class Service:
         while True:
             await asyncio.sleep(1.0)
             scheduled = self._schedules is not None and self._schedules.enabled
-            if self._clients or self._manager.active or self._operations.stays or scheduled:
+            training = self._trainings is not None and self._trainings.active
+            if self._clients or self._manager.active or training or self._operations.stays or scheduled:
                 self._last_used = time.monotonic()
                 continue
             limit = IDLE_SECONDS_SCRIPT if self._operations.only_scripts else IDLE_SECONDS
@@ -155,19 +159,24 @@ async def run_service(home: Home, compose: Callable[[Home], Any]) -> None:
     composition = compose(home)
     core, manager = composition.core, composition.manager
     schedules: Schedules | None = composition.schedules
-    operations = Operations(core, manager, __version__, schedules)
+    trainings: Trainings | None = composition.trainings
+    operations = Operations(core, manager, __version__, schedules, trainings)
     door = WebDoor(home, composition.web_server, operations.looked_at) if composition.web_server is not None else None
-    service = Service(home, manager, operations, schedules, door)
+    service = Service(home, manager, operations, schedules, door, trainings)
     operations.on_stop = service.stop
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
     check_expression("true")  # loads the expression library here, before threads could do so at the same time
     await manager.recover()
+    if trainings is not None:
+        await trainings.recover()
     try:
         await service.serve()
     finally:
         await manager.close()
+        if trainings is not None:
+            await trainings.close()
         for executor in core.ports.executors.values():
             await executor.close()
         core.tracker.close()

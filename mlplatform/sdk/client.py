@@ -227,6 +227,20 @@ class LocalClient:
         """Tell the service that recurring runs are not what they were."""
         self._call("schedules_changed", {})
 
+    # ------------------------------------------------------------------ training jobs
+    def train(self, body: Mapping[str, Any], env: Mapping[str, str], *, script: bool = False) -> str:
+        """Have a TrainingJob run; its name once it is durable. Asked again after a lost answer, it is still one job,
+        as the object's ``metadata.uid`` was chosen by whoever asks."""
+        return str(self._call("train", {"object": dict(body), "env": dict(env), "script": script})["name"])
+
+    def train_change(self, name: str, spec: Mapping[str, Any]) -> str:
+        """Set ``suspend``, or ``replicas`` by group, of a training job."""
+        return str(self._call("train_change", {"name": name, "spec": dict(spec)})["name"])
+
+    def train_delete(self, name: str) -> str:
+        """Have a training job go away once its ranks have ended."""
+        return str(self._call("train_delete", {"name": name})["name"])
+
     # ------------------------------------------------------------------ wire
     def _call(self, operation: str, args: Mapping[str, Any], timeout: float | None = ANSWER_LIMIT) -> Any:
         """Ask for something that may be done twice: again, if the service was lost before it answered."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlplatform.engine.home import Home
     from mlplatform.engine.manager import Manager
     from mlplatform.engine.schedules import Schedules
+    from mlplatform.engine.training.trainings import Trainings
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Composition:
     manager: Manager
     schedules: Schedules | None = None
     web_server: Callable[[int], Sequence[str]] | None = None
+    trainings: Trainings | None = None
 
 
 def store_target(home: Home) -> str:
@@ -57,6 +59,8 @@ def compose(home: Home) -> Composition:
     from mlplatform.engine.prepare import Preparer
     from mlplatform.engine.schedules import Schedules
     from mlplatform.engine.submission import read_private
+    from mlplatform.engine.training.ranks import Here
+    from mlplatform.engine.training.trainings import GpuRoom, Trainings
     from mlplatform.notebook.executed import assemble
     from mlplatform.planning.admission import Capacity
     from mlplatform.store import open_store
@@ -93,7 +97,9 @@ def compose(home: Home) -> Composition:
     core.assemble = assemble
     core.containers = containers
     manager = Manager(core)
-    return Composition(core, manager, Schedules(core, manager, store.catalog), lambda fd: web_server(home, fd))
+    trainings = Trainings(core, Here(machine.hostname, machine.boot), GpuRoom(machine.gpu_ids))
+    schedules = Schedules(core, manager, store.catalog)
+    return Composition(core, manager, schedules, lambda fd: web_server(home, fd), trainings)
 
 
 def web_server(home: Home, descriptor: int) -> list[str]:

@@ -63,12 +63,17 @@ class Driver:
         return self._job
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing will happen until somebody changes the job."""
+    def resting(self) -> bool:
+        """Whether nothing of it runs, or will before somebody wants it or its time to live is over."""
         ledger = ledger_of(self._job.status)
         stage = ledger.stage if ledger else Stage.QUEUED
-        resting = stage.finished or stage is Stage.SUSPENDED
-        return self.removed or (resting and self.wake_at is None and not self._alive and not self._job.deleting)
+        still = not self._job.spec.suspend if stage is Stage.SUSPENDED else not stage.finished
+        return self.removed or not (still or self._alive or self._job.deleting)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing will happen until somebody changes the job."""
+        return self.resting and self.wake_at is None
 
     _alive = False
 
@@ -177,7 +182,7 @@ class Driver:
                     self._remove()
                     return True
         if ledger.stage.finished:
-            # What was asked to end and did is gone, as a pod that was deleted is; what ended by itself stays to be seen.
+            # What was asked to end is gone then, as a pod that was deleted is; what ended by itself stays to be seen.
             for key, fact in facts.items():
                 if not fact.alive and self._ranks.asked_to_end(key):
                     self._ranks.forget(key)

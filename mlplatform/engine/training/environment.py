@@ -103,6 +103,7 @@ def variables(place: JobPlace, job: TrainingJob, group: ReplicaGroup, start: Sta
         "MLP_CHECKPOINT_DIR": str(folder),
         "MLP_CHECKPOINT_SCOPE": checkpoint.scope,
         "MLP_CHECKPOINT_KEEP": str(checkpoint.keep),
+        "MLP_SCRATCH": str(place.rank(key).root),
         "MLP_PROGRESS_FILE": str(place.rank(key).progress),
         "MLFLOW_SYSTEM_METRICS_NODE_ID": str(key.rank),
     }

@@ -1,0 +1,45 @@
+"""Which place of training jobs is meant."""
+
+from __future__ import annotations
+
+import os
+
+from mlplatform.core.errors import InvalidInput
+from mlplatform.engine.home import Home
+from mlplatform.sdk.training.run import Backend, TrainingRun
+
+
+def backend_of(
+    backend: str = "", *, home: str | os.PathLike[str] | Home | None = None, namespace: str = "", context: str = ""
+) -> Backend:
+    """``local`` or ``kubernetes``; "" is ``MLPLATFORM_BACKEND``, else local.
+
+    Raises:
+        InvalidInput: there is no such place, or what is said of it is another one's.
+        Unsupported: the packages for clusters are not installed, or this system has no processes of our kind.
+    """
+    word = backend or os.environ.get("MLPLATFORM_BACKEND") or "local"
+    if word == "local":
+        if namespace or context:
+            raise InvalidInput("A context or namespace is a cluster's.", hint="Add --backend kubernetes.")
+        from mlplatform.sdk.training.local import LocalTraining
+
+        return LocalTraining(home)
+    if word != "kubernetes":
+        raise InvalidInput(f"{word!r} is no backend", hint="It is local or kubernetes.")
+    from mlplatform.sdk.training.cluster import ClusterTraining
+
+    return ClusterTraining(namespace, context)
+
+
+def training_run(
+    name: str,
+    *,
+    backend: str = "",
+    home: str | os.PathLike[str] | Home | None = None,
+    namespace: str = "",
+    context: str = "",
+) -> TrainingRun:
+    """The training job called so (or the only one whose name begins so, on this machine). Raises NotFound."""
+    found = backend_of(backend, home=home, namespace=namespace, context=context)
+    return TrainingRun(found, str(found.get(name)["metadata"]["name"]))

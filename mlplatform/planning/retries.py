@@ -19,7 +19,8 @@ def may_retry(policy: RetryPolicy | None, fact: TaskFact) -> bool:
 
 def retry_at(policy: RetryPolicy | None, fact: TaskFact, now: float) -> float:
     """When the next attempt may start, in seconds since the epoch: back-off from the end of the last one."""
-    ended = now if fact.finished_at is None else fact.finished_at
+    # another machine says when it ended: a clock that is behind that one's must not wait for it
+    ended = now if fact.finished_at is None else min(fact.finished_at, now)
     return ended + backoff(policy or RetryPolicy(), fact.failures)
 
 

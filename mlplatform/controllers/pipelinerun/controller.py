@@ -21,7 +21,18 @@ from mlplatform.controllers.pipelinerun.tasks import BY_TASK
 from mlplatform.core.errors import InvalidInput, KubernetesError
 from mlplatform.core.model import TaskError
 from mlplatform.kube.errors import Forbidden, Invalid, ObjectNotFound
-from mlplatform.kube.objects import CLAIMS, PODS, Key, Object, Resource, key_of, labels_of, metadata, uid_of
+from mlplatform.kube.objects import (
+    CLAIMS,
+    PODS,
+    Key,
+    Object,
+    Resource,
+    being_deleted,
+    key_of,
+    labels_of,
+    metadata,
+    uid_of,
+)
 from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
 from mlplatform.planning.accepting import Accepted, Rejected, spec_digest
 from mlplatform.render.settings import PodSettings
@@ -164,7 +175,7 @@ def _outline(body: Object) -> PipelineRun:
 
 def _claim(item: Object) -> Claim:
     labels = labels_of(item)
-    return Claim(key_of(item).name, uid_of(item), labels.get(LABEL_MADE_BY) == BY_TASK)
+    return Claim(key_of(item).name, uid_of(item), labels.get(LABEL_MADE_BY) == BY_TASK, being_deleted(item))
 
 
 def _in(item: Object, key: Key) -> bool:

@@ -18,6 +18,7 @@ class Claim:
     name: str
     uid: str
     by_task: bool = False
+    deleting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,14 +213,19 @@ class _Planning:
                     continue
                 asked.add(place)
                 task = history.get(start.key) or TaskStatus(start.key.path, start.key.iteration)
+                begun = task.state is TaskState.RUNNING and task.attempt == start.attempt
                 task = telling.started(task, start.attempt)
                 if expired or brain.to_stop(start.key):
                     fresh[start.key] = telling.cancelled(task, self.now)
                     continue
                 claims, making = self.observed.claims, self._making()
-                work = work_of(start, self.run, self.accepted, brain, self.settings, claims, making)
+                work = work_of(start, self.run, self.accepted, brain, self.settings, claims, making, begun)
                 if work.later:
                     self.waiting[start.key] = work.later
+                    continue
+                if work.remove is not None:
+                    history[start.key] = task
+                    self.delete.append(Delete(Ref(CLAIMS, Key(self.run.namespace, work.remove.name), work.remove.uid)))
                     continue
                 result = work.result or self._refusal(work.create, start.key)
                 if result is None:
@@ -229,8 +234,6 @@ class _Planning:
                     continue
                 if work.result is not None:
                     self.create += work.create
-                if work.remove is not None:
-                    self.delete.append(Delete(Ref(CLAIMS, Key(self.run.namespace, work.remove.name), work.remove.uid)))
                 fresh[start.key] = past.ended(telling.at(task, self.now), result)
             if not fresh:
                 return
@@ -296,6 +299,8 @@ class _Planning:
             waits.append(2.0)
         if any(pod.preparing or doubtful(pod) for pod in self.observed.pods):
             waits.append(_DOUBT)
+        if self.delete:
+            waits.append(1.0)  # a claim of another run goes away unseen
         if self.waiting:
             waits.append(1.0 if self._making() else 15.0)
         return min(waits, default=None)

@@ -35,8 +35,8 @@ BY_TASK = "create-pvc"
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """``create``: objects to make, the pod last. ``remove``: a claim. ``result``: it needs no pod, or can have none.
-    ``later``: it cannot be done in this plan, and why."""
+    """``create``: objects to make, the pod last. ``remove``: a claim; that it is being removed is the result, later.
+    ``result``: it needs no pod, or can have none. ``later``: it cannot be done in this plan, and why."""
 
     create: tuple[Object, ...] = ()
     remove: Claim | None = None
@@ -52,11 +52,12 @@ def work_of(
     settings: PodSettings,
     claims: Mapping[str, Claim],
     making: frozenset[str] = frozenset(),
+    begun: bool = False,
 ) -> Work:
     """What is to be done for a task. Whatever is wrong with it is its failure, never an exception. ``making``: claims
-    that this very plan makes."""
+    that this very plan makes. ``begun``: it is on record that this attempt began."""
     try:
-        return _work(start, run, accepted, brain, settings, claims, making)
+        return _work(start, run, accepted, brain, settings, claims, making, begun)
     except MlPlatformError as error:
         lines = [error.message, *map(str, error.findings)]
         return Work(result=failure(TaskError(error.code, "\n".join(lines), hint=error.hint)))
@@ -74,6 +75,7 @@ def _work(
     settings: PodSettings,
     claims: Mapping[str, Claim],
     making: frozenset[str],
+    begun: bool,
 ) -> Work:
     """Raises MlPlatformError: it cannot be done."""
     pipeline = accepted.pipeline
@@ -96,7 +98,7 @@ def _work(
     if action:
         if action == CREATE:
             return _make(start, run, claims)
-        return _remove(start, brain, claims, making)
+        return _remove(start, brain, claims, making, begun)
     asked = Asked(start, component, executor, context, store)
     config = accepted.configs.get(start.executor) or KubernetesConfig()
     values = SourceValues(brain, start.key, start.inputs)
@@ -148,21 +150,22 @@ def _make(start: StartTask, run: PipelineRun, claims: Mapping[str, Claim]) -> Wo
     return Work(create=made, result=Result("SUCCEEDED", Values({"name": name})))
 
 
-def _remove(start: StartTask, brain: Brain, claims: Mapping[str, Claim], making: frozenset[str]) -> Work:
+def _remove(start: StartTask, brain: Brain, claims: Mapping[str, Claim], making: frozenset[str], begun: bool) -> Work:
+    """The task has succeeded once the claim goes away, not before: whoever deletes it may die before that."""
     name = str(start.inputs.parameters.get("pvc_name") or "")
     if not name:
         raise PlanningError("DeletePVC names no claim")
     if name in making:
         return Work(later=f"claim {name} is being made")
     claim = claims.get(name)
-    if claim is None and name in _made_by_run(brain):
+    if claim is None and (begun or name in _made_by_run(brain)):
         return Work(result=Result("SUCCEEDED"))  # gone already: removing it twice is removing it once
     if claim is None or not claim.by_task:
         raise PlanningError(
             f"claim {name!r} was not made by a CreatePVC task, so it is not removed with the platform's rights",
             hint=f"Remove it yourself: kubectl delete pvc {name}",
         )
-    return Work(remove=claim, result=Result("SUCCEEDED"))
+    return Work(result=Result("SUCCEEDED")) if claim.deleting else Work(remove=claim)
 
 
 def _made_by_run(brain: Brain) -> set[str]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import msgspec
+
+from mlplatform.kube.errors import Unavailable
 from mlplatform.kube.metrics import describe
 from mlplatform.kube.wire import Answer, Request, Stream, Transport
 
@@ -73,6 +78,89 @@ class Mortal:
     def _die(self) -> None:
         self.dead = True
         raise Killed
+
+
+class Shaky:
+    """A transport that fails now and then, as networks and busy servers do: no answer before or after a request took
+    effect, refusals, conflicts, watches that are cut or too old. ``failed`` counts what it did."""
+
+    def __init__(self, transport: Transport, seed: int, rate: float = 0.05) -> None:
+        self._transport = transport
+        self._dice = random.Random(seed)
+        self._rate = rate
+        self.failed: Counter[str] = Counter()
+
+    def send(self, request: Request) -> Answer:
+        if self._falls("no answer, no effect"):
+            raise Unavailable("the connection was refused", status=0)
+        if self._falls("the server is ill"):
+            return Answer(500, _status(500, "InternalError"))
+        if request.method == "PATCH" and self._falls("conflict"):
+            return Answer(409, _status(409, "Conflict"))
+        if "continue" in request.query and self._falls("the rest of a list is too old"):
+            return Answer(410, _status(410, "Expired"))
+        answer = self._transport.send(request)
+        if request.writes and self._falls("no answer, but an effect"):
+            raise Unavailable("the connection broke", status=0)
+        return answer
+
+    def stream(self, request: Request) -> Stream:
+        if self._falls("the version is too old", 4):
+            return _TooOld()
+        return _Cut(self._transport.stream(request), self)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def cuts(self) -> bool:
+        """Whether a watch ends here."""
+        return self._falls("a watch is cut", 2)
+
+    def _falls(self, what: str, times: float = 1) -> bool:
+        fallen = self._dice.random() < self._rate * times
+        self.failed[what] += fallen
+        return fallen
+
+
+def _status(code: int, reason: str) -> bytes:
+    return msgspec.json.encode({"kind": "Status", "code": code, "reason": reason, "message": f"{reason}, by chance"})
+
+
+class _TooOld:
+    status = 410
+
+    def chunks(self) -> Iterator[bytes]:
+        return iter(())
+
+    def read(self) -> bytes:
+        return _status(410, "Expired")
+
+    def close(self) -> None: ...
+
+
+class _Cut:
+    """A watch that may break after any piece."""
+
+    def __init__(self, stream: Stream, shaky: Shaky) -> None:
+        self._stream = stream
+        self._shaky = shaky
+
+    @property
+    def status(self) -> int:
+        return self._stream.status
+
+    def chunks(self) -> Iterator[bytes]:
+        for chunk in self._stream.chunks():
+            yield chunk
+            if self._shaky.cuts():
+                self.close()
+                raise Unavailable("the connection broke", status=0)
+
+    def read(self) -> bytes:
+        return self._stream.read()
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 class Recording:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.engine.test_notebooks import Book, in_folder
 from tests.support.home import TestHome, home_in
+from tests.support.notebooks import Book, TaggedBook, in_folder, task, texts, why
 
 #: Work that takes a while, so that what begins beside it does so while it runs.
 WORK = "import time\n_until = time.monotonic() + 0.8\nwhile time.monotonic() < _until:\n    pass\n"
@@ -21,15 +21,6 @@ WORK = "import time\n_until = time.monotonic() + 0.8\nwhile time.monotonic() < _
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHome]:
     with home_in(tmp_path_factory.mktemp("parallel")) as home:
         yield home
-
-
-def task(result: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(each for each in result["tasks"] if each["name"] == name)
-
-
-def texts(result: dict[str, Any]) -> list[str]:
-    cells = json.loads(Path(result["notebook"]).read_bytes())["cells"]
-    return ["".join(output.get("text") or "") for cell in cells for output in cell.get("outputs", [])]
 
 
 def both(book: Book, *names: str) -> dict[str, Any]:
@@ -44,7 +35,7 @@ def both(book: Book, *names: str) -> dict[str, Any]:
 
 
 def ran_beside(result: dict[str, Any], name: str) -> bool:
-    return "ran in a process of its own beside" in task(result, name)["why"]
+    return "ran in a process of its own beside" in why(result, name)
 
 
 def test_independent_tasks_overlap(shared: TestHome) -> None:
@@ -97,7 +88,7 @@ def test_what_is_shared_behind_names_keeps_its_order(shared: TestHome) -> None:
     values = book.values(result, "seen", "looked", "second", "called")
     assert values == {"seen": [1], "looked": [0.0, 7.0], "second": 2, "called": "now"}
     for name in ("alias", "closure", "generator", "function"):
-        assert "beside change" not in task(result, name)["why"]
+        assert "beside change" not in why(result, name)
 
 
 def test_settings_of_the_process_keep_their_order(shared: TestHome) -> None:
@@ -117,7 +108,7 @@ def test_settings_of_the_process_keep_their_order(shared: TestHome) -> None:
     )
     result = both(book, "found", "divided")
     assert book.values(result, "found", "divided") == {"found": ("set", "patched"), "divided": "raised"}
-    assert "was tried beside" in task(result, "division")["why"]
+    assert "was tried beside" in why(result, "division")
 
 
 def test_files_and_programs_keep_their_order(shared: TestHome) -> None:
@@ -177,7 +168,7 @@ def test_a_warning_is_given_once(shared: TestHome) -> None:
     )
     result = both(book, "a", "b")
     assert sum("only once" in text for text in texts(result)) == 1
-    assert "a warning in quiet" in task(result, "again")["why"]
+    assert "a warning in quiet" in why(result, "again")
 
 
 def test_a_failure_ends_what_ran_beside_it(shared: TestHome) -> None:
@@ -201,42 +192,27 @@ def test_a_failure_ends_what_ran_beside_it(shared: TestHome) -> None:
 def test_a_task_that_asks_for_something_has_a_process_of_its_own(shared: TestHome) -> None:
     """Kale's tags ask for resources and an image."""
     home = in_folder(shared, "own")
-    cells = [
-        (["step:make"], "import os\nrows = [1]\nalso = rows\nmade_in = os.getpid()"),
-        (
-            ["step:train", "prev:make", "limit:cpu:1", "image:example.org/train:1"],
-            "rows.append(2)\nran_in = os.getpid()",
-        ),
-        (["step:look", "prev:train"], "seen = also\nlooked_in = os.getpid()"),
-        (["step:lock", "prev:look"], "import threading\nlock = threading.Lock()\nlocked_in = os.getpid()"),
-        (["step:big", "prev:lock", "limit:memory:1Gi"], "held = lock.acquire()\nbig_in = os.getpid()"),
-    ]
-    made = [
-        {
-            "cell_type": "code",
-            "metadata": {"tags": tags},
-            "source": source,
-            "outputs": [],
-            "execution_count": None,
-            "id": f"c{number}",
-        }
-        for number, (tags, source) in enumerate(cells)
-    ]
-    document = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": made}
-    (home.folder / "book.ipynb").write_text(json.dumps(document))
-    result = home.json("run", str(home.folder / "book.ipynb"), timeout=300)
+    cells = {
+        "step:make": "import os\nrows = [1]\nalso = rows\nmade_in = os.getpid()",
+        "step:train prev:make limit:cpu:1 image:example.org/train:1": "rows.append(2)\nran_in = os.getpid()",
+        "step:look prev:train": "seen = also\nlooked_in = os.getpid()",
+        "step:lock prev:look": "import threading\nlock = threading.Lock()\nlocked_in = os.getpid()",
+        "step:big prev:lock limit:memory:1Gi": "held = lock.acquire()\nbig_in = os.getpid()",
+    }
+    book = TaggedBook(home, cells)
+    result = book.run()
     assert result["state"] == "SUCCEEDED", result["error"]
     names = ["made_in", "ran_in", "looked_in", "locked_in", "big_in", "seen", "rows", "held"]
-    values = Book(home).values(result, *names)
+    values = book.values(result, *names)
     assert values["seen"] == values["rows"] == [1, 2]
     assert len({values["made_in"], values["ran_in"], values["looked_in"]}) == 3
     assert values["looked_in"] == values["locked_in"] == values["big_in"]
     assert values["held"] is True
-    assert "it asks for 1 CPUs, image example.org/train:1: it has a process of its own" in task(result, "train")["why"]
-    assert "shares a process with others all the same: lock" in task(result, "big")["why"]
+    assert "it asks for 1 CPUs, image example.org/train:1: it has a process of its own" in why(result, "train")
+    assert "shares a process with others all the same: lock" in why(result, "big")
     log = home.command("runs", "logs", result["run_id"], "train").stdout
     assert "image example.org/train:1 is for a cluster" in log
-    refused = home.json("run", str(home.folder / "book.ipynb"), "--containers", "podman", timeout=300)
+    refused = book.run("--containers", "podman")
     assert refused["state"] == "FAILED"
     assert refused["error"]["code"] == "UNSUPPORTED"
     assert "train asks for example.org/train:1" in refused["error"]["message"]

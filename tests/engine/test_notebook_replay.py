@@ -12,8 +12,8 @@ import pytest
 
 from mlplatform.core.errors import InvalidInput, Unsupported
 from mlplatform.sdk.run import Run
-from tests.engine.test_notebooks import Book
 from tests.support.home import home_in
+from tests.support.notebooks import Book
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.engine.test_notebooks import Book, ran, why
 from tests.support.home import TestHome, home_in
+from tests.support.notebooks import Book, ran, why
 from tests.unit.tracking.conftest import Mlflow, eventually, stop_gateway, users_server
 
 __all__ = ["users_server"]

@@ -4,77 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mlplatform.sdk.notebook import notebook
 from tests.support.home import TestHome, home_in
-
-
-class Book:
-    """A notebook of sections in a folder and home of its own. ``cells``: heading -> source."""
-
-    def __init__(self, home: TestHome, **cells: str) -> None:
-        self.home = home
-        self.cells = dict(cells)
-
-    @property
-    def path(self) -> Path:
-        return self.home.folder / "book.ipynb"
-
-    def run(self, *words: str, **cells: str) -> dict[str, Any]:
-        """Write the notebook, with these cells changed, and run it."""
-        self.write(**cells)
-        return self.home.json("run", str(self.path), *words, timeout=300)
-
-    def write(self, **cells: str) -> None:
-        """Write the notebook, with these cells changed."""
-        self.cells.update(cells)
-        made: list[dict[str, Any]] = []
-        for title, source in self.cells.items():
-            made.append({"cell_type": "markdown", "metadata": {}, "source": f"## {title}"})
-            code = {"cell_type": "code", "metadata": {}, "source": source, "outputs": [], "execution_count": None}
-            made.append(code)
-        for index, cell in enumerate(made):
-            cell["id"] = f"c{index}"
-        document = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": made}
-        self.path.write_text(json.dumps(document))
-
-    def values(self, result: dict[str, Any], *names: str) -> dict[str, Any]:
-        to = self.home.folder / "values.pkl"
-        done = self.home.command("runs", "values", result["run_id"], *names, "--to", str(to))
-        assert done.returncode == 0, done.stderr
-        return {name: pickle.loads(data) for name, data in pickle.loads(to.read_bytes()).items()}
-
-
-def ran(result: dict[str, Any]) -> list[str]:
-    """Names of the tasks that ran."""
-    return [task["name"] for task in result["tasks"] if task["state"] == "SUCCEEDED"]
-
-
-def why(result: dict[str, Any], name: str) -> str:
-    return next(task["why"] for task in result["tasks"] if task["name"] == name)
+from tests.support.notebooks import Book, in_folder, ran, why
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHome]:
     with home_in(tmp_path_factory.mktemp("notebooks")) as home:
         yield home
-
-
-def in_folder(shared: TestHome, name: str) -> TestHome:
-    """The same home, another folder for the notebook."""
-    folder = shared.folder / name
-    folder.mkdir()
-    (folder / "home").symlink_to(shared.root, target_is_directory=True)
-    shared.root.mkdir(exist_ok=True)
-    return TestHome(folder, shared.env)
 
 
 def test_edits_rerun_what_they_reach_and_nothing_else(shared: TestHome) -> None:

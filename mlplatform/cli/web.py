@@ -48,6 +48,10 @@ def up(browser: bool | None, home: str | None, output: str) -> None:
 @click.option("--print-link/--no-print-link", default=True, help="Print the link that lets a browser in.")
 @click.option("--namespace", default="", metavar="NAME", help="Show the PipelineRuns of a cluster's namespace.")
 @click.option("--context", default="", metavar="NAME", help="With --namespace: the kubeconfig's context.")
+@click.option("--mlflow", default="", envvar="MLPLATFORM_MLFLOW", metavar="URL",
+              help="With --namespace: track its runs in this MLflow (one server of a namespace may).")  # fmt: skip
+@click.option("--address", default="", envvar="MLPLATFORM_SERVER", metavar="URL",
+              help="With --mlflow: how pods reach this server, to log.")  # fmt: skip
 @common
 def server(
     host: str,
@@ -57,6 +61,8 @@ def server(
     print_link: bool,
     namespace: str,
     context: str,
+    mlflow: str,
+    address: str,
     home: str | None,
     output: str,
 ) -> None:
@@ -69,7 +75,7 @@ def server(
     do through it what they may do there: kubectl create token NAME --audience pipelines.kubeflow.org gives a token.
     """
     require_engine()
-    from mlplatform.server.__main__ import run_here
+    from mlplatform.server.__main__ import Site, run_here
 
     place = open_home(home)
     if store:
@@ -79,7 +85,8 @@ def server(
         if print_link:
             write(url, error=output == "json")
 
-    status = run_here(place, host, port, allow_host, tell, namespace=namespace, context=context)
+    site = Site(namespace, context, mlflow, address) if namespace else None
+    status = run_here(place, host, port, allow_host, tell, site)
     if status:
         raise click.exceptions.Exit(status)
 

@@ -157,7 +157,7 @@ def installed_versions() -> list[str]:
 
 def own_package(under: str, *, pages: bool = False, rooms: Collection[str] = ()) -> Tree:
     """This package itself, from where it is imported from. ``pages``: with the built web pages; ``rooms``: of its
-    folders these alone (empty: all)."""
+    folders (and files, by their paths) these alone (empty: all)."""
     package = Path(__file__).resolve().parents[1]
     tree = Tree()
     tree.add(package, f"{under}/mlplatform", lambda path: _belongs(path, pages, rooms))
@@ -171,7 +171,8 @@ def own_package(under: str, *, pages: bool = False, rooms: Collection[str] = ())
 
 
 def _belongs(path: str, pages: bool, rooms: Collection[str]) -> bool:
-    if rooms and path.split("/")[0] not in (*rooms, "__init__.py"):
+    wanted = path.split("/")[0] in (*rooms, "__init__.py") or any(f"{room}/".startswith(f"{path}/") for room in rooms)
+    if rooms and not wanted:
         return False
     if path.endswith(".pyc") or path in ("hatch_build.py",):
         return False

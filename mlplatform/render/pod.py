@@ -253,6 +253,8 @@ def _environment(run: PipelineRun, request: Request, parts: PodParts, settings: 
     plain = {**settings.env, **{item.name: item.value for item in run.spec.env}, **request.container.env}
     for name, value in plain.items():
         table[name] = {"name": name, "value": value.replace("$", "$$")}
+    if settings.server:
+        table["MLPLATFORM_SERVER"] = {"name": "MLPLATFORM_SERVER", "value": settings.server}
     for entry in parts.env:
         table[entry["name"]] = entry
     return list(table.values())

@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO, Any
@@ -132,19 +133,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A namespace of a cluster, and what its server has there (see ``settings.Settings``)."""
+
+    cluster: str
+    context: str = ""
+    mlflow: str = ""
+    address: str = ""
+
+
 def run_here(
     home: Home,
     host: str,
     port: int,
     names: Sequence[str],
     tell: Callable[[str], object],
-    *,
-    namespace: str = "",
-    context: str = "",
+    site: Site | None = None,
 ) -> int:
     """Serve on an address of one's own until told to stop; ``tell`` gets the link that lets a browser in.
 
-    ``namespace``: serve the runs of this namespace of a cluster; ``context``: of that cluster of the kubeconfig.
+    ``site``: serve a cluster's runs instead of the home's.
 
     Raises:
         ServiceError: the address cannot be used.
@@ -166,15 +175,22 @@ def run_here(
         store_target(home),
         token,
         frozenset(allowed),
-        trust_user=_trusts_user() and not namespace,
-        cluster=namespace,
-        context=context,
+        trust_user=_trusts_user() and site is None,
+        **(asdict(site) if site is not None else {}),
     )
+    if site is not None:  # whoever runs it in a pod reads its log there
+        logging.getLogger().addHandler(_stream())
     word = sign(token, "ticket", "", time.time() + TICKET_SECONDS)
     tell(f"http://{'127.0.0.1' if everywhere else spelled}:{listener.getsockname()[1]}/?ticket={word}")
     sys.stdout.flush()
     serve(settings, listener)
     return 0
+
+
+def _stream() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    return handler
 
 
 def log_to(home: Home) -> None:

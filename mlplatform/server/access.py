@@ -35,6 +35,9 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _GUARDED: Final = ("/api/", "/apis/", "/mlflow", "/docs")
 #: Signed by themselves.
 _SIGNED: Final = ("/api/v1/content/",)
+#: Files that tasks log go through, a model as long as it is.
+_UPLOADS: Final = "/api/v1/pods/mlflow/"
+_LONGEST_UPLOAD: Final = 1 << 40
 #: Whether we are well: asked by the kubelet, which knows us by an address. Nothing else is said there.
 _PROBES: Final = ("/healthz", "/readyz")
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -114,11 +117,12 @@ class Guard:
                 return
             if self._doors is None or not await self._doors.admit(scope, headers):
                 self._admit(scope, headers)
-            _check_length(headers, self._settings.body_limit)
-            counted = _Counted(receive, self._settings.body_limit, sent)
+            limit = _LONGEST_UPLOAD if scope["path"].startswith(_UPLOADS) else self._settings.body_limit
+            _check_length(headers, limit)
+            counted = _Counted(receive, limit, sent)
             await self._app(scope, counted, sent)
             if counted.left < 0:
-                raise Refused(413, "TOO_LARGE", f"the request is longer than {self._settings.body_limit >> 20} MiB")
+                raise Refused(413, "TOO_LARGE", f"the request is longer than {limit >> 20} MiB")
         except Refused as refused:
             if not sent.started:
                 sent.muted = False

@@ -20,6 +20,7 @@ from mlplatform.server.api import (
     logs,
     machine,
     pipelines,
+    pods,
     recurring,
     runs,
     tasks,
@@ -27,6 +28,7 @@ from mlplatform.server.api import (
 from mlplatform.server.cluster.doors import Doors
 from mlplatform.server.cluster.pods import Pods
 from mlplatform.server.cluster.reviews import Reviews
+from mlplatform.server.cluster.tracking import tracker_of
 from mlplatform.server.context import Context
 from mlplatform.server.events import Hub
 from mlplatform.server.kfp import api as kfp_api
@@ -65,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.cluster:
         app.state.context.cluster = _cluster(app.state.context)
     app.state.activity = Activity()
-    for module in (compare, runs, logs, tasks, events, pipelines, experiments, recurring, artifacts, machine):
+    for module in (compare, runs, logs, tasks, events, pipelines, experiments, recurring, artifacts, machine, pods):
         app.include_router(module.router)
     for router in (kfp_api.router, kfp_runs.router, mlflow.router):
         app.include_router(router)
@@ -88,4 +90,6 @@ def _cluster(context: Context) -> Cluster:
 
     settings = context.settings
     client = connect(settings.kubeconfig or None, settings.context or None)
-    return Cluster(client, settings.cluster, lambda: context.store, settings.home.server / "logs", context.now)
+    logs = settings.home.server / "logs"
+    tracker = tracker_of(settings)
+    return Cluster(client, settings.cluster, lambda: context.store, logs, context.now, tracker=tracker)

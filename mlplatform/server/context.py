@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlplatform.sdk.kubernetes.assembly import Cluster
     from mlplatform.sdk.kubernetes.service import ClusterService
     from mlplatform.server.events import Hub
-    from mlplatform.server.starter import Starter
+    from mlplatform.server.starter import Elsewhere, Starter
     from mlplatform.store.catalog import Catalog
     from mlplatform.store.runstore import SqlRunStore
 
@@ -65,10 +65,10 @@ class Context:
         return Artifacts()
 
     @cached_property
-    def mlflow(self) -> Starter:
-        from mlplatform.server.starter import Starter
+    def mlflow(self) -> Starter | Elsewhere:
+        from mlplatform.server.starter import Elsewhere, Starter
 
-        return Starter(self.settings.home)
+        return Elsewhere(self.settings.mlflow) if self.settings.mlflow else Starter(self.settings.home)
 
     def now(self) -> float:
         return float(self.clock())

@@ -1,6 +1,7 @@
 """MLflow's own pages behind ours, at ``/mlflow``: started when first opened, linked to from runs and tasks.
 
-The home's MLflow server speaks to nobody but this machine and knows no users; here it is behind our door. Requests go
+The home's MLflow server speaks to nobody but this machine and knows no users; here it is behind our door. So is the one
+of a cluster, whose clients come with their token (MLFLOW_TRACKING_URI=.../mlflow, MLFLOW_TRACKING_TOKEN). Requests go
 on without our cookie, our token or the browser's origin. What MLflow hands out of artifacts is sandboxed, since it
 comes from our address here.
 """
@@ -94,9 +95,11 @@ def _forward(here: Context, method: str, target: str, headers: Mapping[str, str]
         url = here.mlflow.url(again=again)
         if not url:
             return _not_yet(here)
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_ANSWER)
+        place = urlsplit(url)
+        kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
+        connection = kind(place.netloc, timeout=_ANSWER)
         try:
-            connection.request(method, target, body or None, dict(headers))
+            connection.request(method, place.path.rstrip("/") + target, body or None, dict(headers))
             answer = connection.getresponse()
         except (OSError, http.client.HTTPException):  # it left when it was idle
             connection.close()
@@ -105,7 +108,9 @@ def _forward(here: Context, method: str, target: str, headers: Mapping[str, str]
         sandboxed = _ARTIFACTS.search(target.partition("?")[0])
         told["content-security-policy"] = "sandbox; default-src 'none'" if sandboxed else _CSP
         return StreamingResponse(_read(connection, answer), answer.status, headers=told)
-    raise TrackingError("MLflow does not answer", hint="Try again; see mlflow/server.log of the home.")
+    raise TrackingError(
+        "MLflow does not answer", hint="Try again in a moment; on one machine, see mlflow/server.log of the home."
+    )
 
 
 def _read(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Iterator[bytes]:

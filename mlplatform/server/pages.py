@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.exceptions import HTTPException
 
+from mlplatform.server.context import Here
 from mlplatform.ui import STATIC, static_folder
 
 router = APIRouter(include_in_schema=False)
@@ -39,6 +40,14 @@ The API answers all the same: <a href="api/v1/openapi.json">its document</a>.</p
 def healthz() -> dict[str, str]:
     """Whether the server answers. Open to all."""
     return {"status": "ok"}
+
+
+@router.get("/readyz")
+def readyz(here: Here, response: Response) -> dict[str, str]:
+    """Whether everything is known that is asked for: of a cluster's runs, once all were listed. Open to all."""
+    waits = here.cluster is not None and not here.cluster.mirror.synced
+    response.status_code = 503 if waits else 200
+    return {"status": "waiting for the cluster" if waits else "ok"}
 
 
 @router.get("/")

@@ -20,7 +20,8 @@ class Settings:
     """One server. ``hosts``: names besides the loopback ones that requests may be addressed to. ``idle``: seconds, 0
     for a server that stays. ``trust_user``: programs of the same user on this machine need no token (see
     ``access.peer``). ``cluster``: the namespace whose PipelineRuns it serves, instead of the home's own runs; empty:
-    none. ``kubeconfig`` and ``context`` say how to reach it, as kubectl takes them."""
+    none. ``kubeconfig`` and ``context`` say how to reach it, as kubectl takes them. ``mlflow``: of a cluster's server,
+    the tracking server that its runs are tracked in; empty: they are not. ``address``: where pods reach this server."""
 
     home: Home
     store: str
@@ -32,6 +33,8 @@ class Settings:
     cluster: str = ""
     kubeconfig: str = ""
     context: str = ""
+    mlflow: str = ""
+    address: str = ""
 
     @property
     def shown_store(self) -> str:

@@ -48,3 +48,14 @@ class Starter:
         if not self._url:
             found = [str(about.get("trouble") or "") for about in servers.values()]
             self.trouble = "; ".join(filter(None, found)) or "MLflow did not start; see mlflow/server.log of the home"
+
+
+class Elsewhere:
+    """An MLflow that runs by itself: what :class:`Starter` is to one of ours."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self.trouble = ""
+
+    def url(self, *, again: bool = False) -> str:
+        return self._address

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from mlplatform.core.errors import TrackingError
 from mlplatform.core.model import RunRecord, TaskKey, TaskRecord
@@ -58,7 +59,9 @@ class TrackingOptions:
     ``python``: an interpreter that may have mlflow installed, to run the home's server. ``maker``: ``module:function``
     that makes an environment for a list of requirements and returns its Python (else uv does it in the cache).
     ``environment_of``: the environment of a run's submitter by run id, while it is known.
-    ``network_disk``: the home lies on a network file system (SQLite then keeps a rollback journal).
+    ``network_disk``: the home lies on a network file system (SQLite then keeps a rollback journal). ``address``: what
+    tasks call instead of the gateway's own port, where they run elsewhere and somebody passes it on. ``lasting``: the
+    runs outlive this folder, so that an MLflow run may be there of which the outbox knows nothing: look first.
     """
 
     tracking_uri: str = ""
@@ -66,6 +69,8 @@ class TrackingOptions:
     maker: str = ""
     environment_of: Callable[[str], Mapping[str, str]] = _no_environment
     network_disk: bool = False
+    address: str = ""
+    lasting: bool = False
 
 
 class MlflowTracker:
@@ -79,7 +84,12 @@ class MlflowTracker:
         self._options = options or TrackingOptions()
         self._settings = Settings(folder)
         journal = "truncate" if self._options.network_disk else "wal"
-        self._settings.keep_server_options(python=self._options.python, maker=self._options.maker, journal=journal)
+        self._settings.keep_server_options(
+            python=self._options.python,
+            maker=self._options.maker,
+            journal=journal,
+            lasting="yes" if self._options.lasting else "",
+        )
         self._queue = Queue(folder, durable=True, journal=journal)
         self._secret = load_secret(folder)
         self._door = Door(folder)
@@ -137,8 +147,10 @@ class MlflowTracker:
             tags={"mlflow.user": self._user, **describe.task_tags(run.run_id, key.name, key.iteration)},
         )
         token = seal(self._secret, caller)
+        address = self._options.address or self._door.url
+        host = urlsplit(address).hostname or ""
         env = {
-            "MLFLOW_TRACKING_URI": self._door.url,
+            "MLFLOW_TRACKING_URI": address,
             "MLFLOW_TRACKING_TOKEN": token,
             # user and password win over the token, and over ~/.mlflow/credentials: so they must be ours as well
             "MLFLOW_TRACKING_USERNAME": self._user,
@@ -149,12 +161,12 @@ class MlflowTracker:
             "MLFLOW_RUN_ID": "",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
-            "MLPLATFORM_MLFLOW_URI": self._door.url,
+            "MLPLATFORM_MLFLOW_URI": address,
             "MLPLATFORM_MLFLOW_RUN_ID": caller.run,
         }
         for name in ("NO_PROXY", "no_proxy"):
             known = theirs.get(name, "")
-            env[name] = known if "127.0.0.1" in known.split(",") else ",".join(filter(None, [known, "127.0.0.1"]))
+            env[name] = known if host in known.split(",") else ",".join(filter(None, [known, host]))
         if replaced := {name: theirs[name] for name in env if name.startswith("MLFLOW_") and theirs.get(name)}:
             env["MLPLATFORM_MLFLOW_REPLACED"] = json.dumps(replaced)
         return TaskEnvironment(env, HOOK)

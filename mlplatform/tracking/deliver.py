@@ -41,7 +41,9 @@ Uploader = Callable[[str, str, Path], None]
 class Deliverer:
     """Delivers what waits for one server, over one connection at a time."""
 
-    def __init__(self, queue: Queue, upstream: str, uploader: Uploader | None = None) -> None:
+    def __init__(self, queue: Queue, upstream: str, uploader: Uploader | None = None, *, lasting: bool = False) -> None:
+        """``lasting``: what is to be made may be there without our knowing (see ``client.TrackingOptions``)."""
+        self._lasting = lasting
         self._queue = queue
         self._upstream = upstream
         self.ids = Translator(queue, upstream)
@@ -148,7 +150,7 @@ class Deliverer:
             return row["real"]
         parent = self.real_run(server, row["parent"]) if row["parent"] else ""
         experiment = self.real_experiment(server, row["experiment"])
-        found = self._find_run(server, experiment, run) if row["creating"] else None
+        found = self._find_run(server, experiment, run) if row["creating"] or self._lasting else None
         if found is None:
             with self._queue.transaction() as db:
                 db.execute("UPDATE runs SET creating = 1 WHERE id = ?", (run,))
@@ -272,7 +274,7 @@ class Deliverer:
             return row["real"]
         run = self._queue.row("SELECT experiment FROM runs WHERE id = ?", row["run"])
         experiment = self.real_experiment(server, run["experiment"] if run else DEFAULT_EXPERIMENT)
-        found = self._find_model(server, experiment, model) if row["creating"] else None
+        found = self._find_model(server, experiment, model) if row["creating"] or self._lasting else None
         if found is None:
             with self._queue.transaction() as db:
                 db.execute("UPDATE models SET creating = 1 WHERE id = ?", (model,))

@@ -29,7 +29,8 @@ class Station:
 
     def __init__(self, queue: Queue, settings: Settings, target: Target, uploader: Uploader | None = None) -> None:
         self.target = target
-        self.deliverer = Deliverer(queue, target.name, uploader)
+        lasting = bool(settings.server_options().get("lasting"))
+        self.deliverer = Deliverer(queue, target.name, uploader, lasting=lasting)
         self.server = None if target.remote else RealServer(settings, target)
         self._queue = queue
         self._news = threading.Event()

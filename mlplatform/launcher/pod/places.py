@@ -25,6 +25,11 @@ def store_secret() -> str:
     return os.path.join(base(), "store-secret")
 
 
+def token() -> str:
+    """What this pod shows to the platform's server."""
+    return os.path.join(base(), "token", "token")
+
+
 def termination_log() -> str:
     return os.environ.get("MLPLATFORM_TERMINATION_LOG") or "/dev/termination-log"
 

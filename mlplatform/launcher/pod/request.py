@@ -7,7 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, cast
 
-VARIABLES = ("MLPLATFORM_REQUEST", "MLPLATFORM_REQUEST_FILE", "MLPLATFORM_TERMINATION_LOG", "MLPLATFORM_POD_BASE")
+VARIABLES = ("MLPLATFORM_REQUEST", "MLPLATFORM_REQUEST_FILE", "MLPLATFORM_TERMINATION_LOG", "MLPLATFORM_POD_BASE",
+             "MLPLATFORM_SERVER")  # fmt: skip
 
 
 def read_request(environ: Mapping[str, str]) -> dict[str, Any]:

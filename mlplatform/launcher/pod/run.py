@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from ..bundle import guest_launcher, kfp_folder, user_environment
 from ..failures import AttemptFailed, error
-from . import guest, message, places, transfer
+from . import guest, message, places, tracking, transfer
 from .logs import Pump
 from .request import read_request, task_environment
 
@@ -89,6 +89,7 @@ def _failed(problem: AttemptFailed) -> dict[str, Any]:
 
 def _attempt(request: Mapping[str, Any], environ: Mapping[str, str], stop: Stop, started: float) -> dict[str, Any]:
     """result.json of the attempt. Raises AttemptFailed, OSError."""
+    asked = tracking.Asked(environ)
     env = task_environment(environ, places.work("home"))
     for folder in ("home", "attempt", "scratch"):
         os.makedirs(places.work(folder), mode=0o700, exist_ok=True)
@@ -100,6 +101,7 @@ def _attempt(request: Mapping[str, Any], environ: Mapping[str, str], stop: Stop,
         env[transfer.STORE_VARIABLE] = json.dumps(request.get("store") or {})
     else:
         transfer.fetch(request.get("fetch") or {}, _without_bytes(request))
+    _to_log(spec, env, asked.variables())
     pump = Pump(places.work("attempt", "task.log"), lambda path: transfer.keep_log(path, request))
     spec["log"] = f"/proc/self/fd/{pump.write}"
     spec["env"] = env
@@ -193,6 +195,16 @@ def _with_packages(request: Mapping[str, Any], spec: dict[str, Any], python: str
     guest.install_packages(python, env, folder, packages, request["python"].get("pip") or [])
     spec["sys_path"] = [folder]
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, env.get("PYTHONPATH")]))
+
+
+def _to_log(spec: dict[str, Any], env: dict[str, str], told: Mapping[str, str]) -> None:
+    """Let the task log to MLflow as it was told to."""
+    if not told:
+        return
+    env.update(told)
+    spec["secrets"] = sorted({*spec["secrets"], *filter(None, [told.get("MLFLOW_TRACKING_TOKEN")])})
+    if spec["kind"] == "python" and (hook := tracking.hook()):
+        spec["hooks"] = [hook]
 
 
 def _without_bytes(request: Mapping[str, Any]) -> frozenset[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mlplatform.apis.pipelinerun import PipelineRun
 from mlplatform.core.model import AttemptRecord, RunRecord
 from mlplatform.core.values import child
+from mlplatform.engine.ports import Tracker
 from mlplatform.kube.client import Client
 from mlplatform.kube.objects import Key
 from mlplatform.render.names import pod_name
@@ -34,11 +35,14 @@ class Cluster:
         folder: Path,
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] = os.environ,
+        tracker: Tracker | None = None,
     ) -> None:
+        """``tracker``: where its runs are tracked, by this process and by no other."""
         self.client = client
         self.namespace = namespace
         self.logs = Logs(client)
-        self.mirror = Mirror(client, namespace, store, folder, clock, self._ended)
+        self.mirror = Mirror(client, namespace, store, folder, clock, self._ended, tracker)
+        self.tracker = tracker
         self.service = ClusterService(client, namespace, store, self.mirror.take, defaults_of(environ))
 
     def start(self) -> None:
@@ -47,6 +51,8 @@ class Cluster:
     def close(self) -> None:
         self.mirror.stop()
         self.logs.close()
+        if self.tracker is not None:
+            self.tracker.close()
 
     def look_at_log(self, run: RunRecord, attempt: AttemptRecord) -> None:
         """Somebody reads the log of an attempt: have it grow while the attempt runs."""

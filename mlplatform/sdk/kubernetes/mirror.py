@@ -18,15 +18,18 @@ from mlplatform.apis.pipelinerun import PipelineRun
 from mlplatform.core.errors import MlPlatformError, NotFound
 from mlplatform.core.model import AttemptRecord, RunRecord, TaskKey, TaskRecord
 from mlplatform.core.records import Batch
+from mlplatform.engine.ports import Tracker
 from mlplatform.engine.records import run_event, task_event
 from mlplatform.kube.cache import BY_OWNER, Change
 from mlplatform.kube.client import Client
+from mlplatform.kube.errors import ObjectNotFound
 from mlplatform.kube.informer import Informer
 from mlplatform.kube.objects import Key, Object, uid_of
 from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
 from mlplatform.kube.queue import Queue
 from mlplatform.render.names import task_hash
 from mlplatform.sdk.kubernetes.history import Whole, whole
+from mlplatform.sdk.kubernetes.tracked import track, with_known_ids
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +58,8 @@ class _Known:
 
 class Mirror:
     """One namespace. ``logs`` is the folder in which logs of attempts are kept; ``ended`` is told of each attempt that
-    has a new record and is over, and of its pod's run."""
+    has a new record and is over, and of its pod's run; ``tracker`` of what becomes of runs, where this is the one that
+    tracks them."""
 
     def __init__(
         self,
@@ -65,12 +69,15 @@ class Mirror:
         logs: Path,
         clock: Callable[[], float],
         ended: Callable[[PipelineRun, AttemptRecord], None] = lambda run, attempt: None,
+        tracker: Tracker | None = None,
     ) -> None:
         self._namespace = namespace
         self._store = store
         self._logs = logs
         self._clock = clock
         self._ended = ended
+        self._tracker = tracker
+        self._client = client
         self._queue: Queue[Key] = Queue()
         self._runs = Informer(client, PIPELINE_RUNS, namespace, on_change=self._changed)
         self._chunks = Informer(client, RECORDS, namespace, on_change=self._changed_chunk)
@@ -83,6 +90,23 @@ class Mirror:
     def trouble(self) -> str:
         """Why the objects cannot be read at the moment; empty: they can."""
         return self._runs.trouble or self._chunks.trouble
+
+    @property
+    def synced(self) -> bool:
+        """Whether everything there is has been listed once."""
+        return self._runs.synced.is_set() and self._chunks.synced.is_set()
+
+    def find(self, key: Key, uid: str) -> Object:
+        """A run's object, which may be newer than what was seen yet. Raises NotFound, KubernetesError."""
+        body = self._runs.cache.get(key)
+        if body is None or uid_of(body) != uid:
+            try:
+                body = self._client.get(PIPELINE_RUNS, key)
+            except ObjectNotFound:
+                body = None
+        if body is None or uid_of(body) != uid:
+            raise NotFound(f"there is no run {key.name} of that pod")
+        return body
 
     def start(self) -> None:
         for target in (self._runs.run, self._chunks.run, self._work):
@@ -129,7 +153,7 @@ class Mirror:
     def _work(self) -> None:
         while (key := self._queue.get()) is not None:
             try:
-                if not (self._runs.synced.is_set() and self._chunks.synced.is_set()):
+                if not self.synced:
                     self._queue.add_after(key, PAUSE)
                     continue
                 self.look(key)
@@ -162,9 +186,12 @@ class Mirror:
         run_id = found.run.run_id
         store = self._store()
         known = self._kept.get(run_id) or self._known(store, run_id)
+        if known is None and run.deleting:
+            return
+        found = with_known_ids(found, known.run if known else None, known.tasks if known else {})
+        if self._tracker is not None:
+            found = track(self._tracker, found, known.run if known else None, known.tasks if known else {})
         if known is None:
-            if run.deleting:
-                return
             store.create_run(replace(found.run, tags=dict(found.run.tags)), found.document)
             known = _Known(found.run)
         tasks, attempts = known.tasks, known.attempts
@@ -172,7 +199,7 @@ class Mirror:
         here = [replace(attempt, directory=str(self.folder(run_id, attempt.key, attempt.attempt)))
                 for attempt in found.attempts]  # fmt: skip
         new_attempts = [attempt for attempt in here if attempts.get(attempt.key) != attempt]
-        changed = _told(found.run) != _told(known.run)
+        changed = _told(found.run) != _told(known.run) or found.run.mlflow_run_id != known.run.mlflow_run_id
         if new_tasks or new_attempts or changed:
             now = self._clock()
             events: list[tuple[float, str, Mapping[str, Any]]] = [

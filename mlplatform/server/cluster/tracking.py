@@ -1,0 +1,74 @@
+"""Tracking in a cluster: the server is the one that tells MLflow, of runs and for their pods alike (ADR 27).
+
+The outbox and its gateway are those of one machine (``tracking``), in the server's home. Pods are told to log to this
+server, which passes it on to the gateway; what MLflow cannot take now waits on the server's disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from mlplatform.apis.names import ANNOTATION_KEY, LABEL_ATTEMPT, PIPELINE_RUN
+from mlplatform.core.errors import NotFound
+from mlplatform.core.model import TaskKey
+from mlplatform.engine.ports import Tracker
+from mlplatform.kube.objects import Key
+from mlplatform.render.names import pod_name
+from mlplatform.server.cluster.pods import PodCaller
+from mlplatform.server.settings import Settings
+
+if TYPE_CHECKING:
+    from mlplatform.sdk.kubernetes.assembly import Cluster
+    from mlplatform.store.runstore import SqlRunStore
+
+#: Below the server's address: what MLflow's client in a pod calls.
+LOGGING: Final = "api/v1/pods/mlflow"
+
+
+def tracker_of(settings: Settings) -> Tracker | None:
+    """The tracker of a cluster's server; None: it tracks nothing. Raises OSError, sqlite3.Error: its disk."""
+    if not (settings.cluster and settings.mlflow):
+        return None
+    from mlplatform.tracking.client import MlflowTracker, TrackingOptions
+    from mlplatform.tracking.settings import CREDENTIALS
+
+    login = {name: os.environ[name] for name in CREDENTIALS if os.environ.get(name)}
+    options = TrackingOptions(
+        tracking_uri=settings.mlflow,
+        environment_of=lambda _: login,
+        address=f"{settings.address.rstrip('/')}/{LOGGING}" if settings.address else "",
+        lasting=True,
+    )
+    return MlflowTracker(settings.home.mlflow, options)
+
+
+def variables(cluster: Cluster, store: Callable[[], SqlRunStore], pod: PodCaller) -> Mapping[str, str]:
+    """What a task's pod needs to log into its own run, which is known to the outbox then.
+
+    Raises:
+        NotFound: this server tracks nothing, or the pod is none of a run that goes on.
+        KubernetesError: the API server could not be asked.
+    """
+    if cluster.tracker is None:
+        raise NotFound("this server tracks nothing")
+    name, uid = pod.owner(PIPELINE_RUN)
+    key, attempt = _task(pod)
+    if not name or key is None or pod.pod != pod_name(name, key, attempt):
+        raise NotFound(f"pod {pod.pod} is not one of a run's tasks")
+    run = store().get_run(cluster.mirror.take(cluster.mirror.find(Key(pod.namespace, name), uid)))
+    if run.state.finished:
+        raise NotFound(f"run {run.run_id} has ended")
+    cluster.tracker.run_started(run)  # its status may not tell yet that it has begun
+    return cluster.tracker.task_environment(run, key, attempt).env
+
+
+def _task(pod: PodCaller) -> tuple[TaskKey | None, int]:
+    try:
+        found: Any = json.loads(pod.annotations.get(ANNOTATION_KEY, ""))
+        path, iteration = found
+        return TaskKey(tuple(map(str, path)), tuple(map(int, iteration))), int(pod.labels.get(LABEL_ATTEMPT, ""))
+    except (ValueError, TypeError):
+        return None, 0

@@ -15,17 +15,17 @@ from typing import Any, Final
 from mlplatform.apis.codec import decode, encode
 from mlplatform.apis.objects import training_job
 from mlplatform.apis.trainingjob import Preemption
-from mlplatform.apis.trainingstatus import ProgressStatus, TrainingJob, TrainingJobStatus
+from mlplatform.apis.trainingstatus import TrainingJob, TrainingJobStatus
 from mlplatform.core.errors import InvalidInput
 from mlplatform.engine.submission import read_private
 from mlplatform.engine.training.environment import command, sweep
+from mlplatform.engine.training.hearing import Hearing
 from mlplatform.engine.training.places import JobPlace, read_json, write_json
 from mlplatform.engine.training.ranks import Here, Ranks, Room
 from mlplatform.planning.training.facts import Decision, Ledger, RankFact, RankKey, Remove, Stage, Start, Stop, View
 from mlplatform.planning.training.gang import decide
 from mlplatform.planning.training.kept import kept, ledger_of, report_of, same_but_clocks
 from mlplatform.planning.training.read import training_spec
-from mlplatform.planning.training.reports import Said, gathered, taken, with_checkpoint
 from mlplatform.planning.training.spec import OnHang
 from mlplatform.planning.training.status import status_of
 
@@ -51,8 +51,7 @@ class Driver:
         self._tracking = tracking
         self._job = _read(place)
         self._object = _stamp(place)
-        self._said: dict[RankKey, Said] = {}
-        self._read: dict[RankKey, int] = {}
+        self._hearing = Hearing(place)
         self._refused: dict[RankKey, str] = {}
         self._shown = False
         self.wake_at: float | None = None
@@ -98,7 +97,10 @@ class Driver:
         if not spec.managed:
             return False
         before = ledger_of(self._job.status)
-        status = self._hear(facts, before, now)
+        status = self._job.status
+        progress = self._hearing.progress(status.progress, self._job.spec, facts, before, now)
+        if progress is not status.progress:
+            status = replace(status, progress=progress)
         refused = {key: why for key, why in self._refused.items() if before and before.wanted(key.group, key.rank)}
         view = View(before, facts, report_of(status.progress), refused=refused)
         decision = decide(spec, view, now, _jitter(self._job.uid))
@@ -113,57 +115,6 @@ class Driver:
         self.wake_at = decision.wake_at
         acted = self._act(decision, ledger, facts, now)
         return acted or not same_but_clocks(before, ledger)
-
-    # ------------------------------------------------------------------ what ranks say
-    def _hear(self, facts: Mapping[RankKey, RankFact], ledger: Ledger | None, now: float) -> TrainingJobStatus:
-        """The status with what the ranks reported since."""
-        status = self._job.status
-        news = False
-        for key in facts:
-            path = self._place.rank(key).progress
-            try:
-                stamp = path.stat().st_mtime_ns
-            except OSError:
-                continue
-            if self._read.get(key) == stamp:
-                continue
-            self._read[key] = stamp
-            try:
-                said = taken(self._said.get(key), status.progress, key, read_json(path), now)
-            except InvalidInput:
-                continue  # nothing of it is taken
-            if said is not None:
-                self._said[key] = said
-                news = True
-        if not news:
-            return status
-        wanted = [
-            said
-            for key, said in self._said.items()
-            if key in facts and ledger is not None and key.attempt == ledger.wanted(key.group, key.rank)
-        ]
-        progress = gathered(status.progress, wanted, now)
-        return replace(status, progress=self._all_have(progress, facts, status.progress))
-
-    def _all_have(
-        self, progress: ProgressStatus | None, facts: Mapping[RankKey, RankFact], before: ProgressStatus | None
-    ) -> ProgressStatus | None:
-        """Where each rank keeps its own checkpoints, the newest one is that which all of them have."""
-        asked = self._job.spec.checkpoint
-        if progress is None or asked is None or asked.scope != "Rank":
-            return progress
-        saved = [self._said[key].progress if key in self._said else ProgressStatus() for key in facts]
-        if any(one.checkpoint_step is None for one in saved):
-            least = ProgressStatus()
-        else:
-            least = min(saved, key=lambda one: one.checkpoint_step or 0)
-        own = with_checkpoint(before, [least]) or ProgressStatus()
-        return replace(
-            progress,
-            checkpoint_step=own.checkpoint_step,
-            checkpoint_time=own.checkpoint_time,
-            checkpoint_uri="",
-        )
 
     # ------------------------------------------------------------------ what is done
     def _act(self, decision: Decision, ledger: Ledger, facts: Mapping[RankKey, RankFact], now: float) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mlplatform.apis.trainingstatus import TrainingJob
-from mlplatform.core.errors import InvalidInput, MlPlatformError
+from mlplatform.core.errors import InvalidInput
 from mlplatform.engine.core import Core
 from mlplatform.engine.training import jobs
 from mlplatform.engine.training.driver import Driver
@@ -24,6 +24,8 @@ _QUICK: Final = 0.05
 _LOOK: Final = 0.25
 #: At one that has ended and has a time to live.
 _REST: Final = 5.0
+#: Before one that something went wrong with is looked at again.
+_TROUBLE: Final = 2.0
 #: After this many looks without news a job is looked at less often.
 _CALM: Final = 40
 
@@ -72,19 +74,27 @@ class Trainings:
 
     async def _drive(self, name: str) -> None:
         try:
-            await self._turns(name)
-        except asyncio.CancelledError:
-            raise
-        except InvalidInput as error:
-            _log.error("training job %s cannot be read: %s", name, error)
-        except (MlPlatformError, OSError):
-            _log.exception("training job %s is left alone", name)
+            while not await self._guarded(name):
+                await asyncio.sleep(_TROUBLE)
         finally:
             again = self._news.pop(name).is_set()
             self._tasks.pop(name, None)
             self._resting.discard(name)
         if again:
             self.look(name)
+
+    async def _guarded(self, name: str) -> bool:
+        """Whether the job needs nobody any more; False: something went wrong, and it is taken up anew."""
+        try:
+            await self._turns(name)
+        except asyncio.CancelledError:
+            raise
+        except InvalidInput as error:
+            _log.error("training job %s cannot be read: %s", name, error)
+        except Exception:  # noqa: BLE001 - a bug in one job must not take the others along, nor leave it alone for good
+            _log.exception("training job %s is in trouble", name)
+            return False
+        return True
 
     async def _turns(self, name: str) -> None:
         core, news = self.core, self._news[name]

@@ -41,7 +41,8 @@ class TrainingJob:
     >>> run.wait()  # doctest: +SKIP
 
     Args:
-        what: a Python file; a function, which is taken with all it reaches; or a command as a list of words.
+        what: a Python file; a function, which is taken with all it reaches; or a command as a list of words, which is
+            run as it is (``["torchrun", "train.py"]``).
         args: of the script or command, words; of a function, its keyword arguments.
         framework: torch (by torchrun), jax, ray, mpi (by mpirun) or python: how ranks find each other.
         workers: how many ranks.
@@ -163,13 +164,14 @@ class TrainingJob:
     def _groups(self, cluster: bool) -> list[dict[str, Any]]:
         words = self._words(cluster)
         workers = {"name": "worker", "replicas": self.workers}
+        own = not callable(self.what) and not isinstance(self.what, (str, Path))
         match self.framework:
-            case "torch":
+            case "torch" if not own:
                 python = words[0]
                 words = self._carried([python, "-m", "torch.distributed.run", *words[1:]], cluster)
             case "mpi":
                 launcher = {"name": "launcher", "role": "launcher", "replicas": 1}
-                made = self._carried(["mpirun", *words], cluster)
+                made = words if own else self._carried(["mpirun", *words], cluster)
                 return [self._group(launcher, made, cluster, gpus=False), self._group(workers, [], cluster)]
             case "ray":
                 head = {"name": "head", "role": "head", "replicas": 1}

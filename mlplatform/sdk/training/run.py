@@ -100,7 +100,7 @@ class TrainingRun:
         end = None if timeout is None else time.monotonic() + timeout
         for status in self.watch():
             now = str(status.get("phase") or "")
-            if now == phase:
+            if phase and now == phase:
                 return self
             if now == "Failed":
                 raise TrainingFailed(

@@ -44,7 +44,7 @@ if last is not None:
     begin = last.step + 1
 print(f"rank {me.rank} of {me.world_size}, attempt {me.attempt}, from step {begin}", flush=True)
 
-seen = open(f"{args.out}/seen-{me.attempt}-{me.rank}-{os.getpid()}", "a", buffering=1)
+seen = open(f"{args.out}/seen-{me.attempt}-{me.rank}-{os.getpid()}", "a", buffering=1)  # noqa: SIM115 - open as long as the process
 for step in range(begin, steps):
     epoch, place = divmod(step, per_epoch)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(epoch))

@@ -67,6 +67,21 @@ def echo(word: str) -> str:
     return word
 
 
+@dsl.component(base_image=MODERN)
+def with_secret() -> str:
+    return "read"
+
+
+@dsl.component(base_image=MODERN)
+def with_map() -> str:
+    return "read"
+
+
+@dsl.component(base_image=MODERN)
+def with_claim() -> str:
+    return "read"
+
+
 @dsl.pipeline(name="values-and-artifacts")
 def values_and_artifacts() -> str:
     made = make()
@@ -90,6 +105,9 @@ def waiting():
     echo(word="b").set_container_image("registry.invalid/nothing:1")
     large = echo(word="c")
     large.set_cpu_request("900").set_memory_request("1Gi")
+    with_secret()
+    with_map()
+    with_claim()
 
 
 @dsl.pipeline(name="interrupted")
@@ -98,8 +116,8 @@ def interrupted() -> int:
     return slow(seconds=first.output).output
 
 
-#: What kfp-kubernetes would add to ``waiting``: a secret for its first task.
-NEEDS_A_SECRET = """
+#: What kfp-kubernetes would add to ``waiting``: what nobody has made, as a variable and as volumes.
+NEEDS_WHAT_IS_NOT_THERE = """
 ---
 platforms:
   kubernetes:
@@ -111,6 +129,15 @@ platforms:
             keyToEnv:
             - secretKey: key
               envVar: KEY
+        exec-with-secret:
+          secretAsVolume:
+          - {secretName: no-such-secret, mountPath: /secret}
+        exec-with-map:
+          configMapAsVolume:
+          - {configMapName: no-such-map, mountPath: /map}
+        exec-with-claim:
+          pvcMount:
+          - {constant: no-such-claim, mountPath: /claim}
 """
 
 
@@ -191,18 +218,25 @@ def test_a_failure_is_told_and_exit_handlers_run(place: tuple[Platform, str], tm
 
 def test_what_a_pod_waits_for_is_told_within_seconds(place: tuple[Platform, str], tmp_path: Path) -> None:
     found, namespace = place
-    path = submit(found, namespace, document(waiting, tmp_path) + NEEDS_A_SECRET, found.prepare(namespace))
+    path = submit(found, namespace, document(waiting, tmp_path) + NEEDS_WHAT_IS_NOT_THERE, found.prepare(namespace))
 
     def told_of() -> Object | None:
         run = found.cluster.api.get(path)
         words = {name: task.get("waitingFor", "") for name, task in tasks(run).items()}
-        return run if len(words) == 3 and all(words.values()) else None
+        return run if len(words) == 6 and all(words.values()) else None
 
-    run = until(told_of)
+    run = until(told_of, 120)
     words = {name: task["waitingFor"] for name, task in tasks(run).items()}
     assert 'secret "nobody-made-it" not found' in words["echo"]
     assert "registry.invalid/nothing:1 cannot be pulled" in words["echo-2"]
     assert "no node can take it" in words["echo-3"]
+    assert 'secret "no-such-secret" not found (Create it in this namespace' in words["with-secret"]
+    assert 'configmap "no-such-map" not found (Create it in this namespace' in words["with-map"]
+    assert 'persistentvolumeclaim "no-such-claim" not found (Create the claim' in words["with-claim"]
+    # what was missing appears, and the task goes on by itself
+    made = {"metadata": {"name": "no-such-map"}, "data": {"a": "b"}}
+    found.cluster.api.create(f"/api/v1/namespaces/{namespace}/configmaps", made)
+    until(lambda: tasks(found.cluster.api.get(path))["with-map"].get("outputs"))
     progressing = next(c for c in run["status"]["conditions"] if c["type"] == "Progressing")
     assert progressing["reason"] == "Waiting"
     found.cluster.api.patch(path, {"spec": {"cancel": True}})

@@ -193,6 +193,6 @@ def test_dying_before_or_after_a_write_changes_nothing(api_server: Cluster) -> N
         return "" if found == wanted else f"{moment} {kind} {number}: {found}"
 
     cases = [(kind, number, moment) for kind, number in chosen(written) for moment in ("before", "after")]
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(12) as pool:
         assert [wrong for wrong in pool.map(dying, cases) if wrong] == []
     print(f"{sum(written.values())} writes of {len(written)} kinds; died {len(cases)} times")

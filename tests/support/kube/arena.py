@@ -68,10 +68,10 @@ def on_kwok(document: str, seconds: float = 0.2, pool: str = "", **executors: di
 class Seen:
     """What became of the pods of a namespace, all of them: (task, attempt) -> the UIDs that bore it."""
 
-    uids: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
-    living: dict[tuple[str, str], set[str]] = field(default_factory=dict)
-    succeeded: dict[tuple[str, str], set[str]] = field(default_factory=dict)
-    wrong: list[str] = field(default_factory=list)
+    uids: dict[tuple[str, str, str], set[str]] = field(default_factory=dict[tuple[str, str, str], set[str]])
+    living: dict[tuple[str, str], set[str]] = field(default_factory=dict[tuple[str, str], set[str]])
+    succeeded: dict[tuple[str, str], set[str]] = field(default_factory=dict[tuple[str, str], set[str]])
+    wrong: list[str] = field(default_factory=list[str])
 
     def look(self, pod: Object, gone: bool) -> None:
         labels, uid = pod["metadata"]["labels"], pod["metadata"]["uid"]
@@ -199,6 +199,9 @@ def arena(cluster: Cluster) -> Generator[Arena]:
         informer.stop()
         thread.join(10)
         client.delete(NAMESPACES, Key("", name))
+        for pod in found.pods():  # nobody is left who would let them go
+            if pod["metadata"].get("finalizers"):
+                client.patch(PODS, Key(name, pod["metadata"]["name"]), {"metadata": {"finalizers": None}})
         own.transport.close()
         client.transport.close()
 

@@ -86,6 +86,8 @@ ADMISSION_BINDINGS: Final = Resource(
     namespaced=False,
 )
 
+RESOURCE_QUOTAS: Final = Resource("", "v1", "resourcequotas", "ResourceQuota")
+
 #: Kinds that every cluster has, in the order in which to make what an installation needs.
 BUILT_IN: Final = (
     NAMESPACES,

@@ -24,6 +24,7 @@ from mlplatform.server.api import (
     recurring,
     runs,
     tasks,
+    training,
 )
 from mlplatform.server.cluster.doors import Doors
 from mlplatform.server.cluster.pods import Pods
@@ -69,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.activity = Activity()
     for module in (compare, runs, logs, tasks, events, pipelines, experiments, recurring, artifacts, machine, pods):
         app.include_router(module.router)
+    app.include_router(training.router)
     for router in (kfp_api.router, kfp_runs.router, mlflow.router):
         app.include_router(router)
     app.include_router(pages.router)

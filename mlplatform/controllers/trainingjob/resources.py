@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from mlplatform.apis.names import TRAINING_GROUP, TRAINING_JOB, VERSION
 from mlplatform.kube.objects import Resource
+from mlplatform.kube.ours import TRAINING_JOBS
 
-TRAINING_JOBS: Final = Resource(TRAINING_GROUP, VERSION, "trainingjobs", TRAINING_JOB)
+__all__ = ["DEVICE_TEMPLATES", "TOKEN_REVIEWS", "TRAINING_JOBS"]
+
 #: Asks the API server whose a token is.
 TOKEN_REVIEWS: Final = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False)
 DEVICE_TEMPLATES: Final = Resource("resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate")

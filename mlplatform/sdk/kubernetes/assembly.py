@@ -19,6 +19,7 @@ from mlplatform.sdk.kubernetes.history import PLACE
 from mlplatform.sdk.kubernetes.logs import Logs
 from mlplatform.sdk.kubernetes.mirror import Mirror
 from mlplatform.sdk.kubernetes.service import ClusterService, defaults_of
+from mlplatform.sdk.kubernetes.training import ClusterJobs
 
 if TYPE_CHECKING:
     from mlplatform.store.runstore import SqlRunStore
@@ -41,16 +42,19 @@ class Cluster:
         self.client = client
         self.namespace = namespace
         self.logs = Logs(client)
+        self.jobs = ClusterJobs(client, namespace, folder / "training")
         self.mirror = Mirror(client, namespace, store, folder, clock, self._ended, tracker)
         self.tracker = tracker
         self.service = ClusterService(client, namespace, store, self.mirror.take, defaults_of(environ))
 
     def start(self) -> None:
         self.mirror.start()
+        self.jobs.start()
 
     def close(self) -> None:
         self.mirror.stop()
         self.logs.close()
+        self.jobs.close()
         if self.tracker is not None:
             self.tracker.close()
 

@@ -31,10 +31,11 @@ LONGEST: Final = 1 << 30
 
 
 class Logs:
-    """Threads share one. ``client`` may read pods' logs."""
+    """Threads share one. ``client`` may read pods' logs; ``container`` tells which one of a pod writes it."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, container: Callable[[Key], str] = lambda _: MAIN) -> None:
         self._client = client
+        self._container = container
         self._fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="logs")
         self._lock = threading.RLock()
         self._followed: set[Path] = set()
@@ -114,7 +115,7 @@ class Logs:
                 self._followed.discard(folder)
 
     def _copy(self, pod: Key, write: Callable[[bytes], int], *, follow: bool) -> None:
-        stream = self._client.logs(pod, container=MAIN, follow=follow)
+        stream = self._client.logs(pod, container=self._container(pod), follow=follow)
         left = LONGEST
         try:
             for data in stream.chunks():

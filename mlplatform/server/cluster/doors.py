@@ -10,9 +10,10 @@ import anyio.to_thread
 from starlette.types import Scope
 
 from mlplatform.core.errors import KubernetesError
+from mlplatform.kube.objects import Resource
 from mlplatform.server.access import Refused
 from mlplatform.server.cluster.pods import PodCaller, Pods
-from mlplatform.server.cluster.reviews import AUDIENCES, Reviews, verb_of
+from mlplatform.server.cluster.reviews import AUDIENCES, Reviews, kind_of, verb_of
 from mlplatform.server.settings import Settings
 
 #: What tokens open: the APIs, MLflow's too. Pages are for browsers, which come by a link.
@@ -50,7 +51,7 @@ class Doors:
         if len(token) > _LONGEST or not token.isascii():
             raise _unknown()
         verb = verb_of(scope["method"], scope["path"])
-        name = await anyio.to_thread.run_sync(self._known, token, verb)
+        name = await anyio.to_thread.run_sync(self._known, token, verb, kind_of(scope["path"]))
         scope.setdefault("state", {})["caller"] = name
         return True
 
@@ -64,16 +65,16 @@ class Doors:
             raise _unknown_pod()
         return found
 
-    def _known(self, token: str, verb: str) -> str:
+    def _known(self, token: str, verb: str, kind: Resource) -> str:
         try:
             person = self._reviews.who(token)
             if person is None:
                 raise _unknown()
-            if not self._reviews.may(person, verb):
+            if not self._reviews.may(person, verb, kind):
                 raise Refused(
                     403,
                     "FORBIDDEN",
-                    f"{person.name} may not {verb} pipelineruns in this namespace",
+                    f"{person.name} may not {verb} {kind.plural} in this namespace",
                     "Whoever runs the cluster can give that right: a Role with this verb, bound to this user.",
                 )
         except KubernetesError as error:

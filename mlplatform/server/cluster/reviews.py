@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from mlplatform.core.values import child
 from mlplatform.kube.client import Client
-from mlplatform.kube.ours import PIPELINE_RUNS
+from mlplatform.kube.objects import Resource
+from mlplatform.kube.ours import PIPELINE_RUNS, TRAINING_JOBS
 from mlplatform.server.cluster.kinds import ACCESS_REVIEWS, TOKEN_REVIEWS
 
 #: What a token must be made for. The first is what a stock kfp.Client asks its cluster for.
@@ -41,7 +42,7 @@ class Reviews:
         self._clock = clock
         self._lock = threading.Lock()
         self._who: dict[str, tuple[float, Person | None]] = {}
-        self._may: dict[tuple[Person, str], tuple[float, bool]] = {}
+        self._may: dict[tuple[Person, str, Resource], tuple[float, bool]] = {}
 
     def who(self, token: str) -> Person | None:
         """Whose token this is; None: nobody's, or it is not meant for us.
@@ -59,13 +60,13 @@ class Reviews:
         self._keep(self._who, name, person, WHO_SECONDS)
         return person
 
-    def may(self, person: Person, verb: str) -> bool:
-        """Whether they may do this to PipelineRuns of the namespace.
+    def may(self, person: Person, verb: str, kind: Resource = PIPELINE_RUNS) -> bool:
+        """Whether they may do this to objects of a kind in the namespace.
 
         Raises:
             KubernetesError: the API server could not be asked.
         """
-        known = self._known(self._may, (person, verb))
+        known = self._known(self._may, (person, verb, kind))
         if known is not None:
             return known[0]
         review = {
@@ -78,13 +79,13 @@ class Reviews:
                 "resourceAttributes": {
                     "namespace": self._namespace,
                     "verb": verb,
-                    "group": PIPELINE_RUNS.group,
-                    "resource": PIPELINE_RUNS.plural,
+                    "group": kind.group,
+                    "resource": kind.plural,
                 },
             },
         }
         allowed = bool(child(self._client.create(ACCESS_REVIEWS, review), "status").get("allowed"))
-        self._keep(self._may, (person, verb), allowed, MAY_SECONDS)
+        self._keep(self._may, (person, verb, kind), allowed, MAY_SECONDS)
         return allowed
 
     def _known(self, table: Mapping[Any, tuple[float, Any]], name: Any) -> tuple[Any] | None:
@@ -112,6 +113,11 @@ def _person(status: Mapping[str, Any]) -> Person | None:
     )
 
 
+def kind_of(path: str) -> Resource:
+    """What a request is about: rights to training jobs are rights of their own."""
+    return TRAINING_JOBS if path.startswith("/api/v1/training-jobs") else PIPELINE_RUNS
+
+
 def verb_of(method: str, path: str) -> str:
     """What a request means for PipelineRuns, in the words of RBAC."""
     if method in ("GET", "HEAD", "OPTIONS") or (path.startswith("/mlflow/") and path.endswith(_READS)):
@@ -127,5 +133,5 @@ def verb_of(method: str, path: str) -> str:
 #: What MLflow's clients read by POST.
 _READS: Final = ("/search", "/get-history-bulk", "/batchGetInfos", "/search-datasets", "/graphql")
 _CHANGES: Final = frozenset(
-    {"cancel", "resume", "terminate", "retry", "archive", "unarchive", "enable", "disable", "tags", "note"}
+    {"suspend", "cancel", "resume", "terminate", "retry", "archive", "unarchive", "enable", "disable", "tags", "note"}
 )

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from mlplatform.core.errors import KubernetesError, NotFound
+from mlplatform.core.errors import MlPlatformError
 from mlplatform.planning.training.facts import RankKey
 from mlplatform.planning.training.view import RankView
 from mlplatform.server.context import Context
 from mlplatform.server.events import HEARTBEAT, message
+from mlplatform.server.localjobs import LocalJobs
 
 _log = logging.getLogger(__name__)
 
@@ -40,36 +41,9 @@ class Jobs(Protocol):
     def delete(self, name: str) -> None: ...
 
 
-class NoJobs:
-    """Where none can be."""
-
-    namespace = ""
-
-    def bodies(self) -> list[dict[str, Any]]:
-        return []
-
-    def body(self, name: str) -> dict[str, Any]:
-        raise NotFound(f"there is no training job {name!r}")
-
-    def ranks(self, name: str) -> list[RankView]:
-        return []
-
-    def marks(self) -> Mapping[str, Any]:
-        return {}
-
-    def log(self, name: str, rank: RankKey) -> tuple[Path, bool]:
-        raise NotFound(f"there is no training job {name!r}")
-
-    def suspend(self, name: str, on: bool) -> None:
-        self.body(name)
-
-    def delete(self, name: str) -> None:
-        self.body(name)
-
-
 def jobs_of(here: Context) -> Jobs:
     """The training jobs of a server."""
-    return NoJobs() if here.cluster is None else here.cluster.jobs
+    return LocalJobs(here.settings.home) if here.cluster is None else here.cluster.jobs
 
 
 async def stream(jobs: Callable[[], Jobs], clock: Callable[[], float]) -> AsyncIterator[bytes]:
@@ -84,7 +58,7 @@ async def stream(jobs: Callable[[], Jobs], clock: Callable[[], float]) -> AsyncI
         await asyncio.sleep(_LOOK)
         try:
             found = await asyncio.to_thread(lambda: jobs().marks())
-        except KubernetesError as error:
+        except MlPlatformError as error:
             _log.warning("training jobs cannot be read: %s", error)
             continue
         changed = sorted(name for name in found.keys() | known.keys() if found.get(name) != known.get(name))

@@ -33,7 +33,7 @@ def surroundings(here: Here) -> Any:
     """Whether there is a cluster, and training jobs: what pages there are."""
     if here.cluster is not None:
         return {"cluster": here.cluster.namespace, "training": True}
-    return {"cluster": "", "training": bool(jobs_of(here).bodies())}
+    return {"cluster": "", "training": bool(jobs_of(here).marks())}
 
 
 @router.get("/training-jobs", response_model=shapes.TrainingPage)
@@ -69,7 +69,8 @@ def _mlflow(found: dict[str, Any]) -> str:
 def _commands(jobs: Jobs, name: str) -> dict[str, str]:
     """Command lines that do the same."""
     if not jobs.namespace:
-        return {}
+        words = {"describe": "show", "suspend": "suspend", "resume": "resume", "delete": "delete"}
+        return {what: f"mlplatform training {word} {name}" for what, word in words.items()}
     tail = f"trainingjob {name} -n {jobs.namespace}"
     patch = f"kubectl patch {tail} --type merge -p"
     return {

@@ -1,6 +1,9 @@
 /** The frame around every page: where one can go, whether it is live, theme, shortcuts. */
 
+import { signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
+import { get, url } from "./base/api";
+import type { Surroundings } from "./base/training";
 import { Dialog, SkeletonRows, Toasts, Empty, ErrorNotice } from "./parts/basics";
 import { Icon } from "./parts/icon";
 import { Works } from "./parts/work";
@@ -15,7 +18,7 @@ type Pages = typeof import("./pages/rest").PAGES;
 type Name = keyof Pages;
 /** The list of runs is in the first file; all other pages come together when one of them is opened. */
 let rest: Pages | null = null;
-const NAMES = new Set(["artifacts", "compare", "pipeline", "pipelines", "recurringruns", "run"]);
+const NAMES = new Set(["artifacts", "cluster", "compare", "pipeline", "pipelines", "recurringruns", "run", "training"]);
 
 /** Which page an address means. KFP's own links have a "details" in them. */
 function pageOf(path: string[]): { name: string; rest: string[] } {
@@ -32,7 +35,11 @@ function pageOf(path: string[]): { name: string; rest: string[] } {
       return { name: "recurringruns", rest: inside };
     case "experiments":
       return { name: "runs", rest: [] };
+    case "training":
+    case "trainingjobs":
+      return { name: "training", rest: inside };
     case "artifacts":
+    case "cluster":
     case "compare":
       return { name: first, rest: inside };
     default:
@@ -63,13 +70,23 @@ function Lazy({ name, path }: { name: Name; path: string[] }) {
   return <SkeletonRows />;
 }
 
+/** What there is besides runs; asked once, and again when a page is opened that may not be in the list. */
+const surroundings = signal<Surroundings>({ cluster: "", training: false });
+const look = () => void get<Surroundings>(url("surroundings")).then((found) => (surroundings.value = found)).catch(() => {});
+
 const ITEMS = [
   { id: "runs", title: "Runs", icon: "runs", also: ["run"] },
   { id: "pipelines", title: "Pipelines", icon: "pipelines", also: ["pipeline"] },
   { id: "recurringruns", title: "Recurring runs", icon: "clock", also: [] },
   { id: "artifacts", title: "Artifacts", icon: "artifacts", also: [] },
+  { id: "training", title: "Training jobs", icon: "training", also: [] },
+  { id: "cluster", title: "Cluster", icon: "cluster", also: [] },
   { id: "compare", title: "Compare", icon: "compare", also: [] },
 ];
+
+/** Training jobs and the cluster are in the list where there are such. */
+const isThere = (id: string, current: string) =>
+  id === current || (id === "training" ? surroundings.value.training : id === "cluster" ? surroundings.value.cluster !== "" : true);
 
 const THEMES: Record<Theme, { next: Theme; icon: string; word: string }> = {
   system: { next: "light", icon: "screen", word: "as the system" },
@@ -86,7 +103,7 @@ function Nav({ current }: { current: string }) {
         <img src={icon} alt="" />
         <span>mlplatform</span>
       </a>
-      {ITEMS.map((one) => (
+      {ITEMS.filter((one) => isThere(one.id, current)).map((one) => (
         <a class="item" key={one.id} href={`#/${one.id}`} title={one.title}
           aria-current={one.id === current || one.also.includes(current) ? "page" : undefined}>
           <Icon name={one.icon} />
@@ -142,6 +159,7 @@ export function App() {
     const title = ITEMS.find((one) => one.id === name)?.title;
     if (title) document.title = `${title} · mlplatform`;
   }, [name]);
+  useEffect(look, []);
   return (
     <div class="shell">
       <Nav current={name} />

@@ -18,7 +18,7 @@ const RETRY = [300, 600, 1000, 2000, 3000];
 /** Hear of one run with its tasks ("" : of all runs as a whole), from event `after` on. Returns how to stop.
  *
  * `anew`: all must be read again, since events do not tell what changed; once too at the start, if `after` is null. */
-export function listen(run: string, after: number | null, take: (events: LiveEvent[]) => void, anew: () => void): () => void {
+export function listen(run: string, after: number | null, take: (events: LiveEvent[]) => void, anew: () => void, topic = ""): () => void {
   let last = after;
   let source: EventSource | null = null;
   let timer = 0;
@@ -27,7 +27,7 @@ export function listen(run: string, after: number | null, take: (events: LiveEve
   const open = () => {
     timer = 0;
     if (document.hidden) return; // opened when somebody looks
-    source = new EventSource(url("events", { run, after: last }));
+    source = new EventSource(url("events", topic ? { topic } : { run, after: last }));
     source.addEventListener("hello", (event) => {
       const told = JSON.parse((event as MessageEvent<string>).data) as { seq: number; now: number };
       failures = 0;
@@ -37,7 +37,7 @@ export function listen(run: string, after: number | null, take: (events: LiveEve
         // What happened between the page's answer and now is in neither.
         last = told.seq;
         anew();
-      } else if (told.seq < last) {
+      } else if (told.seq < last || topic) {
         // another store, or an older one: what we know is not of this world
         last = told.seq;
         anew();
@@ -82,18 +82,32 @@ export function listen(run: string, after: number | null, take: (events: LiveEve
 
 /** Call `changed` when something happened to any run, at most once in `every` milliseconds. */
 export function useRunsChanged(changed: () => void, every = 500): void {
+  useChanged((soon) => listen("", null, soon, soon), changed, every);
+}
+
+/** The same for training jobs, or one of them. */
+export function useTrainingChanged(changed: () => void, name?: string, every = 200): void {
+  useChanged(
+    (soon) => listen("", null, (events) => {
+      if (name === undefined || events.some((one) => one.body.name === name)) soon();
+    }, soon, "training"),
+    changed,
+    every,
+  );
+}
+
+function useChanged(begin: (soon: () => void) => () => void, changed: () => void, every: number): void {
   const latest = useRef(changed);
   latest.current = changed;
   useEffect(() => {
     let timer = 0;
-    const soon = () => {
+    const stop = begin(() => {
       if (timer) return;
       timer = window.setTimeout(() => {
         timer = 0;
         latest.current();
       }, every);
-    };
-    const stop = listen("", null, soon, soon);
+    });
     return () => {
       stop();
       window.clearTimeout(timer);

@@ -7,6 +7,8 @@ const PATHS: Record<string, string> = {
   artifacts: "M8 1.8l5.5 3v6.4L8 14.2l-5.5-3V4.8zm0 6.2l5.5-3.2M8 8v6.2M8 8L2.5 4.8",
   compare: "M4 13V6m4 7V3m4 10V8",
   mlflow: "M9.5 2.5h4v4m0-4L8 8M6.5 3.5h-4v10h10v-4",
+  training: "M2.5 3.5h3v3h-3zm8 0h3v3h-3zm-8 6.5h3v3h-3zm8 0h3v3h-3zM5.5 5h5M4 6.5V10m8-3.5V10m-6.5 1.5h5",
+  cluster: "M2.5 3h11v4h-11zm0 6h11v4h-11zM5 5h.01M5 11h.01M8 5h3M8 11h3",
   search: "M7 12A5 5 0 1 0 7 2a5 5 0 0 0 0 10zm3.6-1.4L14 14",
   copy: "M5.5 5.5v-3h8v8h-3m-8-5h8v8h-8z",
   check: "M3 8.5l3.2 3.2L13 5",

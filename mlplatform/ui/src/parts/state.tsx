@@ -22,6 +22,23 @@ export const LOOKS: Record<State, Look> = {
   CANCELLED: { word: "cancelled", tone: "s-warn", sign: "stop" },
 };
 
+/** Words of training jobs and their ranks. */
+const TRAINING: Record<string, Look> = {
+  Created: { word: "created", tone: "s-none", sign: "ring" },
+  Absent: { word: "not there", tone: "s-none", sign: "ring" },
+  Pending: { word: "pending", tone: "s-warn", sign: "clock" },
+  Queued: { word: "queued", tone: "s-warn", sign: "clock" },
+  Starting: { word: "starting", tone: "s-busy", sign: "half" },
+  Running: { word: "running", tone: "s-busy", sign: "half" },
+  Restarting: { word: "restarting", tone: "s-warn", sign: "again" },
+  Suspending: { word: "suspending", tone: "s-warn", sign: "half" },
+  Suspended: { word: "suspended", tone: "s-none", sign: "pause" },
+  Stopping: { word: "stopping", tone: "s-warn", sign: "half" },
+  Complete: { word: "complete", tone: "s-ok", sign: "disc" },
+  Succeeded: { word: "succeeded", tone: "s-ok", sign: "disc" },
+  Failed: { word: "failed", tone: "s-bad", sign: "cross" },
+};
+
 /** Drawn in a box of 12 by 12. */
 function shape(sign: string) {
   const line = { fill: "none", stroke: "currentColor", "stroke-width": 1.5 } as const;
@@ -53,6 +70,8 @@ function shape(sign: string) {
       );
     case "cross":
       return <path d="M2 2l8 8m0-8l-8 8" {...line} stroke-width="2.2" />;
+    case "pause":
+      return <path d="M4 2.5v7m4-7v7" {...line} stroke-width="2" />;
     case "stop":
       return (
         <g {...line}>
@@ -66,7 +85,7 @@ function shape(sign: string) {
 }
 
 export function look(state: string): Look {
-  return LOOKS[state as State] ?? { word: state.toLowerCase(), tone: "s-none", sign: "dash" };
+  return LOOKS[state as State] ?? TRAINING[state] ?? { word: state.toLowerCase(), tone: "s-none", sign: "dash" };
 }
 
 /** The sign as part of a bigger drawing, its upper left corner at (x, y). */

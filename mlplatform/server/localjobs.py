@@ -1,0 +1,99 @@
+"""The training jobs of this machine, as pages want them: the home's files, and what is asked of its service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlplatform.core.errors import NotFound
+from mlplatform.core.values import child
+from mlplatform.engine.home import Home
+from mlplatform.engine.training import jobs
+from mlplatform.engine.training.places import JobPlace, RankPlace, read_json
+from mlplatform.planning.training.facts import RankKey
+from mlplatform.planning.training.view import RankView
+
+
+class LocalJobs:
+    """Implements ``training.Jobs``."""
+
+    namespace = ""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def bodies(self) -> list[dict[str, Any]]:
+        return jobs.list_jobs(self._home)
+
+    def body(self, name: str) -> dict[str, Any]:
+        found = jobs.get_job(self._home, name)
+        if found["metadata"]["name"] != name:
+            raise NotFound(f"there is no training job {name!r}")
+        return found
+
+    def ranks(self, name: str) -> list[RankView]:
+        over = str(child(jobs.get_job(self._home, name), "status").get("phase")) in ("Complete", "Failed")
+        return [_view(key, rank, over) for key, rank in JobPlace(self._home, name).ranks()]
+
+    def marks(self) -> Mapping[str, Any]:
+        """Its two files are replaced whenever anything changes."""
+        found: dict[str, Any] = {}
+        for place in (JobPlace(self._home, name) for name in _names(self._home)):
+            found[place.name] = tuple(_changed(path) for path in (place.object, place.status))
+        return found
+
+    def log(self, name: str, rank: RankKey) -> tuple[Path, bool]:
+        over = str(child(self.body(name), "status").get("phase")) in ("Complete", "Failed")
+        views = {(one.group, one.rank, one.attempt): one for one in self.ranks(name)}
+        view = views.get((rank.group, rank.rank, rank.attempt))
+        ended = over or view is None or view.state in ("Succeeded", "Failed")
+        return jobs.rank_log(self._home, name, rank.group, rank.rank, rank.attempt), ended
+
+    def suspend(self, name: str, on: bool) -> None:
+        from mlplatform.sdk.training import local
+
+        local.suspend(self._home, name, on)
+
+    def delete(self, name: str) -> None:
+        from mlplatform.sdk.training import local
+
+        local.delete(self._home, name)
+
+
+def _view(key: RankKey, place: RankPlace, over: bool) -> RankView:
+    start, stop, left = (read_json(path) for path in (place.start, place.stop, place.exit))
+    code: int | None = left.get("code")
+    if left or over:
+        state = "Succeeded" if left and code == 0 and not stop else "Failed"
+    elif stop:
+        state = "Stopping"
+    else:
+        state = "Running" if place.claim.exists() else "Starting"
+    gpus: list[int] = start.get("gpus") or []
+    return RankView(
+        key.group,
+        key.rank,
+        key.attempt,
+        state,
+        place.root.name,
+        f"GPU {', '.join(map(str, gpus))}" if gpus else "",
+        str(left.get("reason") or ("out of memory" if left.get("oom") else "")),
+        code,
+        start.get("at"),
+        left.get("at"),
+    )
+
+
+def _names(home: Home) -> list[str]:
+    try:
+        return sorted(path.name for path in home.training.iterdir() if path.is_dir())
+    except OSError:
+        return []
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

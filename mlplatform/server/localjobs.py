@@ -65,7 +65,7 @@ def _view(key: RankKey, place: RankPlace, over: bool) -> RankView:
     start, stop, left = (read_json(path) for path in (place.start, place.stop, place.exit))
     code: int | None = left.get("code")
     if left or over:
-        state = "Succeeded" if left and code == 0 and not stop else "Failed"
+        state = "Succeeded" if left and code == 0 and (not stop or left.get("told") is None) else "Failed"
     elif stop:
         state = "Stopping"
     else:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
@@ -288,7 +288,16 @@ def chromium() -> Generator[Browser]:
             browser.close()
 
 
-def entered(browser: Browser, served: Served, **options: Any) -> BrowserContext:
+class Address(Protocol):
+    """Where a server is, and what opens it."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def token(self) -> str: ...
+
+
+def entered(browser: Browser, served: Address, **options: Any) -> BrowserContext:
     """A browser profile that came in by the link with the token."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, **options)
     context.set_default_timeout(PATIENCE)

@@ -234,6 +234,10 @@ class TrainingCluster:
         """A rank's container ends by itself. ``more``: of the pod's status."""
         self._end(self.of(group, rank), code, reason, **more)
 
+    def finish(self, pod: Object, code: int, reason: str = "") -> None:
+        """The container of a pod ends by itself."""
+        self._end(pod, code, reason)
+
     def delete_pod(self, name: str) -> None:
         self.client.delete(PODS, Key("default", name))
 

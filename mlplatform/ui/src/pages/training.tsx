@@ -88,7 +88,7 @@ function All() {
       ) : asked ? (
         <Empty title="No training job has such a name"><a href={href(["training"])}>All training jobs</a></Empty>
       ) : (
-        <Empty title="No training jobs yet" commands={["mlplatform train job.yaml"]}>
+        <Empty title="No training jobs yet" commands={["mlplatform train train.py --workers 2"]}>
           A training job is groups of ranks that start, fail and start again together, from the newest checkpoint. Create one from a
           file, from Python with <code>ml.TrainingJob(...).run()</code>, or as a task of a pipeline.
         </Empty>

@@ -9,7 +9,7 @@ from typing import Final
 _TAIL: Final = 16_384
 _MOST: Final = 512
 #: ``ValueError: bad``, ``torch.OutOfMemoryError: CUDA ...``, as the last line of a traceback.
-_RAISED: Final = re.compile(r"^(?:\[?\w+\d*\]?:?\s*)?((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\b.*)$")
+_RAISED: Final = re.compile(r"^(?:\[\w+\]:\s*)?((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\b.*)$")
 
 
 def last_words(log: Path) -> str:

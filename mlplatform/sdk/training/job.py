@@ -147,7 +147,7 @@ class TrainingJob:
             "apiVersion": TRAINING_API_VERSION,
             "kind": TRAINING_JOB,
             "metadata": {"name": name or self._name()},
-            "spec": {**spec, **self.spec},
+            "spec": _merged(spec, self.spec),
         }
 
     # ------------------------------------------------------------------ its parts
@@ -257,6 +257,15 @@ class TrainingJob:
 
 #: Stands for the script among words; told from a word that a user wrote by being this very object.
 _SCRIPT: Final = "".join(("mlplatform", "-", "script"))
+
+
+def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, member by member; where both have one, the other's."""
+    found = {**one, **other}
+    for name in one.keys() & other.keys():
+        if isinstance(one[name], Mapping) and isinstance(other[name], Mapping):
+            found[name] = _merged(one[name], other[name])
+    return found
 
 
 def _numbered(words: Sequence[str]) -> list[tuple[int, str]]:

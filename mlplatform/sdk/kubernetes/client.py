@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from mlplatform.engine.home import Home
 from mlplatform.sdk.client import LocalClient
 from mlplatform.sdk.kubernetes.assembly import Cluster
 from mlplatform.sdk.kubernetes.home import Place, read_place
+from mlplatform.sdk.kubernetes.images import with_environment
 from mlplatform.sdk.records import store_target
 
 #: Seconds between two looks at the history for news.
@@ -107,7 +109,10 @@ class ClusterClient(LocalClient):
 
     # ------------------------------------------------------------------ operations
     def submit(self, submission: Mapping[str, Any]) -> str:
-        return self.site.cluster.service.submit(submission)
+        """As :meth:`LocalClient.submit`. Components that name no image and need one get this environment's
+        (:mod:`mlplatform.sdk.kubernetes.images`, which says what it raises)."""
+        document = with_environment(str(submission.get("document") or ""), os.environ)
+        return self.site.cluster.service.submit({**submission, "document": document})
 
     def watch(self, run_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
         """Events of a run until it is finished, as the local service tells them; ``trouble`` while the cluster cannot
@@ -147,7 +152,8 @@ class ClusterClient(LocalClient):
     ) -> str:
         if document is not None:
             known = self.site.store.document(self.site.store.get_run(run_id).spec_digest)
-            if document.encode("utf-8", "surrogatepass") != known:
+            now = with_environment(document, os.environ)
+            if known not in (document.encode("utf-8", "surrogatepass"), now.encode("utf-8", "surrogatepass")):
                 raise Unsupported(
                     "A run of a cluster goes on with the pipeline it was started with.",
                     hint="Run the changed pipeline anew: what did not change can be reused.",

@@ -1,0 +1,145 @@
+"""The platform inside a cluster: installed by its command, restricted, reached with a token, and tracking what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import compiler, dsl
+
+from tests.cluster.api import Object
+from tests.cluster.cluster import Cluster
+from tests.support.kube.installed import PLACE, Installed, command, installed, until
+
+RUNS = "/apis/pipelines.mlplatform.dev/v1alpha1/namespaces/{}/pipelineruns"
+SERVES = "test-platform"
+
+
+@pytest.fixture(scope="module")
+def platform(cluster: Cluster) -> Generator[Installed]:
+    if cluster.registry is None:
+        pytest.skip("this cluster has no registry of ours to push the platform's images to")
+    label = {"pod-security.kubernetes.io/enforce": "restricted"}
+    cluster.api.create("/api/v1/namespaces", {"metadata": {"name": SERVES, "labels": label}})
+    with installed(cluster, SERVES) as found:
+        yield found
+    cluster.api.delete(f"/api/v1/namespaces/{SERVES}")
+
+
+@pytest.fixture(scope="module")
+def reader(platform: Installed) -> str:
+    return platform.token("reader", "get")
+
+
+def test_it_is_three_pods_that_run_restricted_from_our_registry(platform: Installed) -> None:
+    pods = {pod["metadata"]["labels"]["app.kubernetes.io/name"]: pod for pod in platform.pods()}
+    assert set(pods) == {"mlplatform-operator", "mlplatform-server", "mlplatform-mlflow"}
+    space = platform.cluster.api.get(f"/api/v1/namespaces/{PLACE}")
+    assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    for name, pod in pods.items():
+        [status] = pod["status"]["containerStatuses"]
+        assert (status["ready"], status["restartCount"]) == (True, 0), (name, status)
+        [container] = pod["spec"]["containers"]
+        assert container["image"] == platform.told["images"][name.removeprefix("mlplatform-")]
+        assert "@sha256:" in container["image"]
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    told = command(platform.cluster, "install", "--dry-run", "--registry", "r.test/team", "--serve", SERVES)
+    assert "r.test/team/mlplatform-mlflow:" in told
+
+
+def test_who_comes_with_a_token_gets_in_and_mlflow_is_behind_the_same_door(platform: Installed, reader: str) -> None:
+    assert platform.ask("GET", "/api/v1/runs", reader)[0] == 200
+    assert platform.ask("GET", "/api/v1/runs")[0] in (401, 421)
+    nobody = platform.token("nobody")
+    assert platform.ask("GET", "/api/v1/runs", nobody)[0] == 403
+    assert platform.ask("POST", "/mlflow/api/2.0/mlflow/experiments/search", nobody, {"max_results": 1})[0] == 403
+    assert platform.mlflow(reader, "experiments/get", experiment_id="0")["experiment"]["name"] == "Default"
+    made = platform.ask("POST", "/mlflow/api/2.0/mlflow/experiments/create", reader, {"name": "not-mine-to-make"})
+    assert made[0] == 403
+    # A person's token opens nothing that is for pods.
+    assert platform.ask("POST", "/api/v1/pods/tracking", reader, {})[0] == 401
+    assert platform.ask("GET", "/api/v1/pods/mlflow/api/2.0/mlflow/runs/get?run_id=x", reader)[0] == 401
+
+
+def pipeline(image: str, folder: Path) -> str:
+    """A task that logs by plain ``mlflow``, and one that does not."""
+
+    @dsl.component(base_image=image)
+    def train(rate: float, scores: dsl.Output[dsl.Metrics]) -> float:
+        import mlflow
+
+        mlflow.log_param("kind", "tree")
+        for step in range(3):
+            mlflow.log_metric("loss", 1.0 / (step + 1), step=step)
+        mlflow.log_text("as it went", "notes/one file.txt")
+        scores.log_metric("accuracy", 0.75)
+        return rate * 2
+
+    @dsl.component(base_image=image)
+    def quiet(x: float) -> float:
+        return x + 1
+
+    @dsl.pipeline(name="tracked")
+    def tracked(rate: float = 0.5) -> float:
+        return quiet(x=train(rate=rate).outputs["Output"]).output
+
+    file = folder / "tracked.yaml"
+    compiler.Compiler().compile(tracked, str(file))
+    return file.read_text(encoding="utf-8")
+
+
+def run(platform: Installed, name: str, document: str, **spec: Any) -> Object:
+    path = RUNS.format(SERVES)
+    meta = {"name": name, "namespace": SERVES}
+    body = {"apiVersion": "pipelines.mlplatform.dev/v1alpha1", "kind": "PipelineRun", "metadata": meta}
+    platform.cluster.api.create(path, {**body, "spec": {"document": document, "experiment": "forest", **spec}})
+    done = platform.cluster.api.wait(
+        f"{path}/{name}", lambda seen: bool(seen.get("status", {}).get("finishedAt")), seconds=600
+    )
+    assert done["status"]["state"] == "SUCCEEDED", done["status"]
+    return done
+
+
+def complete(platform: Installed, token: str, runs: int) -> list[dict[str, Any]]:
+    found = platform.tracked(token, "forest")
+    return found if len(found) >= 2 * runs and all(one["status"] == "FINISHED" for one in found) else []
+
+
+def check_one(found: list[dict[str, Any]], rate: float) -> str:
+    """One run's tree; returns the id of its child."""
+    [parent] = [one for one in found if one["name"] == "tracked" and one["params"] == {"rate": str(rate)}]
+    assert parent["metrics"] == {"output.Output": rate * 2 + 1}
+    [child] = [one for one in found if one["parent"] == parent["id"]]
+    assert (child["name"], child["run"]) == ("train", parent["run"])
+    assert child["params"] == {"kind": "tree", "rate": str(rate)}
+    assert child["metrics"].pop("duration_seconds") > 0
+    assert child["metrics"] == {"loss": pytest.approx(1 / 3), "accuracy": 0.75}
+    return child["id"]
+
+
+def test_runs_are_tracked_as_on_one_machine_whatever_is_down(platform: Installed, reader: str, tmp_path: Path) -> None:
+    """The second run goes on while MLflow is away, and the server dies with what it has not delivered."""
+    # The image of MLflow is one with mlflow in it, and a Python.
+    document = pipeline(platform.told["images"]["mlflow"], tmp_path)
+    run(platform, "first", document, displayName="tracked", parameters={"rate": 0.25})
+    child = check_one(until(lambda: complete(platform, reader, 1), "the first run in MLflow"), 0.25)
+    files = platform.mlflow(reader, "artifacts/list", run_id=child, path="notes")["files"]
+    assert [(file["path"], int(file["file_size"])) for file in files] == [("notes/one file.txt", 10)]
+
+    kubectl, space = platform.cluster.kubectl, ("-n", PLACE)
+    kubectl("scale", "deployment/mlplatform-mlflow", "--replicas=0", *space)
+    until(lambda: len(platform.pods()) == 2, "MLflow to be gone")
+    run(platform, "second", document, displayName="tracked", parameters={"rate": 0.75})
+    kubectl("delete", "pod", "-l", "app.kubernetes.io/name=mlplatform-server", "--force", "--grace-period=0", *space)
+    kubectl("scale", "deployment/mlplatform-mlflow", "--replicas=1", *space)
+    found = until(lambda: complete(platform, reader, 2), "the second run in MLflow")
+    assert len(found) == 4, found
+    child = check_one(found, 0.75)
+    check_one(found, 0.25)
+    points = platform.mlflow(reader, "metrics/get-history", run_id=child, metric_key="loss")["metrics"]
+    assert [point["step"] for point in points] == [0, 1, 2]
+    status, told = platform.ask("GET", "/api/v1/runs", reader)
+    assert status == 200
+    assert {one["mlflow_run_id"] for one in told["runs"]} == {one["id"] for one in found if not one["parent"]}

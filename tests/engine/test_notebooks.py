@@ -13,7 +13,7 @@ import pytest
 
 from mlplatform.sdk.notebook import notebook
 from tests.support.home import TestHome, home_in
-from tests.support.notebooks import Book, in_folder, ran, why
+from tests.support.notebooks import Book, in_folder, ran, texts, why
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +136,35 @@ def test_hidden_state_crosses_into_another_process(shared: TestHome) -> None:
     edited = book.run(look=book.cells["look"] + "\nmore = 1")
     assert ran(edited) == ["look"]
     assert book.values(edited, "seen")["seen"] == linear
+
+
+def test_what_a_notebook_registers_is_there_in_another_process(shared: TestHome) -> None:
+    """Accessors, magics, handlers of logs, the time zone and words of the command line are in no variable."""
+    book = Book(
+        in_folder(shared, "registered"),
+        make=(
+            "import logging, os, sys, time\nimport pandas as pd\n"
+            "from IPython.core.magic import register_line_magic\n"
+            "@pd.api.extensions.register_dataframe_accessor('probe')\n"
+            "class Probe:\n    def __init__(self, frame):\n        self.rows = len(frame)\n"
+            "@register_line_magic\ndef twice(line):\n    return 2 * int(line)\ndel twice\n"
+            "logging.getLogger('mine').addHandler(logging.StreamHandler(sys.stdout))\n"
+            "logging.getLogger('mine').propagate = False\n"
+            "os.environ['TZ'] = 'Asia/Tokyo'\ntime.tzset()\nsys.argv.append('--epochs=3')"
+        ),
+        use="n = 1",
+        end=(
+            "four = %twice 2\nlogging.getLogger('mine').warning('said')\n"
+            "found = (n, pd.DataFrame({'a': [1, 2]}).probe.rows, time.localtime(0).tm_hour, sys.argv[1:])"
+        ),
+    )
+    first = book.run()
+    assert first["state"] == "SUCCEEDED", first["error"]
+    again = book.run(use="n = 5")
+    assert again["state"] == "SUCCEEDED", again["error"]
+    assert ran(again) == ["use", "end"]
+    assert book.values(again, "four", "found") == {"four": 4, "found": (5, 2, 9, ["--epochs=3"])}
+    assert texts(again) == texts(first) == ["said\n"]
 
 
 def test_the_session_is_killed_in_a_cell(tmp_path: Path) -> None:

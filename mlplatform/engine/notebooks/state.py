@@ -160,6 +160,8 @@ _WORDS = {
     "@environment": "the environment",
     "@folder": "the working folder",
     "@sys.path": "the import path",
+    "@argv": "sys.argv",
+    "@timezone": "the time zone",
     "@warnings": "the warning filters",
     "@recursion": "the recursion limit",
     "@numpy.options": "numpy's options",

@@ -13,12 +13,13 @@ import importlib
 import os
 import sys
 import threading
+import time
 import types
 import warnings
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from . import libraries
+from . import libraries, rebuild, registered
 
 #: Variables that belong to the session, not to the notebook.
 _OURS = ("MLPLATFORM_", "MLFLOW_", "LD_PRELOAD", "PYTHONHASHSEED", "_KFP_", "MPLBACKEND", "JPY_", "COLUMNS", "LINES")
@@ -32,6 +33,8 @@ class Hidden:
         self._cwd = folder
         self._environ = _environment()
         self._path = list(sys.path)
+        self._argv = list(sys.argv)
+        self._zone = _timezone()
         self._filters = list(warnings.filters)
         self._builtins = dict(vars(builtins))
         self._threads = set(threading.enumerate())
@@ -63,6 +66,10 @@ class Hidden:
             found["@folder"] = _folder()
         if sys.path != self._path:
             found["@sys.path"] = list(sys.path)
+        if sys.argv != self._argv:
+            found["@argv"] = list(sys.argv)
+        if _timezone() != self._zone:
+            found["@timezone"] = _timezone()
         if list(warnings.filters) != self._filters:
             found["@warnings"] = list(warnings.filters)
         if sys.getrecursionlimit() != self._recursion:
@@ -78,8 +85,11 @@ class Hidden:
 
         random.setstate(items.get("@random") or self._random)
         self._write_environment(items.get("@environment") or {})
+        if _timezone() != (items.get("@timezone") or self._zone) and hasattr(time, "tzset"):
+            time.tzset()  # only where a cell had called it: setting TZ alone changes nothing
         os.chdir(items.get("@folder") or self._cwd)
         sys.path[:] = items.get("@sys.path") or self._path
+        sys.argv[:] = items.get("@argv") or self._argv
         sys.setrecursionlimit(items.get("@recursion") or self._recursion)
         self._write_modules(items)
         self._libraries.write(items)
@@ -93,7 +103,7 @@ class Hidden:
         """Reasons why no other process could go on from here, whatever the variables are."""
         import asyncio
 
-        found = list(self._libraries.blocks())
+        found = [*self._libraries.blocks(), *registered.hooks(rebuild.the_shell(), self._namespace)]
         for thread in set(threading.enumerate()) - self._threads:
             target: Any = getattr(thread, "_target", None)
             if getattr(target, "__module__", "") == "__main__" or type(thread).__module__ == "__main__":
@@ -185,6 +195,8 @@ class Hidden:
             changed = key not in self._builtins or self._builtins[key] is not value
             if changed and key not in ("_", "display", "get_ipython"):
                 self._patched.setdefault("@patch:builtins::%s" % key, None)
+        for place in registered.extensions():
+            self._patched.setdefault(place, None)
         found: dict[str, Any] = {}
         for place in self._patched:
             holder, name = _holder(place)
@@ -227,6 +239,11 @@ def _environment() -> dict[str, str]:
     decode_key, decode_value = environ.decodekey, environ.decodevalue
     found = {decode_key(key): decode_value(value) for key, value in environ._data.items()}
     return {name: value for name, value in found.items() if not name.startswith(_OURS)}
+
+
+def _timezone() -> list[Any]:
+    """What ``time.tzset`` found when it was called last."""
+    return [list(time.tzname), time.timezone, time.altzone]
 
 
 def _folder() -> str:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from . import registered
 from .tracking import autologging, set_autologging
 
 _SEEDING = frozenset(("seed", "set_state", "setstate", "manual_seed", "set_seed", "seed_everything", "set_rng_state"))
@@ -144,8 +145,11 @@ class Libraries:
         if helpers is not None and helpers.Gcf.figs:
             yield "an open pyplot figure"
         logging: Any = sys.modules.get("logging")
-        if logging is not None and any(_handler(one) is None for one in logging.root.handlers):
-            yield "a logging handler of its own"
+        if logging is not None:
+            every = [registered.handler(one) for one in logging.root.handlers]
+            every += [one for told in registered.loggers().values() for one in told["handlers"]]
+            if None in every:
+                yield "a logging handler of its own"
         torch: Any = sys.modules.get("torch")
         if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
             yield "a GPU that is in use"
@@ -273,6 +277,8 @@ def _ipython() -> Any:
     extensions = sorted(name for name in shell.extension_manager.loaded if name != "storemagic")
     if extensions:
         told["extensions"] = extensions
+    if own := registered.magics(shell):
+        told["magics"] = own
     text = shell.display_formatter.formatters["text/plain"]
     if text.float_precision:
         told["precision"] = text.float_precision
@@ -295,6 +301,7 @@ def _set_ipython(told: Mapping[str, Any]) -> None:
     shell = rebuild.the_shell()
     for name in told.get("extensions", ()):
         shell.extension_manager.load_extension(name)
+    registered.set_magics(shell, told.get("magics", {}))
     if "precision" in told:
         shell.display_formatter.formatters["text/plain"].float_precision = told["precision"]
     if "interactivity" in told:
@@ -324,7 +331,7 @@ def _logging() -> Any:
         for name, one in sorted(logging.root.manager.loggerDict.items())
         if isinstance(one, logging.Logger) and one.level and not name.startswith(("asyncio", "parso", "IPython"))
     }
-    handlers = [_handler(one) for one in logging.root.handlers]
+    handlers = [registered.handler(one) for one in logging.root.handlers]
     told: dict[str, Any] = {}
     if logging.root.level != logging.WARNING:
         told["root"] = logging.root.level
@@ -334,22 +341,11 @@ def _logging() -> Any:
         told["handlers"] = handlers
     if logging.root.manager.disable:
         told["disabled"] = logging.root.manager.disable
+    if own := registered.loggers():
+        told["loggers"] = own
+    if getattr(logging, "_warnings_showwarning", None) is not None:
+        told["warnings"] = True
     return told
-
-
-def _handler(one: Any) -> Any:
-    """A plain handler that writes to a standard stream, as data; None for any other."""
-    import logging
-
-    if type(one) is not logging.StreamHandler or one.filters:
-        return None
-    stream = "stderr" if one.stream is sys.stderr else "stdout" if one.stream is sys.stdout else ""
-    formatter = one.formatter
-    if not stream or type(formatter) not in (logging.Formatter, type(None)):
-        return None
-    style = type(getattr(formatter, "_style", None)).__name__
-    words = (getattr(formatter, "_fmt", None), getattr(formatter, "datefmt", None), style)
-    return (stream, one.level, words) if style in ("PercentStyle", "NoneType") else None
 
 
 def _set_logging(told: Mapping[str, Any]) -> None:
@@ -359,12 +355,6 @@ def _set_logging(told: Mapping[str, Any]) -> None:
     for name, level in told.get("levels", {}).items():
         logging.getLogger(name).setLevel(level)
     logging.disable(told.get("disabled", 0))
-    for one in list(logging.root.handlers):
-        logging.root.removeHandler(one)
-    for described in told.get("handlers", ()):
-        stream, level, (text, date, _) = described
-        handler = logging.StreamHandler(getattr(sys, stream))
-        handler.setLevel(level)
-        if text is not None:
-            handler.setFormatter(logging.Formatter(text, date))
-        logging.root.addHandler(handler)
+    registered.set_handlers(logging.root, told.get("handlers", ()))
+    registered.set_loggers(told.get("loggers", {}))
+    logging.captureWarnings(bool(told.get("warnings")))

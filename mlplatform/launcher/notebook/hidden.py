@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from . import libraries, rebuild, registered
+from .projects import is_project_module
 
 #: Variables that belong to the session, not to the notebook.
 _OURS = ("MLPLATFORM_", "MLFLOW_", "LD_PRELOAD", "PYTHONHASHSEED", "_KFP_", "MPLBACKEND", "JPY_", "COLUMNS", "LINES")
@@ -251,22 +252,3 @@ def _folder() -> str:
         return os.getcwd()
     except OSError:
         return ""
-
-
-_packages: Optional[tuple[str, ...]] = None
-
-
-def is_project_module(name: str, module: Any) -> bool:
-    """A module from a file that is neither the standard library's nor an installed package's."""
-    global _packages
-    if name == "__main__" or name.startswith("_mlplatform"):
-        return False
-    file = getattr(module, "__file__", None)
-    if not isinstance(file, str) or not file.endswith(".py"):
-        return False
-    if _packages is None:
-        from ..ignored import packages
-
-        own = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        _packages = tuple({os.path.realpath(path) for path in packages()} | set(packages()) | {own})
-    return not file.startswith(_packages)

@@ -11,6 +11,8 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
+from .projects import is_project_module
+
 #: Classes of libraries that others add methods and accessors to (``tqdm.pandas()``, ``register_dataframe_accessor``).
 _EXTENDED = (
     ("pandas.core.generic", "NDFrame"),
@@ -133,8 +135,6 @@ def set_loggers(told: Mapping[str, Any]) -> None:
 
 
 def _own_loggers() -> dict[str, Any]:
-    from .hidden import is_project_module
-
     logging: Any = sys.modules["logging"]
     found: dict[str, Any] = {}
     for name, one in list(logging.root.manager.loggerDict.items()):

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
 from .guard import tried
-from .hidden import is_project_module
+from .projects import is_project_module
 
 #: Types from here always come back, or our own pickler sees to it.
 _TRUSTED = frozenset(

@@ -14,7 +14,7 @@ from .. import surroundings
 from . import veil
 from .checkpoint import group_path
 from .guard import tried
-from .hidden import is_project_module
+from .projects import is_project_module
 
 
 def main(request_path: str) -> None:

@@ -1,0 +1,128 @@
+"""From what a user describes to a TrainingJob object."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mlplatform as ml
+from mlplatform.apis.objects import training_job
+from mlplatform.engine.training.jobs import check
+from mlplatform.planning.training.read import training_spec
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "train.py"
+    path.write_text("import sys\nprint(sys.argv[1:], __file__)\n")
+    return path
+
+
+def groups(job: ml.TrainingJob, *, cluster: bool = False) -> dict[str, Any]:
+    body = job.object("job", cluster=cluster)
+    whole = training_job({**body, "metadata": {"name": "job"}})
+    check(whole)
+    training_spec("job", whole.spec)
+    return {group["name"]: group for group in body["spec"]["groups"]}
+
+
+def command(group: dict[str, Any]) -> list[str]:
+    return group["template"]["spec"]["containers"][0].get("command", [])
+
+
+def test_a_script_on_this_machine_is_run_where_it_is(script: Path) -> None:
+    job = ml.TrainingJob(script, ["--lr", "1"], workers=2)
+    worker = groups(job)["worker"]
+    assert command(worker) == [sys.executable, str(script), "--lr", "1"]
+    assert worker["replicas"] == 2
+    assert worker["template"]["spec"]["containers"][0]["workingDir"] == str(Path.cwd())
+
+
+def test_torch_is_started_by_torchrun(script: Path) -> None:
+    job = ml.TrainingJob(script, framework="torch", workers=2, procs_per_worker=2, elastic=(1, 4))
+    worker = groups(job)["worker"]
+    assert command(worker) == [sys.executable, "-m", "torch.distributed.run", str(script)]
+    assert (worker["procsPerReplica"], worker["elastic"]) == (2, {"min": 1, "max": 4})
+
+
+def test_mpi_has_a_launcher_and_workers_that_are_started_by_it(script: Path) -> None:
+    found = groups(ml.TrainingJob(script, framework="mpi", workers=3))
+    assert command(found["launcher"]) == ["mpirun", sys.executable, str(script)]
+    assert (found["launcher"]["role"], found["worker"]["replicas"], command(found["worker"])) == ("launcher", 3, [])
+
+
+def test_ray_has_a_head_that_others_join(script: Path) -> None:
+    found = groups(ml.TrainingJob(script, framework="ray", workers=3))
+    assert "ray start --head" in command(found["head"])[2]
+    assert command(found["head"])[-2:] == [sys.executable, str(script)]
+    assert 'ray start --address="$RAY_ADDRESS" --block' in command(found["worker"])[2]
+    assert found["worker"]["replicas"] == 2
+
+
+def test_a_command_is_run_as_it_is() -> None:
+    job = ml.TrainingJob(["torchrun", "train.py"], framework="torch", workers=2)
+    assert command(groups(job)["worker"]) == ["torchrun", "train.py"]
+
+
+def test_gpus_are_asked_for_by_product(script: Path) -> None:
+    worker = groups(ml.TrainingJob(script, gpus_per_worker=2, gpu="A100"))["worker"]
+    assert worker["accelerator"] == {"count": 2, "products": ["A100"]}
+
+
+def test_to_a_cluster_the_script_travels_with_the_job(script: Path) -> None:
+    words = command(groups(ml.TrainingJob(script, ["a b", "$x"]), cluster=True)["worker"])
+    assert script.read_text() in words
+    assert (
+        "workingDir" not in groups(ml.TrainingJob(script), cluster=True)["worker"]["template"]["spec"]["containers"][0]
+    )
+    words[words.index("python")] = sys.executable
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    said, _, file = done.stdout.strip().rpartition(" ")
+    assert (said, Path(file).name) == ("['a b', '$x']", "train.py")
+
+
+def test_a_function_travels_with_all_it_reaches() -> None:
+    factor = 3
+
+    def multiply(number: int, name: str = "x") -> None:
+        print(name, factor * number)
+
+    words = command(groups(ml.TrainingJob(multiply, {"number": 14, "name": "it's"}))["worker"])
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == "it's 42\n"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"framework": "tensorflow"}, "is no framework"),
+        ({"workers": 0}, "at least one worker"),
+        ({"workers": 5, "elastic": (1, 4)}, "not within elastic"),
+    ],
+)
+def test_what_cannot_be_is_told_at_once(script: Path, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ml.InvalidInput, match=message):
+        ml.TrainingJob(script, **wrong)
+
+
+def test_arguments_that_cannot_travel(script: Path) -> None:
+    def function(data: object) -> None: ...
+
+    with pytest.raises(ml.InvalidInput, match="argument data is a object"):
+        ml.TrainingJob(function, {"data": object()}).object()
+    with pytest.raises(ml.InvalidInput, match="no file"):
+        ml.TrainingJob(script.with_name("other.py")).object(cluster=False)
+    script.write_text("#" * 200_000)
+    with pytest.raises(ml.InvalidInput, match="too long to travel"):
+        ml.TrainingJob(script).object()
+
+
+def test_further_members_of_the_spec_are_merged(script: Path) -> None:
+    spec = {"failurePolicy": {"restartScope": "Pod"}, "runPolicy": {"cleanPods": "All"}}
+    body = ml.TrainingJob(script, max_restarts=1, deadline=60, spec=spec).object()["spec"]
+    assert body["failurePolicy"] == {"maxRestarts": 1, "restartScope": "Pod"}
+    assert body["runPolicy"] == {"activeDeadlineSeconds": 60, "cleanPods": "All"}

@@ -10,6 +10,7 @@ import click
 
 from mlplatform.cli.options import common, give, print_json, write
 from mlplatform.core.errors import InvalidInput, MlPlatformError
+from mlplatform.sdk.training.run import trouble
 
 
 def where(function: Any) -> Any:
@@ -117,12 +118,16 @@ class _Teller:
         self._phase = ""
         self._attempt = 0
         self._seen = 0
+        self._trouble = ""
 
     def look(self, status: dict[str, Any]) -> None:
         phase, attempt = str(status.get("phase") or "Queued"), int(status.get("attempt") or 0)
         ended = phase in ("Complete", "Failed", "Restarting")
         if attempt and (phase != "Queued" or self._attempt):
             self._log(attempt)
+        if (why := trouble(status)) and why != self._trouble:
+            self._trouble = why
+            write(f"{self._run.name}: {why}", error=True)
         if phase != self._phase:
             self._phase = phase
             words = status.get("message") or ""
@@ -147,11 +152,17 @@ class _Teller:
             self._seen = len(whole)
 
 
+def _conditions(status: dict[str, Any]) -> list[str]:
+    why = trouble(status)
+    return [f"  {why}"] if why else []
+
+
 def ending(name: str, status: dict[str, Any]) -> list[str]:
     """How a job ended, for people."""
     lines = [f"{name}: {str(status.get('phase', '')).lower()}"]
     if status.get("message"):
         lines.append(f"  {status['message']}")
+    lines += _conditions(status)
     counted, uncounted = status.get("restartsCounted", 0), status.get("restartsUncounted", 0)
     if counted or uncounted:
         lines.append(f"  restarts: {counted + uncounted} ({uncounted} of them not counted)")

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from mlplatform.apis.codec import decode, encode
+from mlplatform.apis.conditions import Condition, condition, with_conditions
 from mlplatform.apis.objects import training_job
 from mlplatform.apis.trainingjob import Preemption
 from mlplatform.apis.trainingstatus import TrainingJob, TrainingJobStatus
@@ -31,6 +32,8 @@ from mlplatform.planning.training.status import status_of
 
 #: A job comes to rest within so many looks; one that does not is looked at again a moment later.
 _LOOKS: Final = 64
+#: The condition that tells of a failure of the platform's own; it is tried again.
+TROUBLE: Final = "Trouble"
 
 
 class Driver:
@@ -97,7 +100,7 @@ class Driver:
         if not spec.managed:
             return False
         before = ledger_of(self._job.status)
-        status = self._job.status
+        status = self._without_trouble(now)
         progress = self._hearing.progress(status.progress, self._job.spec, facts, before, now)
         if progress is not status.progress:
             status = replace(status, progress=progress)
@@ -186,6 +189,22 @@ class Driver:
         self._place.private.unlink(missing_ok=True)
         shutil.rmtree(self._place.root, ignore_errors=True)
         self.removed = True
+
+    # ------------------------------------------------------------------ our own trouble
+    def trouble(self, why: str, now: float) -> None:
+        """Say in the status that the platform itself fails at this job, and tries again. Raises OSError."""
+        told = Condition(TROUBLE, "True", "InternalError", why, observed_generation=self._job.generation)
+        found = with_conditions(self._job.status.conditions, [told], now)
+        self._keep(replace(self._job.status, conditions=found), durable=False)
+
+    def _without_trouble(self, now: float) -> TrainingJobStatus:
+        """The status, in which trouble that a look got past is past."""
+        status = self._job.status
+        known = condition(status.conditions, TROUBLE)
+        if known is None or known.status != "True":
+            return status
+        past = Condition(TROUBLE, "False", "Past", "", observed_generation=self._job.generation)
+        return replace(status, conditions=with_conditions(status.conditions, [past], now))
 
     def _keep(self, status: TrainingJobStatus, *, durable: bool) -> None:
         write_json(self._place.status, encode(status), durable=durable)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mlplatform.apis.trainingstatus import TrainingJob
-from mlplatform.core.errors import InvalidInput
+from mlplatform.core.errors import InvalidInput, MlPlatformError
 from mlplatform.engine.core import Core
 from mlplatform.engine.training import jobs
 from mlplatform.engine.training.driver import Driver
@@ -26,6 +26,7 @@ _LOOK: Final = 0.25
 _REST: Final = 5.0
 #: Before one that something went wrong with is looked at again.
 _TROUBLE: Final = 2.0
+_TROUBLE_MOST: Final = 60.0
 #: After this many looks without news a job is looked at less often.
 _CALM: Final = 40
 
@@ -74,8 +75,10 @@ class Trainings:
 
     async def _drive(self, name: str) -> None:
         try:
+            wait = _TROUBLE
             while not await self._guarded(name):
-                await asyncio.sleep(_TROUBLE)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, _TROUBLE_MOST)
         finally:
             again = self._news.pop(name).is_set()
             self._tasks.pop(name, None)
@@ -91,10 +94,21 @@ class Trainings:
             raise
         except InvalidInput as error:
             _log.error("training job %s cannot be read: %s", name, error)
-        except Exception:  # noqa: BLE001 - a bug in one job must not take the others along, nor leave it alone for good
+        except Exception as error:  # noqa: BLE001 - a bug in one job must not take the others along, nor end it silently
             _log.exception("training job %s is in trouble", name)
+            await self._tell(name, error)
             return False
         return True
+
+    async def _tell(self, name: str, error: Exception) -> None:
+        """In the job's status, where whoever waits for it looks."""
+        place = JobPlace(self.core.home, name)
+        why = f"the platform fails at this job, and tries again: {error!r}; details are in {self.core.home.service_log}"
+        try:
+            driver = await self.core.on_files(lambda: Driver(place, self.here, self.room))
+            await self.core.on_files(driver.trouble, why, self.core.clock.now())
+        except (OSError, MlPlatformError):
+            _log.exception("nor can that be told")
 
     async def _turns(self, name: str) -> None:
         core, news = self.core, self._news[name]

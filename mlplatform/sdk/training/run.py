@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 
@@ -11,6 +12,9 @@ from mlplatform.core.errors import InvalidInput, TrainingFailed
 ENDED: Final = frozenset({"Complete", "Failed"})
 #: Seconds between two looks at a job that is waited for.
 _LOOK: Final = 0.2
+
+
+_TROUBLE: Final = ("Trouble", "True")
 
 
 class Backend(Protocol):
@@ -98,7 +102,11 @@ class TrainingRun:
             TimeoutError: it took longer than ``timeout`` seconds.
         """
         end = None if timeout is None else time.monotonic() + timeout
+        warned = ""
         for status in self.watch():
+            if (why := trouble(status)) and why != warned:
+                warned = why
+                warnings.warn(f"training job {self.name}: {why}", stacklevel=2)
             now = str(status.get("phase") or "")
             if phase and now == phase:
                 return self
@@ -169,3 +177,9 @@ class TrainingRun:
         self._backend.delete(self.name)
 
     delete = cancel
+
+
+def trouble(status: Mapping[str, Any]) -> str:
+    """What the platform itself fails at just now; "": nothing."""
+    conditions: list[dict[str, Any]] = list(status.get("conditions") or ())
+    return next((str(one.get("message")) for one in conditions if (one["type"], one["status"]) == _TROUBLE), "")

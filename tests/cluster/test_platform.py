@@ -1,7 +1,5 @@
 """The platform inside a cluster: installed by its command, restricted, reached with a token, and tracking what runs."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -64,9 +65,9 @@ class Installed:
         except ValueError:
             return status, text.decode("utf-8", "replace")
 
-    def mlflow(self, token: str, path: str, body: Any = None, **query: str) -> Any:
+    def mlflow(self, token: str, where: str, /, body: Any = None, **query: str) -> Any:
         """An answer of MLflow's, through the server."""
-        target = f"/mlflow/api/2.0/mlflow/{path}" + (f"?{urlencode(query)}" if query else "")
+        target = f"/mlflow/api/2.0/mlflow/{where}" + (f"?{urlencode(query)}" if query else "")
         status, told = self.ask("GET" if body is None else "POST", target, token, body)
         assert status == 200, told
         return told
@@ -97,9 +98,14 @@ def _words(run: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def installed(cluster: Cluster, serves: str) -> Generator[Installed]:
-    """``mlplatform install``, and ``uninstall`` in the end."""
+    """``mlplatform install``, and ``uninstall`` in the end.
+
+    ``MLPLATFORM_TEST_IMAGES`` (``PART=REFERENCE ...``) names images that were pushed before, to spare their making.
+    """
     assert cluster.registry is not None
     options = ["--registry", f"{cluster.registry}/platform", "--insecure-registry", "--serve", serves]
+    for image in os.environ.get("MLPLATFORM_TEST_IMAGES", "").split():
+        options += ["--image", image]
     told = command(cluster, "install", *options, "--timeout", str(PATIENCE), "--output", "json")
     try:
         yield Installed(cluster, serves, json.loads(told))

@@ -30,6 +30,10 @@ ANNOTATION_TASK: Final = f"{GROUP}/task-name"
 #: On pods, for the controller: ``[[path...], [iteration...]]`` as JSON.
 ANNOTATION_KEY: Final = f"{GROUP}/task-key"
 
+#: On pods: under what the result is found again, and why the task runs.
+ANNOTATION_CACHE_KEY: Final = f"{GROUP}/cache-key"
+ANNOTATION_WHY: Final = f"{GROUP}/why"
+
 #: On runs of a RecurringRun: the moment they were made for.
 ANNOTATION_TICK: Final = f"{GROUP}/tick"
 

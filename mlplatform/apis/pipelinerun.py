@@ -160,6 +160,10 @@ class TaskStatus:
     error: ErrorStatus | None = told("Why it failed.", None)
     outputs: Mapping[str, Any] = anything("Parameters and artifacts that it gave.")
     final: bool = told("A failed task that is not tried again.", False)
+    image: str = told("The image that it ran in, and its digest.", "")
+    cache_key: str = told("Under what later runs find its result. Empty: it is not reused.", "")
+    cached_from: str = told("The run and task whose result was reused.", "")
+    note: str = told("Why it ran or was reused, or why its result is not kept for reuse.", "")
 
 
 @dataclass(frozen=True, slots=True)

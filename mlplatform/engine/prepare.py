@@ -34,7 +34,7 @@ from mlplatform.engine.ports import Interpreter, Launch
 from mlplatform.engine.prepared import Prepared
 from mlplatform.engine.submission import Setup, read_setup, with_own_secrets
 from mlplatform.ir.model import Component, ContainerExecutor, ImporterExecutor
-from mlplatform.planning.cachekey import Parts, Uncacheable, make_parts, normalised_source
+from mlplatform.planning.cachekey import Parts, Uncacheable, command_code, make_parts, python_code
 from mlplatform.planning.model import StartTask
 from mlplatform.planning.notebook_component import NotebookTask, recognise_notebook
 from mlplatform.planning.python_component import PythonComponent, recognise
@@ -279,11 +279,8 @@ class Preparer:
             "filename": f"{name}.py",
             "folder": str(core.home.run(job.driver.run.run_id) / "components" / f"{name}-{digest}"),
         }
-        code: dict[str, Any] = {"function": python.function, "kfp": kfp, "env": dict(template.env)}
-        if sdk is None:
-            code["source"] = normalised_source(python.source)
-        else:
-            code |= {"parts": dict(sdk.parts), "adapter": sdk.adapter, "spec": sdk.spec, "reads": list(sdk.reads)}
+        code = python_code(template, python, kfp)
+        if sdk is not None:
             # What the SDK made is somebody's own code: it runs where they stand, so that relative paths hold.
             folder = str(job.driver.run.context.get("cwd") or "")
             if os.path.isdir(folder):
@@ -329,8 +326,7 @@ class Preparer:
         mode = job.driver.run.context.get("containers") or ""
         if not mode and "container-as-subprocess" in setup.allow:
             mode = "subprocess"
-        # The template, not what it became: that names this attempt's folders, and the values are in the key already.
-        code = {"command": list(template.command), "args": list(template.args), "env": dict(template.env)}
+        code = command_code(template)
         if mode == "subprocess":
             spec["kind"] = "command"
             spec["command"] = core.platform.subprocess_argv(rendered)

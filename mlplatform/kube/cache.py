@@ -24,6 +24,9 @@ BY_OWNER: Final = "owner"
 #: The one by the controller's kind and name, whichever UID that has.
 BY_OWNER_NAME: Final = "owner name"
 
+#: The one by the namespace.
+BY_NAMESPACE: Final = "namespace"
+
 _decode = msgspec.json.Decoder(Object).decode
 
 
@@ -83,6 +86,7 @@ class Cache:
         self._indexers: dict[str, Indexer] = {
             BY_OWNER: owner_uid,
             BY_OWNER_NAME: _owner_names,
+            BY_NAMESPACE: lambda meta: (meta.namespace,),
             **(indexers or {}),
         }
         self._indexes: dict[str, dict[str, set[Key]]] = {name: {} for name in self._indexers}

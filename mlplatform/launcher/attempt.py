@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import CodeType
 from typing import Any, Optional
 
-from . import remote, surroundings, tree
+from . import peers, remote, surroundings, tree
 from .command import run_command
 from .component import run_component, source_file
 from .failures import AttemptFailed, describe, error
@@ -84,10 +84,14 @@ def run_attempt(spec: Mapping[str, Any]) -> int:
     tree.end_children()
     if tracer is not None:
         tracer.stop()
+    if spec.get("peers"):
+        peers.stop()
     try:
         result = _result(spec, started, failure)
         if tracer is not None and failure is None:
             result.update(tracer.findings())
+        if spec.get("peers"):
+            result["peers"] = peers.heard(spec)
         write_result(spec["result"], result, spec.get("secrets") or ())
     except OSError as problem:
         _say("mlplatform: the result could not be written: %s" % problem)
@@ -150,6 +154,8 @@ def _run(spec: Mapping[str, Any], tracer: Optional[Tracer]) -> Optional[BaseExce
     try:
         if tracer is not None:
             tracer.start()
+        if spec.get("peers"):
+            peers.start(spec["peers"])
         _RUNNERS[spec["kind"]](spec)
     except SystemExit as leaving:
         return None if leaving.code in (None, 0) else leaving

@@ -89,7 +89,7 @@ class Tracer:
         """Peers that are neither the task's own processes nor MLflow nor the platform."""
         if not found.peers:
             return []
-        known = _tracking_peers(self._spec["env"])
+        known = tracking_peers(self._spec["env"])
         foreign: list[str] = []
         for peer in found.peers:
             if peer.startswith("/"):
@@ -105,7 +105,8 @@ class Tracer:
         return foreign
 
 
-def _tracking_peers(env: Mapping[str, str]) -> set[str]:
+def tracking_peers(env: Mapping[str, str]) -> set[str]:
+    """Addresses of the servers that variables of tracking name."""
     found: set[str] = set()
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_S3_ENDPOINT_URL"):
         parts = urlsplit(env.get(name) or "")

@@ -17,6 +17,9 @@ from typing import Final
 from mlplatform.core.model import Artifact, ArtifactValue, Values
 from mlplatform.core.parts import explain_parts
 from mlplatform.core.values import JsonValue, child, digest_json, preview
+from mlplatform.ir.model import ContainerExecutor
+from mlplatform.planning.python_component import PythonComponent
+from mlplatform.planning.sdk_component import describe
 
 PART_ORDER: Final = (
     "code",
@@ -65,6 +68,24 @@ def _drop_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef 
     first = node.body[0] if node.body else None
     if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
         node.body = node.body[1:] or [ast.Pass()]
+
+
+def python_code(executor: ContainerExecutor, python: PythonComponent, kfp: str) -> dict[str, JsonValue]:
+    """What a Python component is made of. ``kfp``: version of the runtime it gets, "" for none."""
+    code: dict[str, JsonValue] = {"function": python.function, "kfp": kfp, "env": dict(executor.env)}
+    sdk = describe(python.source)
+    if sdk is None:
+        return code | {"source": normalised_source(python.source)}
+    code |= {"adapter": sdk.adapter, "spec": sdk.spec}
+    code["parts"] = dict(sdk.parts)
+    code["reads"] = list(sdk.reads)
+    return code
+
+
+def command_code(executor: ContainerExecutor) -> dict[str, JsonValue]:
+    """What a command is made of: the template, not what it became: that names folders of one attempt, and the values
+    are in the key already."""
+    return {"command": list(executor.command), "args": list(executor.args), "env": dict(executor.env)}
 
 
 def artifact_part(value: ArtifactValue) -> JsonValue | Uncacheable:

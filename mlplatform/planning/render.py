@@ -140,6 +140,12 @@ def render_container(
     )
 
 
+def render_image(executor: ContainerExecutor, inputs: Values, context: RunContext) -> str:
+    """The image of a container. Raises PlanningError: a placeholder has no value."""
+    scope = _Scope(inputs, Component(), OutputLocations(), context)
+    return render(parse(executor.image), scope.resolve)
+
+
 def _rendered_resources(resources: Resources | None, resolve: Resolver) -> Resources | None:
     if resources is None:
         return None

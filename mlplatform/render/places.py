@@ -41,6 +41,11 @@ class RunStore:
             return STORE + uri[len(self.prefix) :]
         return ""
 
+    @property
+    def shared(self) -> str:
+        """What the URIs of all runs of the namespace in this store begin with: a reused result lies with its run."""
+        return self.root if self.root == NOWHERE else self.root.rpartition("/")[0] + "/"
+
     def output(self, key: TaskKey, attempt: int, name: str) -> str:
         """The URI of an output artifact of an attempt: no two attempts share one."""
         return f"{self.root}/{folder_name(key)}/{attempt}/{file_name(name)}"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mlplatform.apis.names import (
+    ANNOTATION_CACHE_KEY,
     ANNOTATION_KEY,
     ANNOTATION_TASK,
+    ANNOTATION_WHY,
     FINALIZER_RESULT,
     LABEL_ATTEMPT,
     LABEL_MANAGED,
@@ -48,6 +50,16 @@ class TaskPod:
     request: Json | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """Of a task's result: ``key``, under which it is kept; ``why`` the task runs; ``told``: an earlier result for its
+    launcher to compare with what there is."""
+
+    key: str = ""
+    why: str = ""
+    told: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
 def task_pod(
     run: PipelineRun,
     asked: Asked,
@@ -56,6 +68,7 @@ def task_pod(
     settings: PodSettings,
     *,
     workspace: bool = False,
+    reuse: Reuse = Reuse(),
 ) -> TaskPod:
     """The pod of one attempt, the same every time.
 
@@ -67,16 +80,19 @@ def task_pod(
     request = task_request(asked)
     parts = pod_parts(config, values)
     name = pod_name(run.name, key, asked.start.attempt)
-    text = json.dumps(_told(request, parts, run), ensure_ascii=True, separators=(",", ":"), sort_keys=True)
+    told = _told(request, parts, run, reuse, asked.start.cache_key)
+    text = json.dumps(told, ensure_ascii=True, separators=(",", ":"), sort_keys=True)
     carried, own = _carry(run, name, text, asked)
     _places(parts, run, workspace)
     _gpus(parts, request)
+    notes = {ANNOTATION_CACHE_KEY: reuse.key, ANNOTATION_WHY: reuse.why[:2000]}
     metadata: Json = {
         "name": name,
         "namespace": run.namespace,
         "labels": parts.labels | _labels(run, asked),
         "annotations": parts.annotations
-        | {ANNOTATION_TASK: str(key), ANNOTATION_KEY: json.dumps([key.path, key.iteration])},
+        | {ANNOTATION_TASK: str(key), ANNOTATION_KEY: json.dumps([key.path, key.iteration])}
+        | {name: text for name, text in notes.items() if text},
         "finalizers": [FINALIZER_RESULT],
     }
     if own is not None:
@@ -97,8 +113,12 @@ def _labels(run: PipelineRun, asked: Asked) -> dict[str, str]:
     }
 
 
-def _told(request: Request, parts: PodParts, run: PipelineRun) -> dict[str, Any]:
+def _told(request: Request, parts: PodParts, run: PipelineRun, reuse: Reuse, user_key: str) -> dict[str, Any]:
     body = dict(request.body)
+    if reuse.told:
+        body["reuse"] = {**reuse.told, "mounted": body.get("mounted", "")}
+    if reuse.key and not user_key:  # an author who gives the key knows what the task talks to
+        body["watch"] = True
     if parts.secret_env:
         body["secret_env"] = sorted(set(parts.secret_env))
     if run.spec.store is not None and run.spec.store.uri:

@@ -150,8 +150,8 @@ def _remote(inputs: Values, mounted: Mapping[str, str]) -> list[str]:
 
 
 def _empty(asked: Asked) -> list[str]:
-    """URIs of the run's own artifacts that are metadata alone: whoever made them wrote nothing there."""
-    own = asked.store.root + "/"
+    """URIs of artifacts of ours that are metadata alone: whoever made them wrote nothing there."""
+    own = asked.store.shared
     found = [artifact for _, artifact in _each(asked.start.inputs) if artifact.uri.startswith(own)]
     return sorted({artifact.uri for artifact in found if not artifact.digest and artifact.size is None})
 
@@ -160,7 +160,7 @@ def _to_fetch(asked: Asked, inputs: Values, mounted: Mapping[str, str]) -> dict[
     """URI -> path of the inputs that a command finds on its disk: the store's own, and those whose path it names."""
     texts = [*asked.executor.command, *asked.executor.args, *asked.executor.env.values()]
     named = {name for text in texts for name in _PATH.findall(text)}
-    own = asked.store.root + "/"
+    own = asked.store.shared
     found: dict[str, str] = {}
     for name, artifact in _each(inputs):
         uri = artifact.uri

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlplatform.kube.cache import BY_OWNER, Cache
+from mlplatform.kube.cache import BY_NAMESPACE, BY_OWNER, Cache
 from mlplatform.kube.objects import Key, Object, Resource, uid_of
 
 
@@ -23,6 +23,12 @@ class InformerCaches:
 
     def indexed(self, resource: Resource, index: str, value: str) -> list[Object]:
         return self._caches[resource].indexed(index, value)
+
+    def versions(self, resource: Resource, namespace: str) -> dict[str, tuple[str, bool]]:
+        found = self._caches[resource].indexed_meta(BY_NAMESPACE, namespace)
+        return {
+            meta.name: (f"{meta.uid} {meta.resource_version}", meta.deletion_timestamp is not None) for meta in found
+        }
 
     def cache(self, resource: Resource) -> Cache | None:
         """None: the kind is written but not watched."""

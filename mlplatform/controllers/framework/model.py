@@ -105,6 +105,11 @@ class Caches(Protocol):
         ...
 
 
+    def versions(self, resource: Resource, namespace: str) -> dict[str, tuple[str, bool]]:
+        """Every object of a namespace: name -> (a text that changes with it, whether it is being deleted)."""
+        ...
+
+
 Seen = TypeVar("Seen")
 
 

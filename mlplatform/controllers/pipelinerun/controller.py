@@ -17,6 +17,8 @@ from mlplatform.controllers.pipelinerun.message import Elsewhere, Result, read_l
 from mlplatform.controllers.pipelinerun.observed import Claim, Observed
 from mlplatform.controllers.pipelinerun.plan import Brains, plan_run
 from mlplatform.controllers.pipelinerun.pods import Lost, PodSeen, read_pod
+from mlplatform.controllers.pipelinerun.results import Results
+from mlplatform.controllers.pipelinerun.reuse import Nothing
 from mlplatform.controllers.pipelinerun.tasks import BY_TASK
 from mlplatform.core.errors import InvalidInput, KubernetesError
 from mlplatform.core.model import TaskError
@@ -65,6 +67,7 @@ class PipelineRuns:
         self._brains = Brains()
         self._accepted: dict[str, Accepted | Rejected] = {}
         self._results: dict[str, Result | Lost] = {}
+        self._known = Results(self._accept)
 
     # ------------------------------------------------------------------ what is there
     def observe(self, caches: Caches, key: Key) -> Observed | None:
@@ -88,7 +91,9 @@ class PipelineRuns:
         nodes, mounts = self._beyond(read)
         read = [self._sure(pod, nodes) for pod in read]
         unreadable = {pod.name: "its log" for pod in read if isinstance(pod.end, Elsewhere)}
-        return Observed(run, self._accept(run), tuple(read), records, claims, unreadable, nodes, mounts)
+        lives = not run.status.state.finished or run.spec.resume > run.status.resumed
+        known = self._known.of(caches, key.namespace) if lives else Nothing()
+        return Observed(run, self._accept(run), tuple(read), records, claims, unreadable, nodes, mounts, known)
 
     def _beyond(self, pods: list[PodSeen]) -> tuple[Mapping[str, NodeSeen | None], Mapping[str, str]]:
         """What the pods do not tell themselves: (their nodes, what their volumes wait for)."""

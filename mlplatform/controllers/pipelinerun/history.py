@@ -51,6 +51,10 @@ def _after(before: TaskStatus, pod: PodSeen) -> TaskStatus:
         waiting_for="",
         error=None,
         outputs={},
+        image=pod.image,
+        cache_key=pod.cache_key,
+        cached_from="",
+        note=pod.why,
     )
     match pod.end:
         case None | Elsewhere():
@@ -73,10 +77,24 @@ def _lost(task: TaskStatus, pod: PodSeen | None, why: str) -> TaskStatus:
     return replace(task, state=TaskState.PENDING, lost=lost, finished_at=at, waiting_for=f"begins again: {why}")
 
 
+def _kept(task: TaskStatus, result: Result) -> TaskStatus:
+    """Whether and why a good result is kept for reuse."""
+    if result.state == TaskState.CACHED:
+        source = result.cached_from.partition(":")[0]
+        note = f"nothing it depends on changed since run {source}"
+        return replace(task, cached_from=result.cached_from, note=note)
+    note = result.note or task.note
+    if result.peers and task.cache_key:
+        why = f"not kept for reuse: it talked to the network ({result.peers[0]})"
+        return replace(task, cache_key="", note=f"{note}; {why}" if note else why)
+    return replace(task, note=note)
+
+
 def ended(task: TaskStatus, result: Result) -> TaskStatus:
     """A task whose attempt gave a result."""
     at = told_time(result.finished_at) if result.finished_at is not None else task.finished_at
     if result.state in (TaskState.SUCCEEDED, TaskState.CACHED):
+        task = _kept(task, result)
         state = TaskState(result.state)
         return replace(
             task, state=state, lost=0, outputs=values_json(result.values), finished_at=at, error=None, waiting_for=""

@@ -21,7 +21,9 @@ _LARGEST: Final = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """``state`` is SUCCEEDED, FAILED, or TERMINATED (it was told to stop)."""
+    """``state`` is SUCCEEDED, CACHED (an earlier result stands), FAILED, or TERMINATED (it was told to stop).
+    ``cached_from``: whose result it is, ``image`` the digest of the image that it was made in. ``note``: why an earlier
+    one does not stand; ``peers``: whom it talked to."""
 
     state: str
     values: Values = NO_VALUES
@@ -29,6 +31,10 @@ class Result:
     retryable: bool = True
     finished_at: float | None = None
     log_uri: str = ""
+    cached_from: str = ""
+    image: str = ""
+    note: str = ""
+    peers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,4 +109,8 @@ def _result(data: Mapping[str, Any]) -> Result:
         retryable=bool(data.get("retryable", True)),
         finished_at=round(float(at), 3) if isinstance(at, (int, float)) else None,
         log_uri=str(data.get("log_uri") or ""),
+        cached_from=str(child(data, "cached").get("source") or ""),
+        image=str(child(data, "cached").get("image") or ""),
+        note=str(data.get("note") or ""),
+        peers=tuple(map(str, cast("list[Any]", data.get("peers") or []))),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from mlplatform.apis.pipelinerun import PipelineRun, TaskStatus
 from mlplatform.controllers.pipelinerun.doubts import NodeSeen
 from mlplatform.controllers.pipelinerun.pods import PodSeen
+from mlplatform.controllers.pipelinerun.reuse import Known, Nothing
 from mlplatform.planning.accepting import Accepted, Rejected
 
 
@@ -25,7 +26,8 @@ class Claim:
 class Observed:
     """``records``: the run's TaskRecords by index. ``claims``: claims of ours in the namespace, by name.
     ``unreadable``: pods whose large result could not be read from their log, and why. ``nodes``: those of pods that
-    look odd (None: gone). ``mounts``: what was last said of a pod's volumes, by its UID."""
+    look odd (None: gone). ``mounts``: what was last said of a pod's volumes, by its UID. ``known``: results of
+    earlier runs of the namespace."""
 
     run: PipelineRun
     accepted: Accepted | Rejected
@@ -35,3 +37,4 @@ class Observed:
     unreadable: Mapping[str, str] = field(default_factory=dict[str, str])
     nodes: Mapping[str, NodeSeen | None] = field(default_factory=dict[str, NodeSeen | None])
     mounts: Mapping[str, str] = field(default_factory=dict[str, str])
+    known: Known = field(default_factory=Nothing)

@@ -116,6 +116,11 @@ def _after_the_end(observed: Observed, now: float) -> Plan:
     return Plan(release=released, delete=[*living, Delete(telling.reference(run))])
 
 
+def _unwritten(results: History, recorded: History) -> bool:
+    """Whether a result that was found in the cache is not in the status yet."""
+    return any(task.state is TaskState.CACHED and _newer(task, recorded.get(key)) for key, task in results.items())
+
+
 def _newer(task: TaskStatus, than: TaskStatus | None) -> bool:
     """Whether a result says more than what is known otherwise."""
     if than is None or task.attempt > than.attempt:
@@ -156,7 +161,10 @@ class _Planning:
         brain = kept.brain
         history |= {key: task for key, task in kept.results.items() if _newer(task, history.get(key))}
         brain.take(past.facts_of(history), self.now, cancel=run.spec.cancel or expired)
-        self._work(kept, history, expired)
+        # What was found in the cache is written down before anything begins on it: a process that died in between might
+        # find another result, or none, and what had begun would have been begun on nothing.
+        if not _unwritten(kept.results, recorded):
+            self._work(kept, history, expired)
         self._stop(brain, history, expired)
         after = telling.Telling(
             run, brain, self.accepted.digest, history, self.observed.records, self.waiting, self.now, not self.refused
@@ -164,7 +172,8 @@ class _Planning:
         chunks = after.chunks()
         status = after.status(expired=expired, resuming=resuming)
         finished = brain.finish is not None
-        wait = 0.0 if finished or resuming else telling.patience(run, status, self.now)
+        quick = finished or resuming or _unwritten(kept.results, recorded)
+        wait = 0.0 if quick else telling.patience(run, status, self.now)
         if wait > 0:
             return Plan(create=self.create, delete=self._stops(), requeue_after=wait)
         kept.results = {key: task for key, task in kept.results.items() if _newer(task, recorded.get(key))}
@@ -219,7 +228,11 @@ class _Planning:
                     fresh[start.key] = telling.cancelled(task, self.now)
                     continue
                 claims, making = self.observed.claims, self._making()
-                work = work_of(start, self.run, self.accepted, brain, self.settings, claims, making, begun)
+                known, offers = self.observed.known, not task.lost
+                work = work_of(
+                    start, self.run, self.accepted, brain, self.settings, claims, making, begun, known, offers=offers
+                )
+                task = replace(task, cache_key=work.key, note=work.note, image=work.image)
                 if work.later:
                     self.waiting[start.key] = work.later
                     continue
@@ -240,6 +253,8 @@ class _Planning:
             kept.results |= fresh
             history |= fresh
             brain.take(past.facts_of(fresh), self.now)
+            if any(task.state is TaskState.CACHED for task in fresh.values()):
+                return
 
     def _refusal(self, objects: tuple[Object, ...], key: TaskKey) -> Result | None:
         for item in objects:

@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlplatform.apis.names import ANNOTATION_KEY, FINALIZER_RESULT, LABEL_ATTEMPT
+from mlplatform.apis.names import (
+    ANNOTATION_CACHE_KEY,
+    ANNOTATION_KEY,
+    ANNOTATION_WHY,
+    FINALIZER_RESULT,
+    LABEL_ATTEMPT,
+)
 from mlplatform.apis.times import read_time
 from mlplatform.controllers.pipelinerun.message import Elsewhere, Result, read_message
 from mlplatform.controllers.pipelinerun.trouble import Trouble, not_ready, trouble_of
@@ -66,6 +72,10 @@ class PodSeen:
     preparing: bool = False
     #: It is known not to run, by what is known of its node: nobody but us takes it away.
     fenced: bool = False
+    #: Its image by name and digest, once the kubelet has told it.
+    image: str = ""
+    cache_key: str = ""
+    why: str = ""
 
 
 def read_pod(pod: Object) -> PodSeen | None:
@@ -81,9 +91,11 @@ def read_pod(pod: Object) -> PodSeen | None:
     ended = child(state, "terminated")
     running = child(state, "running")
     spec = child(pod, "spec")
-    end = _end(pod, status, ended)
+    image = _image(spec, main)
+    end = _same_image(_end(pod, status, ended), image)
     trouble = None if end is not None else trouble_of(pod)
     place = key_of(pod)
+    notes = child(meta, "annotations")
     return PodSeen(
         name=place.name,
         namespace=place.namespace,
@@ -101,7 +113,25 @@ def read_pod(pod: Object) -> PodSeen | None:
         node=str(spec.get("nodeName") or ""),
         unready=end is None and status.get("phase") == "Running" and not_ready(status),
         preparing=end is None and trouble is None and bool(spec.get("nodeName")) and _untouched(status),
+        image=image,
+        cache_key=str(notes.get(ANNOTATION_CACHE_KEY) or ""),
+        why=str(notes.get(ANNOTATION_WHY) or ""),
     )
+
+
+def _image(spec: Mapping[str, Any], main: Mapping[str, Any]) -> str:
+    _, found, digest = str(main.get("imageID") or "").rpartition("sha256:")
+    if not found:
+        return ""
+    name = next((str(entry.get("image")) for entry in _list(spec, "containers") if entry.get("name") == MAIN), "")
+    return f"{name.partition('@')[0]}@sha256:{digest}"
+
+
+def _same_image(end: Result | Lost | Elsewhere | None, image: str) -> Result | Lost | Elsewhere | None:
+    """An earlier result stands only in the image that it was made in."""
+    if isinstance(end, Result) and end.state == "CACHED" and end.image != image.rpartition("@")[2]:
+        return Lost("the earlier result was made in another image of that name")
+    return end
 
 
 def _untouched(status: Mapping[str, Any]) -> bool:

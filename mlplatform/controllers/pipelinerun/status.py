@@ -83,6 +83,10 @@ def started(task: TaskStatus, attempt: int) -> TaskStatus:
         waiting_for="",
         error=None,
         outputs={},
+        image="",
+        cache_key="",
+        cached_from="",
+        note="",
     )
 
 

@@ -10,6 +10,7 @@ from mlplatform.apis.names import LABEL_MADE_BY, LABEL_MANAGED, LABEL_RUN, MANAG
 from mlplatform.apis.pipelinerun import PipelineRun
 from mlplatform.controllers.pipelinerun.message import Result
 from mlplatform.controllers.pipelinerun.observed import Claim
+from mlplatform.controllers.pipelinerun.reuse import Known, Nothing, asked_of, choose, run_context
 from mlplatform.core.errors import MlPlatformError, PlanningError
 from mlplatform.core.model import Artifact, TaskError, Values
 from mlplatform.ir.kubernetes import KubernetesConfig
@@ -23,10 +24,7 @@ from mlplatform.planning.sources import SourceValues
 from mlplatform.planning.templates import RunContext
 from mlplatform.planning.volumes import CREATE, volume_action
 from mlplatform.render.names import claim_name, run_label, workspace_name
-from mlplatform.render.places import run_store
-from mlplatform.render.pod import task_pod
-from mlplatform.render.request import Asked
-from mlplatform.render.runview import job_name, workspace_path
+from mlplatform.render.pod import Reuse, task_pod
 from mlplatform.render.settings import PodSettings
 
 #: The value of the label by which claims of CreatePVC tasks are known.
@@ -36,12 +34,16 @@ BY_TASK = "create-pvc"
 @dataclass(frozen=True, slots=True)
 class Work:
     """``create``: objects to make, the pod last. ``remove``: a claim; that it is being removed is the result, later.
-    ``result``: it needs no pod, or can have none. ``later``: it cannot be done in this plan, and why."""
+    ``result``: it needs no pod, or can have none. ``later``: it cannot be done in this plan, and why. ``key`` and
+    ``note``: under what its result is kept for reuse, and why it runs or not; ``image``: of a reused result."""
 
     create: tuple[Object, ...] = ()
     remove: Claim | None = None
     result: Result | None = None
     later: str = ""
+    key: str = ""
+    note: str = ""
+    image: str = ""
 
 
 def work_of(
@@ -53,11 +55,15 @@ def work_of(
     claims: Mapping[str, Claim],
     making: frozenset[str] = frozenset(),
     begun: bool = False,
+    known: Known | None = None,
+    *,
+    offers: bool = True,
 ) -> Work:
     """What is to be done for a task. Whatever is wrong with it is its failure, never an exception. ``making``: claims
-    that this very plan makes. ``begun``: it is on record that this attempt began."""
+    that this very plan makes. ``begun``: it is on record that this attempt began. ``known``: results of earlier runs;
+    ``offers``: whether its pod may still be asked to compare one with what there is."""
     try:
-        return _work(start, run, accepted, brain, settings, claims, making, begun)
+        return _work(start, run, accepted, brain, settings, claims, making, begun, known or Nothing(), offers)
     except MlPlatformError as error:
         lines = [error.message, *map(str, error.findings)]
         return Work(result=failure(TaskError(error.code, "\n".join(lines), hint=error.hint)))
@@ -76,34 +82,33 @@ def _work(
     claims: Mapping[str, Claim],
     making: frozenset[str],
     begun: bool,
+    known: Known,
+    offers: bool,
 ) -> Work:
     """Raises MlPlatformError: it cannot be done."""
     pipeline = accepted.pipeline
     executor = pipeline.executors[start.executor]
     component = pipeline.components[start.component]
-    store = run_store(run)
-    workspace = accepted.settings.workspace is not None
-    context = RunContext(
-        run_id=run.uid,
-        job_name=job_name(run, accepted),
-        pipeline_root=store.root,
-        task_name=start.key.path[-1],
-        task_id=str(start.key),
-        created_at=run.created_at,
-        workspace=workspace_path(accepted),
-    )
     if isinstance(executor, ImporterExecutor):
+        context = run_context(start, run, accepted)
         return Work(result=_imported(start, executor, list(component.outputs.artifacts), context))
     action = volume_action(executor)
     if action:
         if action == CREATE:
             return _make(start, run, claims)
         return _remove(start, brain, claims, making, begun)
-    asked = Asked(start, component, executor, context, store)
+    asked = asked_of(start, run, accepted, executor)
+    choice = choose(asked, run, accepted, brain, known, offers=offers)
+    if choice.hit is not None:
+        hit = Result("CACHED", choice.hit.outputs, cached_from=choice.hit.source)
+        return Work(result=hit, key=choice.key, note=choice.note, image=choice.image)
     config = accepted.configs.get(start.executor) or KubernetesConfig()
     values = SourceValues(brain, start.key, start.inputs)
-    made = task_pod(run, asked, config, values, settings, workspace=workspace)
-    return Work(create=(made.pod,) if made.request is None else (made.request, made.pod))
+    workspace = accepted.settings.workspace is not None
+    reuse = Reuse(choice.key, choice.note, choice.told)
+    made = task_pod(run, asked, config, values, settings, workspace=workspace, reuse=reuse)
+    objects = (made.pod,) if made.request is None else (made.request, made.pod)
+    return Work(create=objects, key=choice.key, note=choice.note)
 
 
 def _imported(start: StartTask, executor: ImporterExecutor, outputs: list[str], context: RunContext) -> Result:

@@ -35,6 +35,7 @@ def outline(result: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, 
     }
     if lists:
         told["lists"] = lists
+    told |= {name: result[name] for name in ("cached", "note", "peers") if result.get(name)}
     if problem := result.get("error"):
         told["error"] = {name: str(problem.get(name) or "") for name in ("code", "message", "traceback", "hint")}
         told["error"]["message"] = told["error"]["message"][:1000]

@@ -63,7 +63,14 @@ def run() -> int:
     started = time.time()
     result: dict[str, Any]
     try:
-        result = _attempt(request, environ, stop, started)
+        earlier = request.get("reuse")
+        changed = transfer.changed(earlier) if earlier else ""
+        if earlier and not changed:
+            sys.stderr.write(f"mlplatform: the result of {earlier['source']} is reused\n")
+            result = _reused(earlier)
+        else:
+            result = _attempt(request, environ, stop, started)
+            result["note"] = changed
         if result["state"] == "SUCCEEDED":
             transfer.keep_outputs(result, request)
     except AttemptFailed as problem:
@@ -72,14 +79,25 @@ def run() -> int:
     except OSError as problem:
         sys.stderr.write(f"mlplatform: {problem}\n")
         result = _failed(AttemptFailed("SYSTEM", f"the attempt could not be carried out: {problem}"))
-    if stop.asked and result["state"] != "SUCCEEDED":
+    if stop.asked and result["state"] not in ("SUCCEEDED", "CACHED"):
         result = {"state": "TERMINATED", "finished_at": time.time()}
     try:
         message.leave(message.outline(result, request))
     except OSError as problem:
         sys.stderr.write(f"mlplatform: the result could not be left behind: {problem}\n")
         return 1
-    return {"SUCCEEDED": 0, "TERMINATED": TERMINATED}.get(str(result["state"]), 1)
+    return {"SUCCEEDED": 0, "CACHED": 0, "TERMINATED": TERMINATED}.get(str(result["state"]), 1)
+
+
+def _reused(earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of an attempt that need not compute."""
+    return {
+        "state": "CACHED",
+        "finished_at": time.time(),
+        "parameters": earlier["parameters"],
+        "artifacts": earlier["artifacts"],
+        "cached": {"source": earlier["source"], "image": earlier["image"]},
+    }
 
 
 def _failed(problem: AttemptFailed) -> dict[str, Any]:
@@ -168,6 +186,7 @@ def _spec(request: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, Any]:
         "mounts": [],
         "cpus": request.get("cpus"),
         "gpus": None,
+        "peers": places.work("attempt", "peers") if request.get("watch") else None,
     }
     if request["kind"] == "python":
         told = request["python"]

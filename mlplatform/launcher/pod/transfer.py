@@ -68,6 +68,28 @@ def fetch(inputs: Mapping[str, str], without_bytes: frozenset[str]) -> None:
             raise AttemptFailed("SYSTEM", f"an input could not be fetched: {problem}") from None
 
 
+def changed(earlier: Mapping[str, Any]) -> str:
+    """Why an earlier result does not stand any more, "" where all its artifacts are as they were. ``earlier``: as the
+    controller tells it (``mlplatform.controllers.pipelinerun.reuse``)."""
+    artifacts = Artifacts()
+    for name, items in cast("dict[str, list[dict[str, Any]]]", earlier["artifacts"]).items():
+        for item in items:
+            if not item.get("digest"):
+                continue  # metadata alone
+            try:
+                digest, _ = artifacts.digest(_here(str(item["uri"]), str(earlier.get("mounted") or "")))
+            except (MlPlatformError, OSError):
+                return f"its output {name!r} is no longer there"
+            if digest != item["digest"]:
+                return f"its output {name!r} was changed after it was written"
+    return ""
+
+
+def _here(uri: str, mounted: str) -> str:
+    """Where this pod finds a URI of the store."""
+    return places.store() + uri[len(mounted) :] if mounted and uri.startswith(mounted + "/") else uri
+
+
 def keep_outputs(result: dict[str, Any], request: Mapping[str, Any]) -> None:
     """Bring the artifacts of a result to where everybody finds them, and say so in the result.
 

@@ -115,6 +115,9 @@ def _task(record: TaskRecord, known: TaskStatus | None, ended: bool) -> TaskReco
         started_at=read_time(known.started_at),
         finished_at=read_time(known.finished_at),
         waiting_for=known.waiting_for,
+        cache_key=known.cache_key,
+        cached_from=known.cached_from,
+        cache_note=known.note or record.cache_note,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from mlplatform.apis.names import ANNOTATION_TASK
 from mlplatform.apis.objects import pipeline_run_object
 from mlplatform.apis.pipelinerun import PipelineRunSpec
+from mlplatform.apis.times import told_time
 from mlplatform.controllers.framework.manager import Manager
 from mlplatform.controllers.pipelinerun.controller import PipelineRuns
 from mlplatform.controllers.pipelinerun.lookups import ServerLookups
@@ -45,13 +46,17 @@ class Stage:
     spec: PipelineRunSpec
     clock: list[float] = field(default_factory=lambda: [START])
     started: list[str] = field(default_factory=list)
+    key: Key = RUN
+    #: What the kubelet tells of every image; whether pods find earlier results as they were.
+    digest: str = "sha256:" + "a" * 64
+    stale: str = ""
 
     def __post_init__(self) -> None:
         self.fake = FakeServer(lambda: self.clock[0])
         for resource in (PIPELINE_RUNS, RECORDS):
             self.fake.register(resource)
         self.client = Client(self.fake)
-        self.client.create(PIPELINE_RUNS, pipeline_run_object(RUN.name, RUN.namespace, self.spec))
+        self.client.create(PIPELINE_RUNS, pipeline_run_object(self.key.name, self.key.namespace, self.spec))
         self.operator = self.start()
 
     def start(self, transport: Transport | None = None) -> Manager:
@@ -59,6 +64,16 @@ class Stage:
         lookups = ServerLookups(Client(transport or self.fake), lambda: self.clock[0])
         controllers = (PipelineRuns(PodSettings(), lookups=lookups),)
         return manager(transport or self.fake, controllers, now=lambda: self.clock[0])
+
+    def again(self, name: str, spec: PipelineRunSpec | None = None, namespace: str = "default") -> Object:
+        """Another run, to its end."""
+        self.submit(name, spec, namespace)
+        return self.play()
+
+    def submit(self, name: str, spec: PipelineRunSpec | None = None, namespace: str = "default") -> None:
+        self.key, self.spec = Key(namespace, name), spec or self.spec
+        self.clock[0] += 10
+        self.client.create(PIPELINE_RUNS, pipeline_run_object(name, namespace, self.spec))
 
     def pods(self) -> list[Object]:
         return [
@@ -74,12 +89,22 @@ class Stage:
         self.started.append(f"{task}:{attempt}")
         at = self.clock[0]
         status: dict[str, Any] = {"phase": "Succeeded"}
-        ended: dict[str, Any] = {"exitCode": 0}
+        ended: dict[str, Any] = {"exitCode": 0, "startedAt": told_time(at)}
         if pod["metadata"].get("deletionTimestamp"):
             status["phase"], ended["exitCode"], ended["message"] = "Failed", 143, message("TERMINATED", at)
         else:
+            earlier = request.get("reuse")
             try:
-                ended["message"] = message("SUCCEEDED", at, parameters=self.act(task, attempt, request))
+                if earlier and not self.stale:
+                    told = {name: earlier[name] for name in ("parameters", "artifacts")}
+                    cached = {name: earlier[name] for name in ("source", "image")}
+                    ended["message"] = message("CACHED", at, cached=cached, **told)
+                else:
+                    more = {"note": self.stale} if earlier else {}
+                    given = self.act(task, attempt, request)
+                    peers, artifacts = given.pop("peers", []), given.pop("artifacts", {})
+                    more |= {"peers": peers, "artifacts": artifacts}
+                    ended["message"] = message("SUCCEEDED", at, parameters=given, **more)
             except Gone:
                 status |= {"phase": "Failed", "reason": "NodeLost"}
                 ended = {}
@@ -88,7 +113,8 @@ class Stage:
                 status["phase"], ended["exitCode"] = "Failed", 1
                 ended["message"] = message("FAILED", at, error=error)
         if ended:
-            status["containerStatuses"] = [{"name": "main", "state": {"terminated": ended}}]
+            image = f"registry/work@{self.digest}"
+            status["containerStatuses"] = [{"name": "main", "imageID": image, "state": {"terminated": ended}}]
         fresh = self.client.get(PODS, key_of(pod))
         self.client.replace_status(PODS, {**fresh, "status": {**fresh["status"], **status}})
 
@@ -114,11 +140,12 @@ class Stage:
         raise AssertionError(f"the run does not end: {self.body().get('status')}")
 
     def body(self) -> Object:
-        return self.client.get(PIPELINE_RUNS, RUN)
+        return self.client.get(PIPELINE_RUNS, self.key)
 
     def records(self) -> dict[str, dict[str, Any]]:
         """State, attempts and outputs of every task and group, as a client sees them."""
-        found = records_of(read_objects(self.body(), self.client.list(RECORDS).items), self.clock[0])
+        mine = [item for item in self.client.list(RECORDS).items if item["spec"]["run"] == self.key.name]
+        found = records_of(read_objects(self.body(), mine), self.clock[0])
         return {
             str(task.key): {
                 "state": str(task.state),

@@ -22,8 +22,22 @@ def prepare_folders(spec: Mapping[str, Any]) -> None:
     places = [spec["executor_input"].get("outputs", {}).get("outputFile")]
     for kind in ("parameters", "artifacts"):
         places += [entry["path"] for entry in spec["outputs"][kind].values()]
+    places += [place for place, _ in _as_paths(spec)]
     for folder in {os.path.dirname(place) for place in places if place}:
         os.makedirs(folder, exist_ok=True)
+
+
+def _as_paths(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where a command writes that takes the URI of an output for a path, and where it should: on one machine it is
+    a path. ``s3://b/c`` is the file ``c`` in the folder ``s3:/b`` of the task's own."""
+    if spec["kind"] != "command":
+        return []
+    found: list[tuple[str, str]] = []
+    for entry in spec["outputs"]["artifacts"].values():
+        scheme, separator, rest = entry["uri"].partition("://")
+        if separator and scheme != "file":
+            found.append((os.path.join(spec.get("cwd") or spec["scratch"], scheme + ":", rest), entry["path"]))
+    return found
 
 
 def collect(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
@@ -33,6 +47,9 @@ def collect(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[dic
         AttemptFailed: with every output parameter that was not written or is of another type.
         OSError: an artifact cannot be read.
     """
+    for place, path in _as_paths(spec):
+        if os.path.exists(place) and not os.path.exists(path):
+            shutil.move(place, path)
     written = _executor_output(spec)
     parameters = _parameters(spec["outputs"]["parameters"], section(written, "parameterValues"))
     returned = section(written, "artifacts")

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any, Final, cast
 
 from mlplatform.core.errors import EnvironmentFailed, PlanningError
+from mlplatform.core.large import is_large, shown
 from mlplatform.core.model import Artifact, ArtifactValue, Values
 from mlplatform.core.values import JsonValue, preview
 from mlplatform.planning.celscan import EQUAL, IN, ScanError, strict_equality
@@ -94,6 +95,10 @@ class Condition:
         Raises:
             PlanningError: a value is missing or of the wrong type, or the result is no boolean. Never False instead.
         """
+        for name, value in inputs.parameters.items():
+            if name in self.text and is_large(value):
+                reason = f"{name} is too large to be looked at outside a task"
+                raise _failure(self.text, Values(shown(inputs.parameters)), reason)
         variables = {"inputs": _variables(inputs)}
         try:
             value = _execute(self.program, variables)
@@ -153,6 +158,8 @@ def select(expression: str, value: JsonValue) -> JsonValue:
     Raises:
         PlanningError: there is no such member, or the expression fails.
     """
+    if is_large(value):
+        raise PlanningError(f"selector {expression!r} cannot be applied to {shown(value)}: it is too large")
     match = _SELECTOR.fullmatch(expression)
     try:
         if match:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from mlplatform.core.errors import PlanningError
+from mlplatform.core.large import is_large, shown
 from mlplatform.core.model import Artifact, TaskError, TaskKey, Values
 from mlplatform.core.states import TaskState
 from mlplatform.core.values import JsonValue, preview, whole_numbers
@@ -94,6 +95,8 @@ def _raw_items(raw: str, inputs: Values, context: RunContext) -> list[JsonValue]
 
 
 def _list(value: JsonValue, what: str) -> list[JsonValue]:
+    if isinstance(value, str) and is_large(value):
+        raise PlanningError(f"the loop goes over {what}, which is too large to be looked at: {shown(value)}")
     if isinstance(value, str):
         try:
             value = whole_numbers(cast(JsonValue, json.loads(value)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, cast
 
 from mlplatform.core.errors import PlanningError
+from mlplatform.core.large import is_large
 from mlplatform.core.model import Artifact, ArtifactValue, Values
 from mlplatform.core.states import TaskState
 from mlplatform.core.values import JsonValue, ParameterType, conform, parse_text, preview, to_text
@@ -141,7 +142,7 @@ def _fit(value: JsonValue, spec: InputParameterSpec, strict: bool) -> JsonValue:
     try:
         fitted = conform(value, spec.type)
     except ValueError:
-        if not strict:
+        if not strict or is_large(value):
             return value
         if spec.type is not ParameterType.STRING:
             raise

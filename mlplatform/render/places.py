@@ -50,6 +50,10 @@ class RunStore:
         """The URI of an output artifact of an attempt: no two attempts share one."""
         return f"{self.root}/{folder_name(key)}/{attempt}/{file_name(name)}"
 
+    def values(self, key: TaskKey, attempt: int) -> str:
+        """The URI below which large values of an attempt are kept, "" where there is no store."""
+        return "" if self.root == NOWHERE else f"{self.root}/{folder_name(key)}/{attempt}/values"
+
     def log(self, key: TaskKey, attempt: int) -> str:
         """The URI of an attempt's log, "" where there is no store."""
         return "" if self.root == NOWHERE else f"{self.root}/{folder_name(key)}/{attempt}/task.log"

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from mlplatform.core.errors import PlanningError
 from mlplatform.core.ids import slug
+from mlplatform.core.large import ROOM, is_large
 from mlplatform.core.model import Artifact, ArtifactValue, Values
 from mlplatform.ir.model import Component, ContainerExecutor
 from mlplatform.planning.model import StartTask
@@ -75,6 +76,7 @@ def task_request(asked: Asked) -> Request:
         "executor_input": executor_input(inputs, asked.component, locations),
         "outputs": outputs,
         "log_uri": asked.store.log(start.key, start.attempt),
+        "values_uri": asked.store.values(start.key, start.attempt),
     }
     if asked.store.mounted:
         body["mounted"] = asked.store.prefix
@@ -87,6 +89,11 @@ def task_request(asked: Asked) -> Request:
             raise PlanningError(
                 "the component has no command of its own: what it runs stands in its image, which is not looked into",
                 hint="Write the image's entry point into the component's command.",
+            )
+        if is_large([*container.command, *container.args, *container.env.values()]):
+            raise PlanningError(
+                f"a value of more than {ROOM // 1024} KiB is put on a command line or into a variable: they hold less",
+                hint="Pass it as an artifact.",
             )
         body |= {"kind": "command", "command": [*container.command, *container.args], "fetch": fetch}
         if empty := _empty(asked):

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from mlplatform.apis.pipelinerun import PipelineRun
+from mlplatform.core.large import by_content
 from mlplatform.core.values import JsonValue, digest_json
 from mlplatform.ir.kubernetes import KubernetesConfig
 from mlplatform.planning.cachekey import Parts, Uncacheable, command_code, make_parts, python_code
@@ -57,7 +59,7 @@ def task_parts(
     outputs = asked.component.outputs
     return make_parts(
         code=code,
-        inputs=start.inputs,
+        inputs=replace(start.inputs, parameters=by_content(start.inputs.parameters)),
         outputs={name: str(spec.type) for name, spec in outputs.parameters.items()}
         | {name: spec.type.schema_title or "system.Artifact" for name, spec in outputs.artifacts.items()},
         packages=_packages(python),

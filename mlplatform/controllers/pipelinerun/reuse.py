@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mlplatform.apis.pipelinerun import PipelineRun, Store
+from mlplatform.core.large import is_large
 from mlplatform.core.model import Artifact, TaskKey, Values
 from mlplatform.core.values import JsonValue
 from mlplatform.ir.kubernetes import KubernetesConfig
@@ -124,7 +125,7 @@ def choose(
     image = str(parts.values["image"])
     reason = ""
     for entry in known.find(parts.key):
-        if run_stores_differ(entry, run):
+        if _elsewhere(entry, run):
             reason = reason or "its earlier result is in another store"
             continue
         now = pinned(image) or ("" if asked_anew(image, config.image_pull_policy) else known.image(image))
@@ -140,8 +141,8 @@ def choose(
     return Choice(parts.key, reason or _why(parts, asked, accepted, run, known))
 
 
-def run_stores_differ(entry: Entry, run: PipelineRun) -> bool:
-    return bool(entry.outputs.artifacts) and entry.store != run.spec.store
+def _elsewhere(entry: Entry, run: PipelineRun) -> bool:
+    return (bool(entry.outputs.artifacts) or is_large(entry.outputs.parameters)) and entry.store != run.spec.store
 
 
 def _artifacts(outputs: Values) -> list[tuple[str, Artifact]]:
@@ -152,7 +153,7 @@ def _artifacts(outputs: Values) -> list[tuple[str, Artifact]]:
 
 
 def _with_bytes(outputs: Values) -> bool:
-    return any(item.digest for _, item in _artifacts(outputs))
+    return is_large(outputs.parameters) or any(item.digest for _, item in _artifacts(outputs))
 
 
 def _offer(entry: Entry) -> dict[str, Any]:

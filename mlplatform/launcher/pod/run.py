@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from ..bundle import guest_launcher, kfp_folder, user_environment
 from ..failures import AttemptFailed, error
-from . import guest, message, places, tracking, transfer
+from . import guest, message, places, tracking, transfer, values
 from .logs import Pump
 from .request import read_request, task_environment
 
@@ -73,6 +73,7 @@ def run() -> int:
             result["note"] = changed
         if result["state"] == "SUCCEEDED":
             transfer.keep_outputs(result, request)
+            values.keep(result, request)
     except AttemptFailed as problem:
         sys.stderr.write(f"mlplatform: {problem.message}\n")
         result = _failed(problem)
@@ -105,7 +106,7 @@ def _failed(problem: AttemptFailed) -> dict[str, Any]:
     return {"state": "FAILED", "error": told, "finished_at": time.time()}
 
 
-def _attempt(request: Mapping[str, Any], environ: Mapping[str, str], stop: Stop, started: float) -> dict[str, Any]:
+def _attempt(request: dict[str, Any], environ: Mapping[str, str], stop: Stop, started: float) -> dict[str, Any]:
     """result.json of the attempt. Raises AttemptFailed, OSError."""
     asked = tracking.Asked(environ)
     env = task_environment(environ, places.work("home"))
@@ -113,6 +114,8 @@ def _attempt(request: Mapping[str, Any], environ: Mapping[str, str], stop: Stop,
         os.makedirs(places.work(folder), mode=0o700, exist_ok=True)
     python = request["kind"] == "python"
     argv = [guest.find_python(env) if python else sys.executable, guest_launcher()]
+    if python:
+        values.bring(request)
     spec = _spec(request, env)
     if python:
         _with_packages(request, spec, argv[0], env)

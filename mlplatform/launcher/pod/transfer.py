@@ -14,6 +14,7 @@ from mlplatform.core.errors import MlPlatformError
 
 from ..failures import AttemptFailed
 from . import places
+from .values import gone, place_of
 
 #: Tells processes of the task how the store is reached, without secrets.
 STORE_VARIABLE = "MLPLATFORM_STORE"
@@ -71,23 +72,18 @@ def fetch(inputs: Mapping[str, str], without_bytes: frozenset[str]) -> None:
 def changed(earlier: Mapping[str, Any]) -> str:
     """Why an earlier result does not stand any more, "" where all its artifacts are as they were. ``earlier``: as the
     controller tells it (``mlplatform.controllers.pipelinerun.reuse``)."""
-    artifacts = Artifacts()
+    artifacts, mounted = Artifacts(), str(earlier.get("mounted") or "")
     for name, items in cast("dict[str, list[dict[str, Any]]]", earlier["artifacts"]).items():
         for item in items:
             if not item.get("digest"):
                 continue  # metadata alone
             try:
-                digest, _ = artifacts.digest(_here(str(item["uri"]), str(earlier.get("mounted") or "")))
+                digest, _ = artifacts.digest(place_of(str(item["uri"]), mounted))
             except (MlPlatformError, OSError):
                 return f"its output {name!r} is no longer there"
             if digest != item["digest"]:
                 return f"its output {name!r} was changed after it was written"
-    return ""
-
-
-def _here(uri: str, mounted: str) -> str:
-    """Where this pod finds a URI of the store."""
-    return places.store() + uri[len(mounted) :] if mounted and uri.startswith(mounted + "/") else uri
+    return gone(earlier["parameters"], mounted)
 
 
 def keep_outputs(result: dict[str, Any], request: Mapping[str, Any]) -> None:

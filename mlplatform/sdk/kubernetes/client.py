@@ -186,7 +186,10 @@ class ClusterClient(LocalClient):
         _only_here("A service can be stopped")
 
     def cache_clear(self, *, run_id: str = "", identity: str = "") -> int:
-        _only_here("A cache is kept")
+        raise Unsupported(
+            "results on a cluster are kept with their runs",
+            hint="Delete the runs they came from, or run with the cache switched off.",
+        )
 
     def gc(self, older_than_days: float | None = None) -> dict[str, Any]:
         _only_here("Old runs are collected")

@@ -15,6 +15,7 @@ from mlplatform.apis.codec import encode
 from mlplatform.apis.objects import pipeline_run, task_records
 from mlplatform.apis.pipelinerun import PipelineRun, PipelineRunSpec, TaskStatus
 from mlplatform.apis.times import read_time
+from mlplatform.core.large import shown
 from mlplatform.core.model import AttemptRecord, RunRecord, TaskError, TaskKey, TaskRecord, Values
 from mlplatform.core.states import TaskState
 from mlplatform.ir.load import loads
@@ -90,7 +91,7 @@ def _run(found: ClusterRun) -> RunRecord:
         experiment=run.spec.experiment or "Default",
         parameters=accepted.parameters if accepted is not None else dict(run.spec.parameters),
         artifacts=accepted.artifacts if accepted is not None else {},
-        outputs=Values.from_json(dict(status.outputs)),
+        outputs=Values.from_json(shown(dict(status.outputs))),
         context={"backend": "kubernetes", "namespace": run.namespace},
         error=error,
         created_at=run.created_at,
@@ -111,6 +112,8 @@ def _task(record: TaskRecord, known: TaskStatus | None, ended: bool) -> TaskReco
         state = TaskState.QUEUED
     return replace(
         record,
+        inputs=replace(record.inputs, parameters=shown(record.inputs.parameters)),
+        outputs=replace(record.outputs, parameters=shown(record.outputs.parameters)),
         state=state,
         started_at=read_time(known.started_at),
         finished_at=read_time(known.finished_at),

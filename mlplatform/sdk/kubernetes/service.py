@@ -150,7 +150,8 @@ class ClusterService:
 
     def cache_clear(self, **_: Any) -> Any:
         raise Unsupported(
-            "this server keeps no cache", hint="Run with the cache switched off, or delete the runs it came from."
+            "results on a cluster are kept with their runs",
+            hint="Delete the runs they came from, or run with the cache switched off.",
         )
 
 

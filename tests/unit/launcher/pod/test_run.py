@@ -132,3 +132,59 @@ def test_a_request_of_another_version(tmp_path: Path, text: str) -> None:
     assert done.returncode == 2
     assert "mlplatform:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_earlier_result_that_stands_is_the_result(tmp_path: Path) -> None:
+    base = tmp_path / "pod"
+    earlier = {"source": "run-a:t", "image": "sha256:1", "parameters": {"count": 5}, "artifacts": {}}
+    result, log, code = ended(base, start(base, request(base, shell("exit 9", base), reuse=earlier)))
+    assert (result.state, result.values.parameters, code) == ("CACHED", {"count": 5}, 0)
+    assert (result.cached_from, result.image) == ("run-a:t", "sha256:1")
+    assert "the result of run-a:t is reused" in log
+
+
+def test_an_earlier_result_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    base = tmp_path / "pod"
+    gone = {"name": "out", "uri": str(tmp_path / "gone"), "digest": "sha256:2"}
+    earlier = {"source": "run-a:t", "image": "", "parameters": {"count": 5}, "artifacts": {"out": [gone]}}
+    body = request(base, shell('printf 6 > "$0"', base), reuse=earlier)
+    result, _, _ = ended(base, start(base, body))
+    assert (result.state, result.values.parameters) == ("SUCCEEDED", {"count": 6})
+    assert result.note == "its output 'out' is no longer there"
+
+
+def test_a_command_that_takes_a_uri_for_a_path(tmp_path: Path) -> None:
+    base = tmp_path / "pod"
+    uri = "s3://bucket/p/out"
+    out = {"path": str(base / "work" / "outputs" / "artifacts" / "out"), "uri": uri, "type": "system.Artifact"}
+    outputs = {"parameters": {}, "artifacts": {"out": {**out, "metadata": {}, "list": False}}}
+    script = f'mkdir -p "{uri}" && printf hello > "{uri}/0"'
+    body = request(base, ["sh", "-c", script], outputs=outputs, store={"endpoint": "http://127.0.0.1:9", "region": "x"})
+    _, log, _ = ended(
+        base, start(base, body, AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b" * 9, AWS_MAX_ATTEMPTS="1")
+    )
+    assert (base / "work" / "outputs" / "artifacts" / "out" / "0").read_text() == "hello", log
+
+
+_TALKS = """
+def talk(port: int) -> str:
+    import socket
+    for host in ("127.0.0.1", "192.0.2.1"):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            peer.connect((host, port))
+    return "said"
+"""
+
+
+def test_whom_a_python_component_talks_to(tmp_path: Path) -> None:
+    base = tmp_path / "pod"
+    outputs = base / "work" / "outputs"
+    spec = {"parameters": {"Output": {"path": str(outputs / "Output"), "type": "STRING"}}, "artifacts": {}}
+    inputs = {"parameterValues": {"port": 7}, "artifacts": {}}
+    told = {"outputFile": str(outputs / "executor_output.json"), "parameters": {"Output": {"outputFile": "x"}}}
+    python = {"source": _TALKS, "function": "talk", "filename": "talk.py", "kfp": True, "packages": [], "pip": []}
+    executor_input = {"inputs": inputs, "outputs": told}
+    body = request(base, [], kind="python", python=python, outputs=spec, executor_input=executor_input, watch=True)
+    result, log, _ = ended(base, start(base, body))
+    assert result.state == "SUCCEEDED", log
+    assert result.peers == ("192.0.2.1:7",)

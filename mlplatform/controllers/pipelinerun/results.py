@@ -62,12 +62,9 @@ class Results:
         self._spaces: dict[str, _Space] = {}
 
     def of(self, caches: Caches, namespace: str) -> NamespaceResults:
-        """Results of a namespace, as the caches have them now."""
+        """Results of a namespace, as the caches have them when the first question is asked: most looks ask none."""
         with self._lock:
             space = self._spaces.setdefault(namespace, _Space())
-        with space.lock:
-            for resource in (PIPELINE_RUNS, RECORDS):
-                _follow(space, caches, resource, namespace)
         return NamespaceResults(space, caches, namespace, self._accept)
 
 
@@ -128,8 +125,18 @@ class NamespaceResults:
         self._caches = caches
         self._namespace = namespace
         self._accept = accept
+        self._followed = False
+
+    def _follow(self) -> None:
+        if self._followed:
+            return
+        with self._space.lock:
+            for resource in (PIPELINE_RUNS, RECORDS):
+                _follow(self._space, self._caches, resource, self._namespace)
+        self._followed = True
 
     def find(self, key: str) -> list[Entry]:
+        self._follow()
         with self._space.lock:
             places = sorted(self._space.keys.get(key, {}).items(), key=lambda one: (one[1], one[0][1]), reverse=True)
         found = (self._entry(key, place) for place, _ in places)
@@ -159,9 +166,11 @@ class NamespaceResults:
         return self._caches.get(PIPELINE_RUNS, Key(self._namespace, name))
 
     def image(self, name: str) -> str:
+        self._follow()
         return self._space.images.get(name, ("", ""))[1]
 
     def similar(self, run: PipelineRun, pipeline: str, parts_of: PartsOf) -> list[Mapping[str, JsonValue]]:
+        self._follow()
         with self._space.lock:
             names = sorted(self._space.begun, key=lambda name: (self._space.begun[name], name), reverse=True)
         found: list[Mapping[str, JsonValue]] = []

@@ -185,6 +185,7 @@ def test_whom_a_python_component_talks_to(tmp_path: Path) -> None:
     python = {"source": _TALKS, "function": "talk", "filename": "talk.py", "kfp": True, "packages": [], "pip": []}
     executor_input = {"inputs": inputs, "outputs": told}
     body = request(base, [], kind="python", python=python, outputs=spec, executor_input=executor_input, watch=True)
-    result, log, _ = ended(base, start(base, body))
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # an image whose Python has kfp
+    result, log, _ = ended(base, start(base, body, PATH=programs))
     assert result.state == "SUCCEEDED", log
     assert result.peers == ("192.0.2.1:7",)

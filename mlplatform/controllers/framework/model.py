@@ -104,7 +104,6 @@ class Caches(Protocol):
         """The objects that ``Owned.indexes`` puts under ``value``, in the order of their keys."""
         ...
 
-
     def versions(self, resource: Resource, namespace: str) -> dict[str, tuple[str, bool]]:
         """Every object of a namespace: name -> (a text that changes with it, whether it is being deleted)."""
         ...

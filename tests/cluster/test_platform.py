@@ -1,5 +1,6 @@
 """The platform inside a cluster: installed by its command, restricted, reached with a token, and tracking what runs."""
 
+import uuid
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from tests.cluster.cluster import Cluster
 from tests.support.kube.installed import PLACE, Installed, command, installed, until
 
 RUNS = "/apis/pipelines.mlplatform.dev/v1alpha1/namespaces/{}/pipelineruns"
-SERVES = "test-platform"
+#: Of this session alone: what was kept of earlier ones may be there still.
+SERVES = f"test-platform-{uuid.uuid4().hex[:6]}"
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,7 @@ def run(platform: Installed, name: str, document: str, **spec: Any) -> Object:
     path = RUNS.format(SERVES)
     meta = {"name": name, "namespace": SERVES}
     body = {"apiVersion": "pipelines.mlplatform.dev/v1alpha1", "kind": "PipelineRun", "metadata": meta}
-    platform.cluster.api.create(path, {**body, "spec": {"document": document, "experiment": "forest", **spec}})
+    platform.cluster.api.create(path, {**body, "spec": {"document": document, "experiment": SERVES, **spec}})
     done = platform.cluster.api.wait(
         f"{path}/{name}", lambda seen: bool(seen.get("status", {}).get("finishedAt")), seconds=600
     )
@@ -101,7 +103,7 @@ def run(platform: Installed, name: str, document: str, **spec: Any) -> Object:
 
 
 def complete(platform: Installed, token: str, runs: int) -> list[dict[str, Any]]:
-    found = platform.tracked(token, "forest")
+    found = platform.tracked(token, SERVES)
     return found if len(found) >= 2 * runs and all(one["status"] == "FINISHED" for one in found) else []
 
 
@@ -140,4 +142,6 @@ def test_runs_are_tracked_as_on_one_machine_whatever_is_down(platform: Installed
     assert [point["step"] for point in points] == [0, 1, 2]
     status, told = platform.ask("GET", "/api/v1/runs", reader)
     assert status == 200
-    assert {one["mlflow_run_id"] for one in told["runs"]} == {one["id"] for one in found if not one["parent"]}
+    assert {one["mlflow_run_id"] for one in told["runs"] if one["experiment"] == SERVES} == {
+        one["id"] for one in found if not one["parent"]
+    }

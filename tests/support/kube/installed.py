@@ -111,6 +111,7 @@ def installed(cluster: Cluster, serves: str) -> Generator[Installed]:
         yield Installed(cluster, serves, json.loads(told))
     finally:
         command(cluster, "uninstall")
+        cluster.kubectl("delete", "persistentvolumeclaims", "--all", "-n", PLACE, "--wait=false")
 
 
 def command(cluster: Cluster, *arguments: str) -> str:

@@ -10,7 +10,8 @@ from mlplatform.core.errors import NotFound
 from mlplatform.core.values import child
 from mlplatform.engine.home import Home
 from mlplatform.engine.training import jobs
-from mlplatform.engine.training.places import JobPlace, RankPlace, read_json
+from mlplatform.engine.training.places import JobPlace
+from mlplatform.engine.training.views import rank_views
 from mlplatform.planning.training.facts import RankKey
 from mlplatform.planning.training.view import RankView
 
@@ -33,8 +34,7 @@ class LocalJobs:
         return found
 
     def ranks(self, name: str) -> list[RankView]:
-        over = str(child(jobs.get_job(self._home, name), "status").get("phase")) in ("Complete", "Failed")
-        return [_view(key, rank, over) for key, rank in JobPlace(self._home, name).ranks()]
+        return rank_views(self._home, name)
 
     def marks(self) -> Mapping[str, Any]:
         """Its two files are replaced whenever anything changes."""
@@ -59,30 +59,6 @@ class LocalJobs:
         from mlplatform.sdk.training import local
 
         local.delete(self._home, name)
-
-
-def _view(key: RankKey, place: RankPlace, over: bool) -> RankView:
-    start, stop, left = (read_json(path) for path in (place.start, place.stop, place.exit))
-    code: int | None = left.get("code")
-    if left or over:
-        state = "Succeeded" if left and code == 0 and (not stop or left.get("told") is None) else "Failed"
-    elif stop:
-        state = "Stopping"
-    else:
-        state = "Running" if place.claim.exists() else "Starting"
-    gpus: list[int] = start.get("gpus") or []
-    return RankView(
-        key.group,
-        key.rank,
-        key.attempt,
-        state,
-        place.root.name,
-        f"GPU {', '.join(map(str, gpus))}" if gpus else "",
-        str(left.get("reason") or ("out of memory" if left.get("oom") else "")),
-        code,
-        start.get("at"),
-        left.get("at"),
-    )
 
 
 def _names(home: Home) -> list[str]:

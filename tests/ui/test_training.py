@@ -33,10 +33,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Generator[ClusterSite]:
             found.node(f"node-{number}", product="NVIDIA-A100-SXM4-80GB", count=4)
         found.node("node-9", spec={"unschedulable": True, "taints": [{"key": "maintenance", "effect": "NoSchedule"}]})
         found.quota()
-        bert(found)
         found.cluster.submit(job(name="done"))
         found.cluster.end_all()
         found.cluster.run()
+        bert(found)
         found.cluster.submit(job(with_gpus("worker", 3), group("eval", 1, role="evaluator"), name="resnet"))
         found.cluster.room = 7
         found.cluster.submit(job(with_gpus("worker", 2), name="too-large"))

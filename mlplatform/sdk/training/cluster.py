@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlplatform.apis.names import LABEL_JOB
 from mlplatform.core.errors import InvalidInput, NotFound
+from mlplatform.planning.training.view import RankView, rank_of_pod
 from mlplatform.sdk.training.run import TrainingRun
 
 
@@ -44,6 +46,10 @@ class ClusterTraining:
 
     def list(self) -> list[dict[str, Any]]:
         return list(self._client.list(self._jobs, self.namespace).items)
+
+    def ranks(self, name: str) -> Sequence[RankView]:
+        found = self._client.list(self._pods, self.namespace, labels=f"{LABEL_JOB}={name}").items
+        return [rank for pod in found if (rank := rank_of_pod(pod)) is not None]
 
     def change(self, name: str, spec: Mapping[str, Any]) -> None:
         wished: dict[str, Any] = {}

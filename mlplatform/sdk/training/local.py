@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlplatform.core.errors import NotFound
 from mlplatform.engine.home import Home, open_home
 from mlplatform.engine.training import jobs
+from mlplatform.engine.training.views import rank_views
+from mlplatform.planning.training.view import RankView
 from mlplatform.sdk.client import LocalClient
 from mlplatform.sdk.training.run import TrainingRun
 
@@ -34,6 +36,9 @@ class LocalTraining:
 
     def list(self) -> list[dict[str, Any]]:
         return jobs.list_jobs(self.home)
+
+    def ranks(self, name: str) -> Sequence[RankView]:
+        return rank_views(self.home, name)
 
     def change(self, name: str, spec: Mapping[str, Any]) -> None:
         self._client.train_change(name, spec)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from mlplatform.core.errors import InvalidInput, TrainingFailed
+from mlplatform.planning.training.view import RankView
 
 ENDED: Final = frozenset({"Complete", "Failed"})
 #: Seconds between two looks at a job that is waited for.
@@ -28,6 +29,10 @@ class Backend(Protocol):
         ...
 
     def list(self) -> list[dict[str, Any]]: ...
+    def ranks(self, name: str) -> Sequence[RankView]:
+        """Every rank that is known, of every attempt."""
+        ...
+
     def change(self, name: str, spec: Mapping[str, Any]) -> None:
         """``suspend``, or ``replicas`` by group."""
         ...
@@ -51,6 +56,12 @@ class TrainingRun:
 
     def __repr__(self) -> str:
         return f"<training job {self.name}: {self.phase}>"
+
+    def _repr_html_(self) -> str:
+        """Its ranks as a table."""
+        from mlplatform.sdk.training.table import job_html
+
+        return job_html(self.object, self._backend.ranks(self.name), time.time())
 
     @property
     def object(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Generator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from mlplatform.apis.times import told_time
 from mlplatform.kube.objects import Object
 from mlplatform.ui import static_folder
 from tests.support.kube.site import ClusterSite, cluster_site
@@ -52,7 +53,7 @@ def bert(site: ClusterSite) -> None:
     site.printed(body, "bert-worker-a1-1", "epoch 1 loss 0.9\nepoch 2 loss 0.7\nKilled\n")
     site.printed(body, "bert-worker-a2-0", "resumed at step 300\n" + "".join(f"step {n}\n" for n in range(300, 420)))
     cluster.run(100)
-    saved = {"step": 310, "checkpointStep": 300, "checkpointTime": "2026-01-01T00:00:00.000Z"}
+    saved = {"step": 310, "checkpointStep": 300, "checkpointTime": told_time(cluster.now)}
     site.report("bert", **saved)
     cluster.run(10)
     pod = next(pod for pod in cluster.pods() if pod["metadata"]["name"] == "bert-worker-a1-1")
@@ -60,7 +61,7 @@ def bert(site: ClusterSite) -> None:
     cluster.run(1)
     site.report(
         "bert", percent=42, step=420, totalSteps=1000, etaSeconds=3720, attempt=2, slowestGroup="worker", slowestRank=2,
-        lagSteps=4, checkpointStep=300, metrics=[{"name": "loss", "value": "0.3141592653"}],
+        lagSteps=4, checkpointStep=300, checkpointTime=saved["checkpointTime"], metrics=[{"name": "loss", "value": "0.3141592653"}],
     )  # fmt: skip
     cluster.run(30)
 

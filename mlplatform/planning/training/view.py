@@ -129,10 +129,10 @@ def _ranges(text: str) -> set[int]:
 
 
 # ---------------------------------------------------------------------- the job
-def job_summary(body: Mapping[str, Any]) -> Json:
-    """A job in one line."""
+def job_summary(body: Mapping[str, Any], now: float) -> Json:
+    """A job in one line, as of ``now``: a job that only runs has none of its clocks written."""
     meta, spec, status = child(body, "metadata"), child(body, "spec"), child(body, "status")
-    progress, goodput = child(status, "progress"), child(status, "goodput")
+    progress, spent = child(status, "progress"), goodput(status, now)
     groups = _list(spec, "groups")
     counts = {
         name: sum(int(group.get(name) or 0) for group in _list(status, "groups"))
@@ -162,7 +162,7 @@ def job_summary(body: Mapping[str, Any]) -> Json:
         "eta_seconds": progress.get("etaSeconds"),
         "reported_at": read_time(str(progress.get("lastReportTime") or "")),
         "checkpoint_step": child(status, "checkpoint").get("step"),
-        "goodput_percent": goodput.get("percent"),
+        "goodput_percent": spent["percent"] if spent and spent["wall_seconds"] else None,
         "queue": str(child(spec, "queue").get("name") or ""),
     }
 
@@ -183,12 +183,12 @@ def _why(status: Mapping[str, Any]) -> str:
 
 
 def job_detail(body: Mapping[str, Any], ranks: Iterable[RankView], now: float) -> Json:
-    """Everything about a job. Goodput is as of ``now``: a job that only runs has none of it written."""
+    """Everything about a job, as of ``now``."""
     spec, status = child(body, "spec"), child(body, "status")
     progress, checkpoint, tracking = child(status, "progress"), child(status, "checkpoint"), child(status, "tracking")
     told = {group["name"]: group for group in _list(status, "groups")}
     return {
-        **job_summary(body),
+        **job_summary(body, now),
         "groups": [_group(group, told.get(group["name"], {})) for group in _list(spec, "groups")],
         "rank_rows": [_row(one) for one in all_ranks(body, ranks)],
         "attempts": [_attempt(one) for one in reversed(_list(status, "attempts"))],

@@ -45,7 +45,7 @@ def listed(
 ) -> Any:
     """Training jobs, the newest first."""
     words = q.lower().split()
-    rows = [job_summary(body) for body in jobs_of(here).bodies()]
+    rows = [job_summary(body, here.now()) for body in jobs_of(here).bodies()]
     rows = [row for row in rows if all(word in row["name"] for word in words) and (not phase or row["phase"] in phase)]
     rows.sort(key=lambda row: (-(row["created_at"] or 0.0), row["name"]))
     note = f"The newest {limit} of {len(rows)}; search for the others." if len(rows) > limit else ""
@@ -166,7 +166,9 @@ def cluster(here: Here) -> Any:
     found = jobs.cluster()
     try:
         waiting = [
-            row for body in jobs.bodies() if (row := job_summary(body))["phase"] in _WAITS and not row["suspend"]
+            row
+            for body in jobs.bodies()
+            if (row := job_summary(body, here.now()))["phase"] in _WAITS and not row["suspend"]
         ]
     except KubernetesError as error:
         waiting = []

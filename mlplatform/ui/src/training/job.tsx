@@ -236,6 +236,8 @@ function Beside({ job, rank, name, attempt }: { job: TrainingDetail; rank: Rank 
     return <aside class="panel fixed" aria-label={`Rank ${name}`}><div class="title"><h2 class="grow cut">{name}</h2>{close}</div><div class="inside"><p>There is no rank <code>{name}</code> in this job.</p></div></aside>;
   const which = attempt || rank.attempt;
   const all = [...new Set([rank.attempt, ...job.attempts.map((one) => one.number)])].filter((one) => one > 0).sort((a, b) => b - a);
+  const was = job.attempts.find((one) => one.number === which);
+  const first = was?.group === rank.group && was.rank === rank.rank;
   const query = { group: rank.group, rank: rank.rank, attempt: which };
   const address = `training-jobs/${part(job.name)}`;
   const live = which === rank.attempt && rank.exit_code === null && job.finished_at === null;
@@ -251,13 +253,17 @@ function Beside({ job, rank, name, attempt }: { job: TrainingDetail; rank: Rank 
         {close}
       </div>
       <div class="inside">
-        <div class="facts">
-          <StateWord state={rank.state} />
-          {rank.node && <span>on {rank.node}</span>}
-          {rank.exit_code !== null && <span>exit code {rank.exit_code}</span>}
-          <Took from={rank.started_at} to={rank.finished_at} live={rank.state === "Running"} />
-        </div>
-        {rank.message && <p class="why">{rank.message}</p>}
+        {which === rank.attempt ? (
+          <>
+            <div class="facts">
+              <StateWord state={rank.state} />
+              {rank.node && <span>on {rank.node}</span>}
+              {rank.exit_code !== null && <span>exit code {rank.exit_code}</span>}
+              <Took from={rank.started_at} to={rank.finished_at} live={rank.state === "Running"} />
+            </div>
+            {rank.message && <p class="why">{rank.message}</p>}
+          </>
+        ) : <p class="why">{was ? `Attempt ${which} ended: ${was.reason}${first ? ", with this rank first" : ""}. ${was.message}` : `Of attempt ${which}.`}</p>}
       </div>
       {which > 0
         ? <LogView key={which} ask={url(`${address}/log`, query)} file={url(`${address}/log-file`, query)} live={live} />

@@ -80,11 +80,11 @@ def test_every_rank_has_a_row_the_newest_attempt_counts() -> None:
 
 def test_a_job_in_a_line_says_what_it_waits_for() -> None:
     placed = {"type": "Placed", "status": "False", "message": "no place for worker-2: 0/3 nodes are available"}
-    one = job_summary(job(phase="Starting", conditions=[placed], restartsCounted=1, restartsUncounted=2))
+    one = job_summary(job(phase="Starting", conditions=[placed], restartsCounted=1, restartsUncounted=2), 0.0)
     assert one["message"] == "no place for worker-2: 0/3 nodes are available"
     assert (one["ranks"]["desired"], one["accelerators"], one["restarts"], one["max_restarts"]) == (4, 6, 3, 5)
-    assert job_summary(job(phase="Running", conditions=[placed]))["message"] == ""
-    assert job_summary(job())["phase"] == "Created"
+    assert job_summary(job(phase="Running", conditions=[placed]), 0.0)["message"] == ""
+    assert job_summary(job(), 0.0)["phase"] == "Created"
 
 
 def test_seconds_since_the_last_word_are_added_to_what_goes_on() -> None:

@@ -61,7 +61,8 @@ def bert(site: ClusterSite) -> None:
     cluster.run(1)
     site.report(
         "bert", percent=42, step=420, totalSteps=1000, etaSeconds=3720, attempt=2, slowestGroup="worker", slowestRank=2,
-        lagSteps=4, checkpointStep=300, checkpointTime=saved["checkpointTime"], metrics=[{"name": "loss", "value": "0.3141592653"}],
+        lagSteps=4, checkpointStep=300, checkpointTime=saved["checkpointTime"],
+        metrics=[{"name": "loss", "value": "0.3141592653"}],
     )  # fmt: skip
     cluster.run(30)
 

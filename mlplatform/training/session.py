@@ -39,8 +39,8 @@ _session = _Session()
 def init() -> Rank:
     """Say that this is a rank, and learn which. Calling it again changes nothing.
 
-    From now on SIGTERM means "save, then end" (:func:`stopping`), a second one ends at once. A stuck process shows its
-    stacks on stderr when the platform asks. With framework jax and more than one process,
+    From now on SIGTERM means "save, then end" (:func:`stopping`); whoever sent it kills what does not end in time. A
+    stuck process shows its stacks on stderr when the platform asks. With framework jax and more than one process,
     ``jax.distributed.initialize`` is called, as jax itself does not read who it is from the environment.
     """
     me = _me()
@@ -161,8 +161,7 @@ def _listen() -> None:
 
 
 def _terminated(number: int, frame: Any) -> None:
-    if _session.stop.is_set():
-        sys.exit(128 + number)
+    # A second one means no more than the first: torchrun and mpirun hand on to their processes what these got as well.
     _session.stop.set()
 
 

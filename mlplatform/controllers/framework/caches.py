@@ -7,6 +7,7 @@ from typing import Any
 
 from mlplatform.kube.cache import BY_NAMESPACE, BY_OWNER, Cache
 from mlplatform.kube.objects import Key, Object, Resource, uid_of
+from mlplatform.kube.watch import Meta
 
 
 class InformerCaches:
@@ -20,6 +21,9 @@ class InformerCaches:
 
     def owned_by(self, resource: Resource, owner: Mapping[str, Any]) -> list[Object]:
         return self._caches[resource].indexed(BY_OWNER, uid_of(owner))
+
+    def owned_meta(self, resource: Resource, owner: Mapping[str, Any]) -> list[Meta]:
+        return self._caches[resource].indexed_meta(BY_OWNER, uid_of(owner))
 
     def indexed(self, resource: Resource, index: str, value: str) -> list[Object]:
         return self._caches[resource].indexed(index, value)

@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from mlplatform.core.errors import KubernetesError
 from mlplatform.kube.objects import Key, Object, Resource
+from mlplatform.kube.watch import Meta
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,10 @@ class Caches(Protocol):
 
     def owned_by(self, resource: Resource, owner: Mapping[str, Any]) -> list[Object]:
         """The objects whose controller is ``owner`` (by its UID), in the order of their names."""
+        ...
+
+    def owned_meta(self, resource: Resource, owner: Mapping[str, Any]) -> list[Meta]:
+        """The same objects' metadata alone, which is at hand: whole objects are decoded when they are asked for."""
         ...
 
     def indexed(self, resource: Resource, index: str, value: str) -> list[Object]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from mlplatform.apis.names import FINALIZER_RESULT, LABEL_MADE_BY, LABEL_MANAGED, LABEL_RUN, MANAGER
 from mlplatform.apis.objects import pipeline_run, task_records
-from mlplatform.apis.pipelinerun import PipelineRun, PipelineRunSpec, TaskStatus
+from mlplatform.apis.pipelinerun import PipelineRun, PipelineRunSpec
 from mlplatform.controllers.framework.model import Caches, Owned, Plan, Refusal
 from mlplatform.controllers.pipelinerun.accept import read_run
 from mlplatform.controllers.pipelinerun.doubts import NodeSeen, doubtful, settled
@@ -17,6 +17,7 @@ from mlplatform.controllers.pipelinerun.message import Elsewhere, Result, read_l
 from mlplatform.controllers.pipelinerun.observed import Claim, Observed
 from mlplatform.controllers.pipelinerun.plan import Brains, plan_run
 from mlplatform.controllers.pipelinerun.pods import Lost, PodSeen, read_pod
+from mlplatform.controllers.pipelinerun.reading import Reading
 from mlplatform.controllers.pipelinerun.results import Results
 from mlplatform.controllers.pipelinerun.reuse import Nothing
 from mlplatform.controllers.pipelinerun.tasks import BY_TASK
@@ -65,6 +66,7 @@ class PipelineRuns:
         self._read_log = read_log
         self._lookups = lookups
         self._brains = Brains()
+        self._reading = Reading()
         self._accepted: dict[str, Accepted | Rejected] = {}
         self._results: dict[str, Result | Lost] = {}
         self._known = Results(self._accept)
@@ -78,12 +80,13 @@ class PipelineRuns:
             run = pipeline_run(body)
         except InvalidInput as error:
             return Observed(_outline(body), Rejected(error.message, error.findings, ""))
-        pods = [pod for pod in map(read_pod, caches.owned_by(PODS, body)) if pod is not None]
+        over = run.status.state.finished
+        if over:
+            self._reading.forget(run.uid)
+        owned = Reading().owned if over else self._reading.owned
+        pods = [pod for pod in owned(caches, PODS, body, read_pod) if pod is not None]
         read = [self._with_result(pod) for pod in pods]
-        records: dict[int, tuple[TaskStatus, ...]] = {}
-        for item in caches.owned_by(RECORDS, body):
-            chunk = task_records(item)
-            records[chunk.index] = chunk.tasks
+        records = {chunk.index: chunk.tasks for chunk in owned(caches, RECORDS, body, task_records)}
         claims = {
             claim.name: claim
             for claim in (_claim(item) for item in caches.indexed(CLAIMS, "managed", MANAGER) if _in(item, key))

@@ -39,7 +39,7 @@ def submit(place: Arena, count: int, seconds: float = 0.2, pool: str = "") -> li
 
 
 def test_pods_are_deleted_and_a_node_is_drained(place: Arena) -> None:
-    nodes = place.cluster.add_nodes(2, prefix=place.namespace)
+    nodes = place.cluster.add_nodes(2, prefix=place.namespace, tainted=True)
     for node in nodes:
         place.client.patch(NODES, Key("", node), {"metadata": {"labels": {POOL: place.namespace}}})
     try:
@@ -130,7 +130,7 @@ def test_clocks_that_are_wrong(place: Arena) -> None:
 @pytest.mark.timeout(600)
 def test_a_node_dies(place: Arena) -> None:
     """Its pod is not begun again before somebody says that the machine is off; then at once."""
-    nodes = place.cluster.add_nodes(2, prefix=place.namespace)
+    nodes = place.cluster.add_nodes(2, prefix=place.namespace, tainted=True)
     try:
         for node in nodes:
             place.client.patch(NODES, Key("", node), {"metadata": {"labels": {POOL: place.namespace}}})

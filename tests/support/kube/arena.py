@@ -212,7 +212,7 @@ def prepare(cluster: Cluster, nodes: int = 3) -> None:
     there = {one["metadata"]["name"] for one in cluster.api.get("/api/v1/nodes?labelSelector=type%3Dkwok")["items"]}
     for number in range(nodes):
         if f"arena{number}-0" not in there:
-            cluster.add_nodes(1, prefix=f"arena{number}")
+            cluster.add_nodes(1, prefix=f"arena{number}", tainted=True)
 
 
 def make_namespace(client: Client, name: str) -> None:

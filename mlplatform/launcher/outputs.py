@@ -33,7 +33,8 @@ def _as_paths(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
     if spec["kind"] != "command":
         return []
     found: list[tuple[str, str]] = []
-    for entry in spec["outputs"]["artifacts"].values():
+    entries: dict[str, dict[str, str]] = spec["outputs"]["artifacts"]
+    for entry in entries.values():
         scheme, separator, rest = entry["uri"].partition("://")
         if separator and scheme != "file":
             found.append((os.path.join(spec.get("cwd") or spec["scratch"], scheme + ":", rest), entry["path"]))

@@ -23,6 +23,7 @@ from mlplatform.apis.trainingstatus import ProgressStatus, TrainingJobStatus
 from mlplatform.controllers.trainingjob.resources import TOKEN_REVIEWS, TRAINING_JOBS
 from mlplatform.core.errors import InvalidInput, KubernetesError
 from mlplatform.core.values import child
+from mlplatform.kube.callers import bound_pod
 from mlplatform.kube.client import Client
 from mlplatform.kube.errors import Invalid, ObjectNotFound
 from mlplatform.kube.objects import PODS, Key, Object, Resource, controller_of, labels_of, uid_of
@@ -53,8 +54,6 @@ REVIEWS: Final = (50.0, 300.0)
 WRITES: Final = (50.0, 200.0)
 #: Seconds that the answer about a token is good for.
 WHO_SECONDS: Final = 60.0
-_POD_NAME: Final = "authentication.kubernetes.io/pod-name"
-_POD_UID: Final = "authentication.kubernetes.io/pod-uid"
 _MOST: Final = 50_000
 #: Stages in which a rank of the current attempt does what is wanted of it.
 _APART: Final = ("initializer", "evaluator")
@@ -265,14 +264,12 @@ class Desk:
         if not told.get("authenticated") or PROGRESS_AUDIENCE not in (told.get("audiences") or ()):
             return None
         user = child(told, "user")
-        extra = child(user, "extra")
-        name, uid = ((extra.get(key) or [""])[0] for key in (_POD_NAME, _POD_UID))
-        account = str(user.get("username") or "").split(":")
-        if not name or account[:2] != ["system", "serviceaccount"] or len(account) != 4:
+        bound = bound_pod(str(user.get("username") or ""), child(user, "extra"))
+        if bound is None:
             return None
-        namespace = account[2]
-        pod = self._caches(PODS, Key(namespace, name))
-        if pod is None or uid_of(pod) != uid:
+        namespace = bound.namespace
+        pod = self._caches(PODS, Key(namespace, bound.name))
+        if pod is None or uid_of(pod) != bound.uid:
             raise _Refused(503, "this rank's pod was not seen yet", 1)
         owner = controller_of(pod)
         rank = read_labels(labels_of(pod))

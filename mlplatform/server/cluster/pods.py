@@ -10,15 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mlplatform.core.values import child
+from mlplatform.kube.callers import bound_pod
 from mlplatform.kube.client import Client
 from mlplatform.kube.errors import Forbidden, ObjectNotFound
 from mlplatform.kube.objects import PODS, Key, metadata, uid_of
 from mlplatform.server.cluster.reviews import Reviews
 
-#: What the API server says of a token that is bound to a pod.
-_NAME: Final = "authentication.kubernetes.io/pod-name"
-_UID: Final = "authentication.kubernetes.io/pod-uid"
-_ACCOUNT: Final = "system:serviceaccount:"
 #: Seconds that an answer is good for.
 KEPT_SECONDS: Final = 60.0
 _MOST: Final = 10_000
@@ -70,18 +67,14 @@ class Pods:
 
     def _ask(self, token: str) -> PodCaller | None:
         person = self._reviews.who(token)
-        if person is None or not person.name.startswith(_ACCOUNT):
+        bound = bound_pod(person.name, dict(person.extra)) if person is not None else None
+        if bound is None:
             return None
-        bound = dict(person.extra)
-        pod, uid = "".join(bound.get(_NAME, ())), "".join(bound.get(_UID, ()))
-        if not pod or not uid:
-            return None
-        namespace = person.name.removeprefix(_ACCOUNT).partition(":")[0]
         try:
-            body = self._client.get(PODS, Key(namespace, pod))
+            body = self._client.get(PODS, Key(bound.namespace, bound.name))
         except (ObjectNotFound, Forbidden):  # gone, or of a namespace that is not ours to serve
             return None
-        return _caller(body, namespace, pod) if uid_of(body) == uid else None
+        return _caller(body, bound.namespace, bound.name) if uid_of(body) == bound.uid else None
 
 
 def _caller(body: Mapping[str, Any], namespace: str, pod: str) -> PodCaller:

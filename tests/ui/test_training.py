@@ -111,7 +111,7 @@ def test_all_jobs_and_one_with_its_past(site: ClusterSite, tab: Watched) -> None
     expect(progress).to_contain_text("0.314159")
     time = page.get_by_role("region", name="Where the time went")
     expect(time).to_contain_text("productive")
-    expect(time).to_contain_text("lost 10s")
+    expect(time).to_contain_text("lost 11s")
     assert in_both_themes(page) == []
     page.get_by_role("tab", name="Attempts").click()
     attempts = page.get_by_role("table", name="Attempts")

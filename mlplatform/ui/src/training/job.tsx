@@ -222,7 +222,7 @@ function Conditions({ job }: { job: TrainingDetail }) {
           ))}
         </tbody>
       </table>
-      {Object.values(job.commands).length > 0 && <section class="stack"><h3>The same on the command line</h3>{Object.values(job.commands).map((one) => <Command key={one} text={one} />)}</section>}
+      {Object.values(job.commands).length > 0 && <section class="stack"><h2>The same on the command line</h2>{Object.values(job.commands).map((one) => <Command key={one} text={one} />)}</section>}
     </div>
   );
 }

@@ -12,7 +12,7 @@ import { connection } from "./base/live";
 import { place } from "./base/router";
 import { theme, type Theme } from "./base/settings";
 import { Runs } from "./pages/runs";
-import icon from "./icon.svg";
+import icon from "./icon.svg?inline";
 
 type Pages = typeof import("./pages/rest").PAGES;
 type Name = keyof Pages;

@@ -49,6 +49,9 @@ class FakeService:
             "flush_tracking": lambda args: {"done": True},
             "stay": lambda args: {"stays": True},
             "schedules_changed": lambda args: {},
+            "train": lambda args: {"name": args["object"]["metadata"]["name"]},
+            "train_change": lambda args: {"name": args["name"]},
+            "train_delete": lambda args: {"name": args["name"]},
             "stop": lambda args: self._stop(),
         }
         self.streams: dict[str, Callable[[Mapping[str, Any]], Iterator[Mapping[str, Any]]]] = {

@@ -137,14 +137,18 @@ def set_loggers(told: Mapping[str, Any]) -> None:
 def _own_loggers() -> dict[str, Any]:
     logging: Any = sys.modules["logging"]
     found: dict[str, Any] = {}
+    theirs: set[int] = set()
     for name, one in list(logging.root.manager.loggerDict.items()):
         root = name.partition(".")[0]
         module = sys.modules.get(root)
-        if isinstance(one, logging.Logger) and (
-            module is None or root == "__main__" or is_project_module(root, module)
-        ):
+        if not isinstance(one, logging.Logger):
+            continue
+        if module is None or root == "__main__" or is_project_module(root, module):
             found[name] = one
-    return found
+        else:
+            theirs.update(map(id, one.handlers))
+    # A library that is imported may set up loggers of others that are not (MLflow does): with its own handler.
+    return {name: one for name, one in found.items() if theirs.isdisjoint(map(id, one.handlers))}
 
 
 def handler(one: Any) -> Any:

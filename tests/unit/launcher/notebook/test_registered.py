@@ -130,3 +130,18 @@ def test_time_zone_and_words_of_the_command_line(hidden: Hidden, monkeypatch: py
         monkeypatch.undo()
         time.tzset()
         hidden.write({name: fresh[name] for name in fresh if name.startswith("@")})
+
+
+def test_what_a_library_sets_up_for_another_is_not_the_notebooks():
+    """MLflow gives its own handler to loggers of libraries that nobody has imported."""
+    of_a_library, of_nobody = logging.getLogger("hypothesis.of.a.test"), logging.getLogger("nobody.imported.this")
+    shared = logging.StreamHandler()
+    for one in (of_a_library, of_nobody):
+        one.addHandler(shared)
+    try:
+        assert "nobody.imported.this" not in registered.loggers()
+        of_a_library.removeHandler(shared)
+        assert "nobody.imported.this" in registered.loggers()
+    finally:
+        for one in (of_a_library, of_nobody):
+            one.removeHandler(shared)

@@ -67,6 +67,7 @@ def test_install_upgrade_uninstall(rules: Client, client: Client, namespace: str
     objects = manifests.adapted(
         manifests.load(manifests.variants()["base"]), namespace=place, images={"operator": "o:1", "launcher": "l:1"}
     )
+    objects = manifests.serving(objects, namespace)
     namespaced = [one for one in objects if key_of(one).namespace or one["kind"] == "Namespace"]
     old: Object = {
         "apiVersion": "v1",
@@ -86,7 +87,8 @@ def test_install_upgrade_uninstall(rules: Client, client: Client, namespace: str
     assert deployment["metadata"]["labels"][LABEL] == namespace
     out = Deployer(client, said.append, 60)
     out.uninstall(namespace, everything=False)
-    assert out.report.kept == [f"namespaces {place}"]
+    claims = [f"persistentvolumeclaims {place}/mlplatform-{part}" for part in ("mlflow", "server")]
+    assert sorted(out.report.kept) == [f"namespaces {place}", *claims]
     assert client.list(DEPLOYMENTS, place).items == []
     assert [one["metadata"]["name"] for one in client.list(CONFIG_MAPS, place).items] == ["kube-root-ca.crt"]
     run: Object = {"metadata": {"name": "of-others", "namespace": namespace}, "spec": {"document": "x: y"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +26,7 @@ class Trouble:
 
 WAITING_FOR_NODE: Final = "WaitingForNode"
 
+_CLAIM: Final = re.compile(r'persistentvolumeclaim "[^"]*" not found')
 _PULL: Final = frozenset(
     {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 )
@@ -95,7 +97,8 @@ def _unscheduled(reason: str, message: str) -> Trouble | None:
         return None
     if "persistentvolumeclaim" in message:
         hint = "Create the claim in this namespace, or correct its name: the task goes on by itself."
-        return Trouble("ClaimMissing" if "not found" in message else "ClaimUnbound", message, hint)
+        missing = _CLAIM.search(message)  # the scheduler says it of all nodes, and says half of it twice
+        return Trouble("ClaimMissing", missing[0], hint) if missing else Trouble("ClaimUnbound", message, hint)
     hint = "Ask for less, or add nodes that fit; the task starts as soon as one does."
     if "taint" in message or "affinity" in message or "selector" in message:
         hint = "Compare the task's node selector, tolerations and accelerator with `kubectl get nodes --show-labels`."

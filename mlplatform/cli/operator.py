@@ -62,7 +62,11 @@ def progress_endpoint(client: Client, caches: Caches, host: str, port: int) -> B
     from mlplatform.controllers.trainingjob.desk import Desk
     from mlplatform.controllers.trainingjob.endpoint import Endpoint
 
-    return Endpoint(Desk(client, caches.get), host, port)
+    try:
+        return Endpoint(Desk(client, caches.get), host, port)
+    except OSError as error:
+        hint = "Name a free port by --progress-port, or -1: ranks report nowhere then."
+        raise InvalidInput(f"reports of progress cannot be taken on port {port}: {error.strerror}", hint=hint) from None
 
 
 def recurringrun(client: Client, environment: Mapping[str, str]) -> Sequence[Controller[Any]]:

@@ -140,7 +140,9 @@ def test_the_operator_as_a_process_runs_and_stops(
     port = free_port()
     line = [sys.executable, "-m", "mlplatform", "operator", "--kubeconfig", str(api_server.kubeconfig), "-n", namespace]
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen([*line, "--port", str(port), "--host", "127.0.0.1"], stderr=log, env={**os.environ})
+        process = subprocess.Popen(
+            [*line, "--port", str(port), "--progress-port", "-1", "--host", "127.0.0.1"], stderr=log, env={**os.environ}
+        )
         try:
             end = time.monotonic() + 120
             while not ready(port):

@@ -29,7 +29,17 @@ class Operator:
         self.port = free_port("127.0.0.1")
         self.flags = ["--only", only, "--namespace", namespace, "--workers", str(workers)]
         self.command = [sys.executable, "-m", "mlplatform", "operator", "--kubeconfig", str(cluster.kubeconfig)]
-        self.command += [*self.flags, "--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning"]
+        self.command += [
+            *self.flags,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--progress-port",
+            "-1",
+            "--log-level",
+            "warning",
+        ]
         self.requests: Counter[tuple[str, str]] = Counter()
         self.sent: Counter[tuple[str, str]] = Counter()
         self.buckets: dict[float, float] = {}

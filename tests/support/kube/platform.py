@@ -119,6 +119,7 @@ def platform(cluster: Cluster, folder: Path, *, namespace: str = "") -> Generato
 def operator(cluster: Cluster, folder: Path, launcher: str, namespace: str = "") -> Generator[subprocess.Popen[bytes]]:
     """``mlplatform operator`` as a process; its log is ``folder/operator.log``."""
     command = [sys.executable, "-m", "mlplatform", "operator", "--kubeconfig", str(cluster.kubeconfig), "--port", "-1"]
+    command += ["--progress-port", "-1"]  # several operators of tests share this machine
     command += ["--namespace", namespace] if namespace else []
     env = {**os.environ, "MLPLATFORM_LAUNCHER_IMAGE": launcher}
     with open(folder / "operator.log", "ab") as log:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlplatform.engine.files import read_json, write_json
 from mlplatform.engine.home import Home
 from mlplatform.engine.training.driver import Driver
-from mlplatform.engine.training.places import JobPlace, RankPlace, read_json, write_json
+from mlplatform.engine.training.places import JobPlace, RankPlace
 from mlplatform.engine.training.ranks import Here
 from mlplatform.launcher import tree
 from mlplatform.launcher.identity import boot_id

@@ -23,8 +23,9 @@ from mlplatform.core.errors import EnvironmentFailed
 from mlplatform.engine.executors.notebooks_beside import AloneSession, Neighbours, RunningNeighbour
 from mlplatform.engine.executors.process_end import end_tree, ended
 from mlplatform.engine.executors.process_reason import OomWatch, exit_of
-from mlplatform.engine.executors.process_running import RunningProcess, Who, adopted_status, read_json
+from mlplatform.engine.executors.process_running import RunningProcess, Who, adopted_status
 from mlplatform.engine.executors.process_templates import start_launcher, startup_environment, tail
+from mlplatform.engine.files import read_json
 from mlplatform.engine.home import cache_folder
 from mlplatform.engine.ports import Exit, Launch, Running
 from mlplatform.launcher.identity import is_alive, pid_start

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 from mlplatform.engine.executors.process_end import end_tree, ended
 from mlplatform.engine.executors.process_reason import OomWatch, exit_of
+from mlplatform.engine.files import read_json
 from mlplatform.engine.ports import Exit
 from mlplatform.launcher.masking import MARKER, writer
 from mlplatform.launcher.tree import LEFTOVER_GRACE
@@ -118,12 +117,3 @@ def adopted_status(who: Who) -> Callable[[], Awaitable[int | None]]:
         return 0
 
     return status
-
-
-def read_json(path: Path) -> Mapping[str, Any]:
-    """A JSON object from a file; empty if there is none or it is torn."""
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from mlplatform.core.errors import EnvironmentFailed, Unsupported
 from mlplatform.engine.executors.process_reason import OomWatch
-from mlplatform.engine.executors.process_running import RunningProcess, Who, adopted_status, read_json
+from mlplatform.engine.executors.process_running import RunningProcess, Who, adopted_status
 from mlplatform.engine.executors.process_templates import Key, Spare, Started, Template, startup_environment
+from mlplatform.engine.files import read_json
 from mlplatform.engine.home import cache_folder
 from mlplatform.engine.ports import Launch, Running
 from mlplatform.launcher import preload

@@ -22,8 +22,9 @@ from typing import Any, Protocol
 
 from mlplatform.core.errors import MlPlatformError
 from mlplatform.core.values import child
+from mlplatform.engine.files import read_json, write_json
 from mlplatform.engine.notebooks.overlap import Reach, conflict, met, reach_of, spoiled
-from mlplatform.engine.notebooks.runs import Book, NotebookRuns, read_json, told_of, write_json
+from mlplatform.engine.notebooks.runs import Book, NotebookRuns, told_of
 from mlplatform.engine.notebooks.state import Record, State, apply, difference, unrestorable
 from mlplatform.engine.ports import Launch
 from mlplatform.planning.notebook_component import NotebookTask

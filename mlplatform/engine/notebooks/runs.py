@@ -7,7 +7,6 @@ it is known again after a crash.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 
 from mlplatform.core.model import NO_VALUES
 from mlplatform.engine.caching import Hit, Miss
+from mlplatform.engine.files import read_json, write_json
 from mlplatform.engine.home import Home
 from mlplatform.engine.notebooks import keys
 from mlplatform.engine.notebooks.asks import asked
@@ -327,17 +327,3 @@ def told_of(state: State) -> dict[str, Any]:
         "names": {name: list(told) for name, told in state.names.items()},
         "groups": {group: dict(state.groups[group]) for group in groups if group in state.groups},
     }
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        data: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}  # pyright: ignore[reportUnknownVariableType]
-
-
-def write_json(path: Path, value: Any) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value), encoding="utf-8")
-    temporary.replace(path)

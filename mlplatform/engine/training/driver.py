@@ -18,10 +18,11 @@ from mlplatform.apis.objects import training_job
 from mlplatform.apis.trainingjob import Preemption
 from mlplatform.apis.trainingstatus import TrainingJob, TrainingJobStatus
 from mlplatform.core.errors import InvalidInput
+from mlplatform.engine.files import read_json, write_json
 from mlplatform.engine.submission import read_private
 from mlplatform.engine.training.environment import command, sweep
 from mlplatform.engine.training.hearing import Hearing
-from mlplatform.engine.training.places import JobPlace, read_json, write_json
+from mlplatform.engine.training.places import JobPlace
 from mlplatform.engine.training.ranks import Here, Ranks, Room
 from mlplatform.planning.training.facts import Decision, Ledger, RankFact, RankKey, Remove, Stage, Start, Stop, View
 from mlplatform.planning.training.gang import decide

@@ -13,7 +13,8 @@ from typing import Any, Final, cast
 from mlplatform.apis.trainingjob import Checkpoint, ReplicaGroup
 from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.core.errors import InvalidInput
-from mlplatform.engine.training.places import JobPlace, read_json, write_json
+from mlplatform.engine.files import read_json, write_json
+from mlplatform.engine.training.places import JobPlace
 from mlplatform.engine.training.ranks import Command
 from mlplatform.planning.training.facts import Ledger, RankKey, Start
 

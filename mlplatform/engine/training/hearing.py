@@ -8,7 +8,8 @@ from typing import Final
 from mlplatform.apis.trainingjob import TrainingJobSpec
 from mlplatform.apis.trainingstatus import ProgressStatus
 from mlplatform.core.errors import InvalidInput
-from mlplatform.engine.training.places import JobPlace, read_json
+from mlplatform.engine.files import read_json
+from mlplatform.engine.training.places import JobPlace
 from mlplatform.planning.training.facts import Ledger, RankFact, RankKey
 from mlplatform.planning.training.reports import Said, gathered, taken, with_checkpoint
 

@@ -16,9 +16,10 @@ from mlplatform.apis.objects import training_job
 from mlplatform.apis.times import told_time
 from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.core.errors import Finding, InvalidInput, NotFound
+from mlplatform.engine.files import read_json, write_json
 from mlplatform.engine.home import Home
 from mlplatform.engine.submission import keep_private
-from mlplatform.engine.training.places import JobPlace, read_json, write_json
+from mlplatform.engine.training.places import JobPlace
 from mlplatform.planning.training.facts import RankKey
 
 #: As the API has it: a rank's name, made from the job's, is a host name on a cluster.

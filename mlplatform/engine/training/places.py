@@ -21,12 +21,10 @@ any process may die between any two of them, and another one goes on.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 from mlplatform.apis.trainingjob import TrainingJobSpec
 from mlplatform.engine.home import Home
@@ -145,23 +143,3 @@ def read_rank_name(job: str, name: str) -> RankKey | None:
         return RankKey(group, int(rank), int(attempt, 36))
     except ValueError:
         return None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty if there is none."""
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
-
-
-def write_json(path: Path, data: Mapping[str, Any], *, durable: bool = False) -> None:
-    """Replace a file. ``durable``: it survives a power cut, too."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(data, file)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    temporary.replace(path)

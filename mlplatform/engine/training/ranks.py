@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from mlplatform.engine.executors.process_reason import OomWatch
-from mlplatform.engine.training.places import JobPlace, RankPlace, read_json, write_json
+from mlplatform.engine.files import read_json, write_json
+from mlplatform.engine.training.places import JobPlace, RankPlace
 from mlplatform.engine.training.words import last_words
 from mlplatform.launcher import preload, tree
 from mlplatform.launcher.identity import is_alive

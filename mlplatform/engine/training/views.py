@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from mlplatform.core.values import child
+from mlplatform.engine.files import read_json
 from mlplatform.engine.home import Home
 from mlplatform.engine.training.jobs import get_job
-from mlplatform.engine.training.places import JobPlace, RankPlace, read_json
+from mlplatform.engine.training.places import JobPlace, RankPlace
 from mlplatform.planning.training.facts import RankKey
 from mlplatform.planning.training.view import RankView
 

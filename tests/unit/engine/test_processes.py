@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from mlplatform.core.errors import EnvironmentFailed, Unsupported
-from mlplatform.engine.executors.process_running import read_json
 from mlplatform.engine.executors.processes import ProcessExecutor, execution_mode
+from mlplatform.engine.files import read_json
 from mlplatform.launcher import preload, tree
 from mlplatform.launcher.identity import is_alive, pid_start
 from tests.unit.launcher.conftest import Bench, Runner, bench, forking, mode, runner  # noqa: F401 - fixtures
@@ -400,7 +400,7 @@ SERVICE = """
 import asyncio, json, sys
 from pathlib import Path
 from mlplatform.core.model import TaskKey
-from mlplatform.engine.executors.process_running import read_json
+from mlplatform.engine.files import read_json
 from mlplatform.engine.executors.processes import ProcessExecutor
 from mlplatform.engine.ports import Interpreter, Launch
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from mlplatform.engine.files import read_json
 from mlplatform.engine.training.driver import TROUBLE, Driver
-from mlplatform.engine.training.places import read_json
 from mlplatform.launcher.identity import is_alive
 from tests.support.kube.training import group, job
 from tests.support.training_machine import TrainingMachine

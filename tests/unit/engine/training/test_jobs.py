@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from mlplatform.core.errors import InvalidInput, NotFound
+from mlplatform.engine.files import write_json
 from mlplatform.engine.home import Home
 from mlplatform.engine.training import jobs
-from mlplatform.engine.training.places import JobPlace, read_rank_name, write_json
+from mlplatform.engine.training.places import JobPlace, read_rank_name
 from mlplatform.planning.training.facts import RankKey
 from mlplatform.planning.training.names import rank_name
 from tests.support.kube.training import group, job

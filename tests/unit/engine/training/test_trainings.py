@@ -9,9 +9,10 @@ from typing import Any, cast
 
 import pytest
 
+from mlplatform.engine.files import read_json
 from mlplatform.engine.home import Home
 from mlplatform.engine.training import driver, jobs, trainings
-from mlplatform.engine.training.places import JobPlace, read_json
+from mlplatform.engine.training.places import JobPlace
 from mlplatform.engine.training.ranks import Here
 from mlplatform.engine.training.trainings import GpuRoom, Trainings
 from mlplatform.launcher.identity import boot_id

@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -16,7 +16,8 @@ from mlplatform.core.errors import InvalidInput
 from mlplatform.engine.files import read_json, write_json
 from mlplatform.engine.training.places import JobPlace
 from mlplatform.engine.training.ranks import Command
-from mlplatform.planning.training.facts import Ledger, RankKey, Start
+from mlplatform.planning.training.environment import World, framework_variables, platform_variables, processes
+from mlplatform.planning.training.facts import Ledger, Start
 
 HOST: Final = "127.0.0.1"
 #: Variables of the submitter that would make a rank take itself for another one.
@@ -66,7 +67,7 @@ def _threads(job: TrainingJob, env: Mapping[str, str]) -> str:
     """Ranks share the cores: each with as many threads as there are would make all of them wait."""
     if "OMP_NUM_THREADS" in env:
         return env["OMP_NUM_THREADS"]
-    ranks = sum(group.replicas * _processes(group) for group in job.spec.groups)
+    ranks = sum(group.replicas * processes(group) for group in job.spec.groups)
     return str(max(1, len(os.sched_getaffinity(0)) // max(1, ranks)) if hasattr(os, "sched_getaffinity") else 1)
 
 
@@ -81,12 +82,6 @@ def _told(container: Mapping[str, Any]) -> dict[str, str]:
     return {str(entry["name"]): str(entry.get("value") or "") for entry in entries}
 
 
-def _processes(group: ReplicaGroup) -> int:
-    if group.procs_per_replica is not None:
-        return group.procs_per_replica
-    return max(1, group.accelerator.count) if group.accelerator else 1
-
-
 # ---------------------------------------------------------------------- the platform's and the framework's words
 def variables(place: JobPlace, job: TrainingJob, group: ReplicaGroup, start: Start, ledger: Ledger) -> dict[str, str]:
     """The variables of a rank that the platform sets; the user's cannot change them."""
@@ -94,47 +89,34 @@ def variables(place: JobPlace, job: TrainingJob, group: ReplicaGroup, start: Sta
     checkpoint = job.spec.checkpoint or Checkpoint()
     folder = place.checkpoints(job.spec, key)
     folder.mkdir(parents=True, exist_ok=True)
-    table = {
-        "MLP_JOB": job.name,
+    table = platform_variables(job, group, start, ledger, str(folder)) | {
         "MLP_FRAMEWORK": job.spec.framework,
-        "MLP_GROUP": key.group,
-        "MLP_RANK": str(key.rank),
-        "MLP_WORLD_SIZE": str(group.replicas),
-        "MLP_ATTEMPT": str(key.attempt),
-        "MLP_CHECKPOINT_DIR": str(folder),
         "MLP_CHECKPOINT_SCOPE": checkpoint.scope,
         "MLP_CHECKPOINT_KEEP": str(checkpoint.keep),
         "MLP_SCRATCH": str(place.rank(key).root),
         "MLP_PROGRESS_FILE": str(place.rank(key).progress),
-        "MLFLOW_SYSTEM_METRICS_NODE_ID": str(key.rank),
     }
-    if checkpoint.uri:
-        table["MLP_CHECKPOINT_URI"] = checkpoint.uri
-    if start.resume_from is not None:
-        table["MLP_RESUME_FROM"] = ledger.checkpoint_uri or str(start.resume_from)
-        table["MLP_RESUME_STEP"] = str(start.resume_from)
-    made = _FRAMEWORKS[job.spec.framework]
-    return table | made(_World(place, job, group, key, ledger))
+
+    def attempt_of(name: str) -> int:
+        return ledger.attempts_of.get(name, ledger.attempt)
+
+    if job.spec.framework == "mpi":
+        return table | _mpi(job, group, place.attempt(attempt_of(group.name)))
+    world = World(
+        job, group, key.rank, attempt_of(group.name), lambda name: (HOST, _port(place.attempt(attempt_of(name)), name))
+    )
+    table |= framework_variables(world)
+    return table | {"RAY_AUTH_TOKEN": job.uid} if job.spec.framework == "ray" else table
 
 
-class _World:
-    """What the frameworks' variables are made from."""
-
-    def __init__(self, place: JobPlace, job: TrainingJob, group: ReplicaGroup, key: RankKey, ledger: Ledger) -> None:
-        self.place, self.job, self.group, self.key, self.ledger = place, job, group, key, ledger
-
-    def attempt_of(self, group: str) -> int:
-        return self.ledger.attempts_of.get(group, self.ledger.attempt)
-
-    def port(self, group: str) -> int:
-        """Where the ranks of a group meet: free when the first one of its attempt asked."""
-        folder = self.place.attempt(self.attempt_of(group))
-        folder.mkdir(parents=True, exist_ok=True)
-        ports = read_json(folder / "ports.json")
-        if group not in ports:
-            ports[group] = free_port(set(ports.values()))
-            write_json(folder / "ports.json", ports)
-        return int(cast("int", ports[group]))
+def _port(folder: Path, group: str) -> int:
+    """Where the ranks of a group meet in the attempt that ``folder`` is of: free when the first of them asked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ports = read_json(folder / "ports.json")
+    if group not in ports:
+        ports[group] = free_port(set(ports.values()))
+        write_json(folder / "ports.json", ports)
+    return int(cast("int", ports[group]))
 
 
 def free_port(taken: set[int]) -> int:
@@ -147,47 +129,10 @@ def free_port(taken: set[int]) -> int:
             return port
 
 
-def _torch(world: _World) -> dict[str, str]:
-    group, key = world.group, world.key
-    if group.role != "worker":
+def _mpi(job: TrainingJob, group: ReplicaGroup, folder: Path) -> dict[str, str]:
+    if group.role != "launcher":
         return {}
-    port = str(world.port(group.name))
-    table = {"PET_NPROC_PER_NODE": str(_processes(group))}
-    if group.elastic is not None:
-        return table | {
-            "PET_NNODES": f"{group.elastic.min}:{group.elastic.max}",
-            "PET_RDZV_BACKEND": "c10d",
-            "PET_RDZV_ENDPOINT": f"{HOST}:{port}",
-            "PET_RDZV_ID": f"{world.job.uid}-a{world.attempt_of(group.name)}",
-            "PET_MAX_RESTARTS": str(world.job.spec.failure_policy.max_restarts),
-        }
-    return table | {
-        "PET_NNODES": str(group.replicas),
-        "PET_NODE_RANK": str(key.rank),
-        "PET_MASTER_ADDR": HOST,
-        "PET_MASTER_PORT": port,
-        "MASTER_ADDR": HOST,
-        "MASTER_PORT": port,
-        "WORLD_SIZE": str(group.replicas),
-        "RANK": str(key.rank),
-    }
-
-
-def _jax(world: _World) -> dict[str, str]:
-    if world.group.role != "worker":
-        return {}
-    return {
-        "JAX_COORDINATOR_ADDRESS": f"{HOST}:{world.port(world.group.name)}",
-        "JAX_NUM_PROCESSES": str(world.group.replicas),
-        "JAX_PROCESS_ID": str(world.key.rank),
-    }
-
-
-def _mpi(world: _World) -> dict[str, str]:
-    if world.group.role != "launcher":
-        return {}
-    slots = sum(group.replicas * _processes(group) for group in world.job.spec.groups if group.role == "worker")
-    folder = world.place.attempt(world.attempt_of(world.group.name))
+    slots = sum(one.replicas * processes(one) for one in job.spec.groups if one.role == "worker")
     folder.mkdir(parents=True, exist_ok=True)
     hosts = folder / "hostfile"
     hosts.write_text(f"localhost slots={slots}\n", encoding="ascii")
@@ -201,24 +146,6 @@ def _mpi(world: _World) -> dict[str, str]:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         table |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     return table
-
-
-def _ray(world: _World) -> dict[str, str]:
-    head = next((one.name for one in world.job.spec.groups if one.role == "head"), "head")
-    return {"RAY_ADDRESS": f"{HOST}:{world.port(head)}", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": world.job.uid}
-
-
-def _python(world: _World) -> dict[str, str]:
-    return {}
-
-
-_FRAMEWORKS: Final[Mapping[str, Callable[[_World], dict[str, str]]]] = {
-    "torch": _torch,
-    "jax": _jax,
-    "mpi": _mpi,
-    "ray": _ray,
-    "python": _python,
-}
 
 
 def sweep(place: JobPlace, current: set[int]) -> None:

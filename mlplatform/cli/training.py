@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlplatform.cli.options import common, give, write
+from mlplatform.cli.options import common, give
 from mlplatform.cli.train import ending, follow, where
 
-P = ParamSpec("P")
-R = TypeVar("R")
+if TYPE_CHECKING:
+    from mlplatform.sdk.training.run import TrainingRun
 
 
 @click.group()
@@ -19,14 +20,16 @@ def training() -> None:
     """Training jobs: list, show, logs, watch, suspend, resume, scale, delete."""
 
 
-def _named(function: Callable[P, R]) -> Callable[P, R]:
-    return click.argument("name", metavar="JOB")(where(common(function)))
+def _of_a_job(function: Callable[..., None]) -> Callable[..., None]:
+    """The command is called with ``run``, the job that is named, and with ``output``."""
 
+    @functools.wraps(function)
+    def found(name: str, backend: str, context: str, namespace: str, home: str | None, **others: Any) -> None:
+        from mlplatform.sdk.training.backends import training_run
 
-def _run(name: str, backend: str, context: str, namespace: str, home: str | None) -> Any:
-    from mlplatform.sdk.training.backends import training_run
+        function(training_run(name, backend=backend, home=home, namespace=namespace, context=context), **others)
 
-    return training_run(name, backend=backend, home=home, namespace=namespace, context=context)
+    return click.argument("name", metavar="JOB")(where(common(found)))
 
 
 @training.command("list")
@@ -52,10 +55,9 @@ def _row(body: dict[str, Any]) -> str:
 
 
 @training.command()
-@_named
-def show(name: str, backend: str, context: str, namespace: str, home: str | None, output: str) -> None:
+@_of_a_job
+def show(run: TrainingRun, output: str) -> None:
     """One of them: how far it is, its ranks, its attempts, where its time went."""
-    run = _run(name, backend, context, namespace, home)
     body = run.object
     give(output, body, lambda: [*ending(run.name, body.get("status") or {}), *_groups(body)])
 
@@ -76,78 +78,49 @@ def _groups(body: dict[str, Any]) -> list[str]:
 @click.option("--rank", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--group", default="", help="[default: the one that does the framework's work]")
 @click.option("--attempt", type=int, default=None, help="[default: the newest; -1: the one before]")
-@_named
-def logs(
-    name: str,
-    rank: int,
-    group: str,
-    attempt: int | None,
-    backend: str,
-    context: str,
-    namespace: str,
-    home: str | None,
-    output: str,
-) -> None:
+@_of_a_job
+def logs(run: TrainingRun, rank: int, group: str, attempt: int | None, output: str) -> None:
     """What a rank said."""
-    run = _run(name, backend, context, namespace, home)
     text = run.logs(rank, group=group, attempt=attempt)
     give(output, {"name": run.name, "rank": rank, "log": text}, lambda: text.rstrip("\n"))
 
 
 @training.command()
-@_named
-def watch(name: str, backend: str, context: str, namespace: str, home: str | None, output: str) -> None:
+@_of_a_job
+def watch(run: TrainingRun, output: str) -> None:
     """Follow it until it has ended."""
-    follow(_run(name, backend, context, namespace, home), output)
+    follow(run, output)
 
 
 @training.command()
-@_named
-def suspend(name: str, backend: str, context: str, namespace: str, home: str | None, output: str) -> None:
+@_of_a_job
+def suspend(run: TrainingRun, output: str) -> None:
     """Have its ranks save and give up their places."""
-    run = _run(name, backend, context, namespace, home)
     run.suspend()
     give(output, {"name": run.name}, lambda: f"{run.name} is being suspended")
 
 
 @training.command()
-@_named
-def resume(name: str, backend: str, context: str, namespace: str, home: str | None, output: str) -> None:
+@_of_a_job
+def resume(run: TrainingRun, output: str) -> None:
     """Have it go on from its newest checkpoint."""
-    run = _run(name, backend, context, namespace, home)
     run.resume()
     give(output, {"name": run.name}, lambda: f"{run.name} goes on")
 
 
 @training.command()
-@click.argument("name", metavar="JOB")
-@click.argument("workers", type=click.IntRange(0, 5000))
 @click.option("--group", default="worker", show_default=True)
-@where
-@common
-def scale(
-    name: str,
-    workers: int,
-    group: str,
-    backend: str,
-    context: str,
-    namespace: str,
-    home: str | None,
-    output: str,
-) -> None:
+@_of_a_job
+@click.argument("workers", type=click.IntRange(0, 5000))
+def scale(run: TrainingRun, workers: int, group: str, output: str) -> None:
     """Change the size of an elastic group, or of any while the job is suspended."""
-    run = _run(name, backend, context, namespace, home)
     run.scale(workers, group=group)
     give(output, {"name": run.name, "workers": workers}, lambda: f"{run.name} is to have {workers} workers")
 
 
 @training.command()
-@_named
-def delete(name: str, backend: str, context: str, namespace: str, home: str | None, output: str) -> None:
+@_of_a_job
+def delete(run: TrainingRun, output: str) -> None:
     """End it for good; its checkpoints stay."""
-    run = _run(name, backend, context, namespace, home)
     run.delete()
-    if output != "json":
-        write(f"{run.name} is being deleted")
-    else:
-        give(output, {"name": run.name}, lambda: "")
+    give(output, {"name": run.name}, lambda: f"{run.name} is being deleted")

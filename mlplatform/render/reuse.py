@@ -55,7 +55,7 @@ def task_parts(
     if unseen and not start.cache_key:
         return Uncacheable(unseen)
     python = recognise(executor)
-    code = command_code(executor) if python is None else python_code(executor, python, _kfp(python))
+    code = command_code(executor) if python is None else python_code(executor, python, python.kfp_version)
     outputs = asked.component.outputs
     return make_parts(
         code=code,
@@ -68,10 +68,6 @@ def task_parts(
         secrets=_secrets(config, values),
         user_key=start.cache_key,
     )
-
-
-def _kfp(python: PythonComponent) -> str:
-    return python.kfp_version
 
 
 def _packages(python: PythonComponent | None) -> str:

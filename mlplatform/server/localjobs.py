@@ -13,6 +13,7 @@ from mlplatform.engine.training import jobs
 from mlplatform.engine.training.places import JobPlace
 from mlplatform.engine.training.views import rank_views
 from mlplatform.planning.training.facts import RankKey
+from mlplatform.planning.training.status import ENDED
 from mlplatform.planning.training.view import RankView
 
 
@@ -44,7 +45,7 @@ class LocalJobs:
         return found
 
     def log(self, name: str, rank: RankKey) -> tuple[Path, bool]:
-        over = str(child(self.body(name), "status").get("phase")) in ("Complete", "Failed")
+        over = str(child(self.body(name), "status").get("phase")) in ENDED
         views = {(one.group, one.rank, one.attempt): one for one in self.ranks(name)}
         view = views.get((rank.group, rank.rank, rank.attempt))
         ended = over or view is None or view.state in ("Succeeded", "Failed")

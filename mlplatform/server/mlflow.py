@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import http.client
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from mlplatform.core.errors import NotFound, TrackingError
 from mlplatform.server import catalog_models as models
 from mlplatform.server.context import Context, Here
 from mlplatform.server.faults import RESPONSES
+from mlplatform.server.passing import passed_on
 from mlplatform.server.plain import PlainRoute
 
 router = APIRouter(route_class=PlainRoute)
@@ -104,21 +105,12 @@ def _forward(here: Context, method: str, target: str, headers: Mapping[str, str]
         except (OSError, http.client.HTTPException):  # it left when it was idle
             connection.close()
             continue
-        told = {name: value for name in _TOLD if (value := answer.headers.get(name)) is not None}
         sandboxed = _ARTIFACTS.search(target.partition("?")[0])
-        told["content-security-policy"] = "sandbox; default-src 'none'" if sandboxed else _CSP
-        return StreamingResponse(_read(connection, answer), answer.status, headers=told)
+        policy = "sandbox; default-src 'none'" if sandboxed else _CSP
+        return passed_on(connection, answer, _TOLD, {"content-security-policy": policy})
     raise TrackingError(
         "MLflow does not answer", hint="Try again in a moment; on one machine, see mlflow/server.log of the home."
     )
-
-
-def _read(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    try:
-        while part := answer.read(1 << 16):
-            yield part
-    finally:
-        connection.close()
 
 
 def _not_yet(here: Context) -> Response:

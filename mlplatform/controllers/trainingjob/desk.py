@@ -30,6 +30,7 @@ from mlplatform.kube.objects import PODS, Key, Object, Resource, controller_of, 
 from mlplatform.planning.training.facts import Ledger, RankKey, Stage
 from mlplatform.planning.training.kept import ledger_of
 from mlplatform.planning.training.reports import (
+    APART,
     Allowance,
     Said,
     gathered,
@@ -56,7 +57,6 @@ WRITES: Final = (50.0, 200.0)
 WHO_SECONDS: Final = 60.0
 _MOST: Final = 50_000
 #: Stages in which a rank of the current attempt does what is wanted of it.
-_APART: Final = ("initializer", "evaluator")
 _AT_WORK: Final = (Stage.PLACING, Stage.RUNNING, Stage.RESTARTING)
 
 Caches = Callable[[Resource, Key], Object | None]
@@ -341,7 +341,7 @@ def _shape(body: Object) -> _Shape:
     groups: list[Object] = spec.get("groups") or []
     return _Shape(
         {str(group["name"]): int(group.get("replicas", 1)) for group in groups},
-        frozenset(str(group["name"]) for group in groups if group.get("role") in _APART),
+        frozenset(str(group["name"]) for group in groups if group.get("role") in APART),
         float(child(spec, "health").get("progressTimeoutSeconds") or 0),
         child(spec, "checkpoint").get("scope") == "Rank",
     )

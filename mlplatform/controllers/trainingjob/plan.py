@@ -7,7 +7,6 @@ the same time do the same.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,7 +20,7 @@ from mlplatform.controllers.trainingjob.pods import RankPod, read_pod
 from mlplatform.controllers.trainingjob.resources import DEVICE_TEMPLATES, TRAINING_JOBS
 from mlplatform.kube.objects import CLAIMS, CONFIG_MAPS, PODS, SECRETS, Key, Object, Resource
 from mlplatform.planning.training.facts import Decision, Ledger, RankKey, RankState, Remove, Stage, Start, Stop, View
-from mlplatform.planning.training.gang import decide
+from mlplatform.planning.training.gang import decide, jitter_of
 from mlplatform.planning.training.kept import kept, ledger_of, report_of, same_but_clocks
 from mlplatform.planning.training.read import training_spec
 from mlplatform.planning.training.spec import TrainingSpec
@@ -104,8 +103,7 @@ def _look(observed: Observed, spec: TrainingSpec, now: float, refused: Mapping[s
         admitted=not _asks_kueue(job),
         refused=_refused(spec, before, refused),
     )
-    jitter = int.from_bytes(hashlib.sha256(job.uid.encode()).digest()[:4], "big") / 2**32
-    decision = decide(spec, view, now, jitter)
+    decision = decide(spec, view, now, jitter_of(job.uid))
     assert decision.ledger is not None
     ledger = kept(decision.ledger)
     status = status_of(spec, view, ledger, now, before=job.status, generation=job.generation, quota=_NO_KUEUE)

@@ -6,7 +6,6 @@ followed by another one that goes on from the files.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -25,7 +24,7 @@ from mlplatform.engine.training.hearing import Hearing
 from mlplatform.engine.training.places import JobPlace
 from mlplatform.engine.training.ranks import Here, Ranks, Room
 from mlplatform.planning.training.facts import Decision, Ledger, RankFact, RankKey, Remove, Stage, Start, Stop, View
-from mlplatform.planning.training.gang import decide
+from mlplatform.planning.training.gang import decide, jitter_of
 from mlplatform.planning.training.kept import kept, ledger_of, report_of, same_but_clocks
 from mlplatform.planning.training.read import training_spec
 from mlplatform.planning.training.spec import OnHang
@@ -107,7 +106,7 @@ class Driver:
             status = replace(status, progress=progress)
         refused = {key: why for key, why in self._refused.items() if before and before.wanted(key.group, key.rank)}
         view = View(before, facts, report_of(status.progress), refused=refused)
-        decision = decide(spec, view, now, _jitter(self._job.uid))
+        decision = decide(spec, view, now, jitter_of(self._job.uid))
         assert decision.ledger is not None
         ledger = kept(decision.ledger)
         after = status_of(spec, view, ledger, now, before=status, generation=self._job.generation)
@@ -226,7 +225,3 @@ def _stamp(place: JobPlace) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return found.st_mtime_ns, found.st_ino
-
-
-def _jitter(uid: str) -> float:
-    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:4], "big") / 2**32

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from mlplatform.apis.trainingjob import TrainingJobSpec
 from mlplatform.apis.trainingstatus import ProgressStatus
@@ -11,10 +10,7 @@ from mlplatform.core.errors import InvalidInput
 from mlplatform.engine.files import read_json
 from mlplatform.engine.training.places import JobPlace
 from mlplatform.planning.training.facts import Ledger, RankFact, RankKey
-from mlplatform.planning.training.reports import Said, gathered, taken, with_checkpoint
-
-#: Groups of these roles train nothing.
-_APART: Final = frozenset({"initializer", "evaluator"})
+from mlplatform.planning.training.reports import APART, Said, gathered, taken, with_checkpoint
 
 
 class Hearing:
@@ -38,7 +34,7 @@ class Hearing:
         self._said = {key: said for key, said in self._said.items() if key in facts}
         if not news or ledger is None:
             return before
-        apart = frozenset(group.name for group in spec.groups if group.role in _APART)
+        apart = frozenset(group.name for group in spec.groups if group.role in APART)
         each = 0
         if spec.checkpoint is not None and spec.checkpoint.scope == "Rank":
             each = sum(group.replicas for group in spec.groups if group.name not in apart)

@@ -21,12 +21,11 @@ from mlplatform.engine.home import Home
 from mlplatform.engine.submission import keep_private
 from mlplatform.engine.training.places import JobPlace
 from mlplatform.planning.training.facts import RankKey
+from mlplatform.planning.training.status import ENDED
 
 #: As the API has it: a rank's name, made from the job's, is a host name on a cluster.
 _NAME: Final = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
 _LONGEST: Final = 40
-#: Members of the spec that may be changed while the job runs (the API's own rules say the rest).
-_ENDED: Final = frozenset({"Complete", "Failed"})
 
 
 def list_jobs(home: Home) -> list[dict[str, Any]]:
@@ -134,7 +133,7 @@ def change(home: Home, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     with _alone(home):
         body = get_job(home, name)
         status: dict[str, Any] = body.pop("status")
-        if str(status.get("phase")) in _ENDED:
+        if str(status.get("phase")) in ENDED:
             raise InvalidInput(f"training job {body['metadata']['name']} has ended ({status['phase']})")
         before = body["spec"]
         body["spec"] = _changed(before, spec)

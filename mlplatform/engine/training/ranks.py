@@ -127,8 +127,6 @@ class Ranks:
 
     def _left_alone(self, rank: RankPlace, claim: Mapping[str, Any], now: float) -> None:
         """The first process of a rank is gone without a word: end what is left of it, and write the word."""
-        if rank.exit.exists():
-            return
         if claim["boot"] != self._here.boot:
             write_json(rank.exit, {"code": None, "at": now, "reason": "NodeLost"})
             return

@@ -16,6 +16,7 @@ from mlplatform.engine.training import jobs
 from mlplatform.engine.training.driver import Driver
 from mlplatform.engine.training.places import JobPlace
 from mlplatform.engine.training.ranks import Here, Room
+from mlplatform.planning.training.status import ENDED
 
 _log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ class Trainings:
                 pass
 
     def _told(self, job: TrainingJob) -> None:
-        if self.ended is not None and job.status.phase in ("Complete", "Failed"):
+        if self.ended is not None and job.status.phase in ENDED:
             self.ended(job)
 
 

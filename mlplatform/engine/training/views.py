@@ -8,12 +8,13 @@ from mlplatform.engine.home import Home
 from mlplatform.engine.training.jobs import get_job
 from mlplatform.engine.training.places import JobPlace, RankPlace
 from mlplatform.planning.training.facts import RankKey
+from mlplatform.planning.training.status import ENDED
 from mlplatform.planning.training.view import RankView
 
 
 def rank_views(home: Home, name: str) -> list[RankView]:
     """Every rank of every attempt that is known. Raises NotFound: there is no such job."""
-    over = str(child(get_job(home, name), "status").get("phase")) in ("Complete", "Failed")
+    over = str(child(get_job(home, name), "status").get("phase")) in ENDED
     return [_view(key, rank, over) for key, rank in JobPlace(home, name).ranks()]
 
 

@@ -8,6 +8,7 @@ same.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -34,6 +35,11 @@ RELEASE_BACKOFF_MOST: Final = 600.0
 #: How many attempts and nodes to avoid are remembered.
 KEPT_ATTEMPTS: Final = 20
 KEPT_NODES: Final = 16
+
+
+def jitter_of(uid: str) -> float:
+    """A job's own number from 0 to 1, the same for whoever asks."""
+    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:4], "big") / 2**32
 
 
 def decide(spec: TrainingSpec, view: View, now: float, jitter: float = 0.0) -> Decision:

@@ -16,10 +16,13 @@ from mlplatform.apis.trainingstatus import Metric, ProgressStatus
 from mlplatform.core.errors import Finding, InvalidInput
 from mlplatform.planning.training.facts import RankKey
 from mlplatform.planning.training.progress import accepted
+from mlplatform.planning.training.spec import Role
 
 #: Members of a report that say nothing new by themselves, and those about a checkpoint.
 _WHO: Final = frozenset({"group", "rank", "attempt"})
 _SAVED: Final = frozenset({"checkpointStep", "checkpointUri"})
+#: Groups of these roles train nothing: they prepare, or evaluate.
+APART: Final = frozenset({Role.INITIALIZER.value, Role.EVALUATOR.value})
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ _PHASES: Final = {
     Stage.FAILED: "Failed",
 }
 PHASES: Final = frozenset(_PHASES.values())
+#: Those of jobs that have ended.
+ENDED: Final = frozenset(phase for stage, phase in _PHASES.items() if stage.finished)
 
 
 def status_of(

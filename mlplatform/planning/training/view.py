@@ -9,6 +9,7 @@ from typing import Any, Final
 from mlplatform.apis.names import LABEL_GROUP, LABEL_JOB_ATTEMPT, LABEL_RANK
 from mlplatform.apis.times import read_time
 from mlplatform.core.values import child
+from mlplatform.planning.training.kept import read_ranges
 
 Json = dict[str, Any]
 
@@ -112,20 +113,12 @@ def all_ranks(body: Mapping[str, Any], found: Iterable[RankView]) -> list[RankVi
     rows: list[RankView] = []
     for group in _list(child(body, "spec"), "groups"):
         name, told = str(group["name"]), status.get(group["name"], {})
-        done = _ranges(str(told.get("done") or ""))
+        done = read_ranges(str(told.get("done") or ""))
         attempt = int(told.get("attempt") or 0)
         for rank in range(int(group.get("replicas", 1))):
             absent = RankView(name, rank, attempt, "Succeeded" if rank in done else ABSENT)
             rows.append(newest.get((name, rank), absent))
     return rows
-
-
-def _ranges(text: str) -> set[int]:
-    found: set[int] = set()
-    for part in text.split(",") if text else ():
-        first, _, last = part.partition("-")
-        found.update(range(int(first), int(last or first) + 1))
-    return found
 
 
 # ---------------------------------------------------------------------- the job

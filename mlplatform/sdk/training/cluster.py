@@ -23,14 +23,12 @@ class ClusterTraining:
         from mlplatform.sdk.kubernetes.home import missing_packages
 
         try:
-            from mlplatform.kube.objects import PODS, Key, Resource
+            from mlplatform.kube.objects import PODS, Key
+            from mlplatform.kube.ours import TRAINING_JOBS
             from mlplatform.kube.transport import connect, target
         except ModuleNotFoundError as error:
             raise (missing_packages(error) or error) from None
-        from mlplatform.apis.names import TRAINING_GROUP, TRAINING_JOB, VERSION
-
-        self._jobs = Resource(TRAINING_GROUP, VERSION, "trainingjobs", TRAINING_JOB)
-        self._key, self._pods = Key, PODS
+        self._jobs, self._key, self._pods = TRAINING_JOBS, Key, PODS
         kubeconfig = os.environ.get("KUBECONFIG") or None
         self._client = connect(kubeconfig, context or None)
         self.namespace = namespace or target(kubeconfig, context or None).namespace or "default"

@@ -308,10 +308,7 @@ def _literal(name: str, value: Any) -> str:
 
 def _completed(name: str) -> str:
     """A name that nothing else has: the moment and chance, in five characters."""
+    from mlplatform.planning.training.names import base36
+
     number = (int(time.time() * 10) << 16 | uuid.uuid4().int & 0xFFFF) % 36**5
-    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-    tail = ""
-    for _ in range(5):
-        number, digit = divmod(number, 36)
-        tail = digits[digit] + tail
-    return f"{name[:34].rstrip('-')}-{tail}"
+    return f"{name[:34].rstrip('-')}-{base36(number):0>5}"

@@ -8,13 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from mlplatform.core.errors import InvalidInput, TrainingFailed
+from mlplatform.planning.training.status import ENDED
 from mlplatform.planning.training.view import RankView
 
-ENDED: Final = frozenset({"Complete", "Failed"})
 #: Seconds between two looks at a job that is waited for.
 _LOOK: Final = 0.2
-
-
 _TROUBLE: Final = ("Trouble", "True")
 
 

@@ -6,18 +6,18 @@ from __future__ import annotations
 import base64
 import http.client
 import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from typing import IO, Any, Final
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from mlplatform.core.errors import NotFound
 from mlplatform.server.cluster import tracking
 from mlplatform.server.cluster.pods import PodCaller
 from mlplatform.server.context import Context, Here
+from mlplatform.server.passing import passed_on
 from mlplatform.server.plain import PlainRoute
 
 router = APIRouter(route_class=PlainRoute, include_in_schema=False)
@@ -75,16 +75,7 @@ def _forward(here: Context, request: Request, target: str, body: IO[bytes], size
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             return _refusal(503, "TEMPORARILY_UNAVAILABLE", f"the gateway does not answer: {error}")
-    told = {name: value for name in _TOLD if (value := answer.headers.get(name)) is not None}
-    return StreamingResponse(_read(connection, answer), answer.status, headers=told)
-
-
-def _read(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    try:
-        while part := answer.read(1 << 16):
-            yield part
-    finally:
-        connection.close()
+    return passed_on(connection, answer, _TOLD)
 
 
 def _refusal(status: int, code: str, message: str) -> Response:

@@ -1,8 +1,9 @@
 """The KFP conformance suite on a real cluster: one pod a task, every case in a namespace of its own.
 
-    python -m tests.conformance.cluster_cases [--only REGEX] [--jobs N] [--table FILE]
+    python -m tests.conformance.cluster_cases [--only REGEX] [--jobs N] [--table FILE [--done FILE]]
 
-With ``--table`` the same cases run on this machine too, and a table of both is written.
+With ``--table`` each case runs on this machine too, right before, and a table of both is written. What has ended is
+noted in ``--done``, one line of JSON a case: given again, what was as expected is not run again.
 
 The images that pipelines name are stood in for by ours, under their names, in the cluster's registry.
 """
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,39 +87,74 @@ def run_cases(installed: Platform, folder: Path, only: str = "", jobs: int = 4) 
         "PYTHONPATH": str(ROOT),
         "TMPDIR": str(scratch),
     }
-    report = folder / "results.json"
-    words = [sys.executable, str(SUITE / "check.py"), "--jobs", str(jobs), "--json", str(report), "--timeout", "1200"]
-    words += ["--only", only] if only else []
-    words += ["--keep", str(folder / "failed")]
-    log = folder / "check.log"
-    with open(log, "wb") as output:
-        subprocess.run(words, env=env, stdout=output, stderr=output, stdin=subprocess.DEVNULL, check=False)
-    with contextlib.suppress(OSError):
-        scratch.rmdir()
-    assert report.is_file(), log.read_text(errors="replace")[-4000:]
-    return {result["name"]: result for result in json.loads(report.read_text(encoding="utf-8"))["results"]}
+    try:
+        return _check(folder, env, only, "--jobs", str(jobs), "--timeout", "1200")
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.rmdir()
 
 
 def run_here(folder: Path, only: str = "") -> dict[str, dict[str, Any]]:
     """The same cases on this machine, without a cluster."""
-    report = folder / "results-here.json"
-    words = [sys.executable, str(SUITE / "check.py"), "--jobs", "2", "--json", str(report)]
-    words += ["--only", only] if only else []
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run(words, env=env, stdout=sys.stderr, stdin=subprocess.DEVNULL, check=False)
+    return _check(folder, env, only)
+
+
+def run_both(installed: Platform, folder: Path, names: list[str], jobs: int, done: Path) -> None:
+    """Each case on this machine, then on the cluster; a line of JSON for each goes to ``done`` as it ends."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
+    lock = threading.Lock()
+
+    def one(name: str) -> None:
+        only = f"^{re.escape(name)}$"
+        place = folder / name
+        both = {
+            "here": run_here(place / "here", only)[name],
+            "there": run_cases(installed, place / "there", only)[name],
+        }
+        with lock, open(done, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"name": name, "commit": commit.strip(), **both}) + "\n")
+        print(f"{name}: {_told(both['here'])}, {_told(both['there'])}", flush=True)
+
+    with ThreadPoolExecutor(jobs) as workers:
+        list(workers.map(one, names))
+
+
+def ended(done: Path) -> dict[str, dict[str, Any]]:
+    """Case name -> the last line about it. A line cut off by a crash counts for nothing."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in done.read_text(encoding="utf-8").splitlines() if done.is_file() else ():
+        with contextlib.suppress(ValueError):
+            both = json.loads(line)
+            found[both["name"]] = both
+    return found
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """Both columns, in markdown: as expected, or what differed; and the seconds of each."""
+    lines = ["| case | one machine | cluster | seconds | seconds on the cluster |", "|---|---|---|---:|---:|"]
+    for name, both in sorted(found.items()):
+        here, there = both["here"], both["there"]
+        times = f"{here['seconds']:.0f} | {there['seconds']:.0f}"
+        lines.append(f"| {name} | {_told(here)} | {_told(there)} | {times} |")
+    return "\n".join(lines) + "\n"
+
+
+def _check(folder: Path, env: dict[str, str], only: str, *words: str) -> dict[str, dict[str, Any]]:
+    """Run the suite's own harness; its log, and the output of cases that failed, stay in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    report, log = folder / "results.json", folder / "check.log"
+    command = [sys.executable, str(SUITE / "check.py"), "--json", str(report), "--keep", str(folder / "failed"), *words]
+    command += ["--only", only] if only else []
+    with open(log, "wb") as output:
+        subprocess.run(command, env=env, stdout=output, stderr=output, stdin=subprocess.DEVNULL, check=False)
+    assert report.is_file(), log.read_text(errors="replace")[-4000:]
     return {result["name"]: result for result in json.loads(report.read_text(encoding="utf-8"))["results"]}
 
 
-def table(here: dict[str, dict[str, Any]], there: dict[str, dict[str, Any]]) -> str:
-    """Both columns, in markdown: as expected, or what differed."""
-
-    def told(result: dict[str, Any]) -> str:
-        differences = result["differences"]
-        return "; ".join(differences).replace("|", "\\|")[:300] if differences else "as expected"
-
-    lines = ["| case | one machine | cluster |", "|---|---|---|"]
-    lines += [f"| {name} | {told(here[name])} | {told(there[name])} |" for name in sorted(here) if name in there]
-    return "\n".join(lines) + "\n"
+def _told(result: dict[str, Any]) -> str:
+    differences = result["differences"]
+    return "; ".join(differences).replace("|", "\\|")[:300] if differences else "as expected"
 
 
 def _sweep(cluster: Cluster, done: threading.Event) -> None:
@@ -140,23 +177,39 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--jobs", type=int, default=4)
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--done", type=Path)
     arguments = parser.parse_args()
-    running = os.environ.get("MLPLATFORM_TEST_CLUSTER")
-    cluster = Cluster.find(Path(running).resolve()) if running else Cluster.start(node=True)
     folder = Path(tempfile.mkdtemp(prefix="mlplatform-conformance-"))
     print(f"logs, and what failed: {folder}", file=sys.stderr)
-    try:
-        with prepared(cluster, folder) as installed:
+    done = arguments.done or folder / "done.jsonl"
+    before = [
+        name for name, both in ended(done).items() if not any(both[side]["differences"] for side in ("here", "there"))
+    ]
+    names = [name for name in case_names() if re.search(arguments.only, name)]
+    with _cluster() as cluster, prepared(cluster, folder) as installed:
+        if arguments.table is None:
             results = run_cases(installed, folder, arguments.only, arguments.jobs)
-    finally:
-        if not running:
-            cluster.stop()
+        else:
+            run_both(installed, folder, [name for name in names if name not in before], arguments.jobs, done)
+            found = {name: both for name, both in ended(done).items() if name in names}
+            arguments.table.write_text(table(found), encoding="utf-8")
+            results = {name: both["there"] for name, both in found.items()}
     for name, result in sorted(results.items()):
         for difference in result["differences"]:
             print(f"{name}: {difference}")
-    if arguments.table:
-        arguments.table.write_text(table(run_here(folder, arguments.only), results), encoding="utf-8")
     print(f"{sum(not r['differences'] for r in results.values())}/{len(results)}")
+
+
+@contextmanager
+def _cluster() -> Generator[Cluster]:
+    """The one that is up for tests, or one of our own."""
+    running = os.environ.get("MLPLATFORM_TEST_CLUSTER")
+    cluster = Cluster.find(Path(running).resolve()) if running else Cluster.start(node=True)
+    try:
+        yield cluster
+    finally:
+        if not running:
+            cluster.stop()
 
 
 if __name__ == "__main__":

@@ -62,6 +62,9 @@ class Brains:
 
 #: Seconds until a pod that does not begin, or whose node is in doubt, is looked at again: nothing tells of either.
 _DOUBT: Final = 3.0
+#: Objects that one look creates. Then the status is written, and the next look goes on: a run of a thousand tasks says
+#: that it has begun before all its pods are there, and others' runs have their turn in between.
+BATCH: Final = 200
 
 #: What the API server refused to create, by name: why, and whether it may take it later.
 Refused = Mapping[str, tuple[TaskError, bool]]
@@ -142,6 +145,7 @@ class _Planning:
     delete: list[Delete] = field(default_factory=list[Delete])
     waiting: dict[TaskKey, str] = field(default_factory=dict[TaskKey, str])
     stopped: list[PodSeen] = field(default_factory=list[PodSeen])
+    more: bool = False
 
     @property
     def run(self) -> PipelineRun:
@@ -175,7 +179,7 @@ class _Planning:
         quick = finished or resuming or _unwritten(kept.results, recorded)
         wait = 0.0 if quick else telling.patience(run, status, self.now)
         if wait > 0:
-            return Plan(create=self.create, delete=self._stops(), requeue_after=wait)
+            return Plan(create=self.create, delete=self._stops(), requeue_after=0.0 if self.more else wait)
         kept.results = {key: task for key, task in kept.results.items() if _newer(task, recorded.get(key))}
         ended = [pod for pod in self.observed.pods if self._over(pod, history)]
         told = [Key(pod.namespace, pod.request) for pod in ended if pod.request and pod.held]
@@ -220,6 +224,9 @@ class _Planning:
                 place = (start.key, start.attempt)
                 if place in there or place in asked:
                     continue
+                if len(self.create) >= BATCH:
+                    self.more = not self.refused  # what was refused is asked for again when its time has come
+                    break
                 asked.add(place)
                 task = history.get(start.key) or TaskStatus(start.key.path, start.key.iteration)
                 begun = task.state is TaskState.RUNNING and task.attempt == start.attempt
@@ -253,7 +260,7 @@ class _Planning:
             kept.results |= fresh
             history |= fresh
             brain.take(past.facts_of(fresh), self.now)
-            if any(task.state is TaskState.CACHED for task in fresh.values()):
+            if self.more or any(task.state is TaskState.CACHED for task in fresh.values()):
                 return
 
     def _refusal(self, objects: tuple[Object, ...], key: TaskKey) -> Result | None:
@@ -308,6 +315,8 @@ class _Planning:
         if brain.finish is not None:
             seconds = telling.time_to_live(self.run, self.accepted.settings)
             return None if seconds is None else float(seconds)
+        if self.more:
+            return 0.0
         times = [at for at in (brain.wake_at, deadline) if at is not None and at > self.now]
         waits = [at - self.now for at in times]
         if self.observed.unreadable:

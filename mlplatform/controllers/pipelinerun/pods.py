@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -38,6 +39,14 @@ _LOST: Final = frozenset(
         "OutOfpods",
         "OutOfephemeral-storage",
     }
+)
+#: Words of container runtimes for a container that could not be started because its pod's sandbox had ended or the node
+#: had no room just then. Whatever else they say is about what the container asks for, and would be the same again.
+_NODES_FAULT: Final = re.compile(
+    r"namespace path: lstat /proc/|/proc/\d+/ns/\w+: no such file|sandbox \S+ (is )?not (found|running)|"
+    r"ttrpc: closed|context deadline exceeded|context canceled|resource temporarily unavailable|"
+    r"no space left on device|too many open files",
+    re.IGNORECASE,
 )
 
 
@@ -220,6 +229,8 @@ def _silent(pod: Object, status: Mapping[str, Any], ended: Mapping[str, Any], re
         hint = "Ask for more (set_memory_limit), or process less at once."
         return _failed("PROCESS_DIED", "the task used more memory than it may: it was killed", hint)
     if why in ("StartError", "ContainerCannotRun") or code == 128:
+        if _NODES_FAULT.search(text):
+            return Lost(f"its node could not start the container: {text}")
         return _failed("ENVIRONMENT_FAILED", f"the container could not be started: {text or why}", "", retryable=False)
     if code == 137:
         hint = "The usual cause is memory: ask for more, or process less at once."

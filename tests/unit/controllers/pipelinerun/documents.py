@@ -89,7 +89,7 @@ MIXED = document(
 LITTLE = document(
     {
         "first": task(),
-        "loop": loop(["a", "b"], dependentTasks=["first"]),
+        "loop": loop(["a", "b", "c"], dependentTasks=["first"]),
         "flaky": task(retryPolicy={"maxRetryCount": 3, "backoffDuration": "30s"}),
     },
     {

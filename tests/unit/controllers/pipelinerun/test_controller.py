@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mlplatform.apis.pipelinerun import PipelineRunSpec, Ttl
+from mlplatform.controllers.pipelinerun import plan
 from mlplatform.kube.errors import ObjectNotFound
 from mlplatform.kube.objects import CLAIMS, NODES, PODS, key_of
 from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
@@ -119,7 +120,8 @@ def _lives(die_at: int, moment: str) -> tuple[Stage, int]:
     raise AssertionError("the run does not end")
 
 
-def test_dying_before_or_after_any_write_changes_nothing() -> None:
+def test_dying_before_or_after_any_write_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "BATCH", 2)  # two pods at a look, and a third at the next
     first, writes = _lives(0, "before")
     assert writes >= 12
     wanted = first.records()
@@ -234,6 +236,47 @@ def test_at_most_so_many_at_once() -> None:
 
     assert played.play(pick)["status"]["state"] == "SUCCEEDED"
     assert most[0] == 2
+
+
+def test_a_wide_run_says_that_it_has_begun_before_all_its_pods_are_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plan, "BATCH", 20)
+    count = 2 * plan.BATCH + 30
+    played = stage(document({f"t{n:04d}": task() for n in range(count)}))
+    played.operator.settle()
+    words = [request.path.rpartition("/")[2] for request in played.fake.writes()]
+    written = [
+        (word, len(list(group))) for word, group in itertools.groupby(w for w in words if w in ("pods", "status"))
+    ]
+    assert written[:3] == [("pods", plan.BATCH), ("status", 1), ("pods", plan.BATCH)]
+    assert words.count("pods") == count
+    assert played.body()["status"]["counts"] == {"total": count, "running": count}
+    assert played.play()["status"]["state"] == "SUCCEEDED"
+    assert sorted(played.started) == sorted(f"t{n:04d}:1" for n in range(count))
+
+
+def test_a_quota_that_is_full_is_not_asked_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "BATCH", 20)
+    from tests.support.kube.refusals import refuse
+
+    count, room = 2 * plan.BATCH, plan.BATCH // 2
+    played = stage(document({f"t{n:04d}": task() for n in range(count)}))
+    asked = [0]
+
+    def admit(verb: str, resource: Any, body: Any) -> None:
+        if verb == "create" and resource == PODS:
+            asked[0] += 1
+            if len(played.pods()) >= room:
+                raise refuse(403, 'pods "x" is forbidden: exceeded quota: small', "Forbidden")
+
+    played.fake.admit.append(admit)
+    played.operator.settle()
+    assert len(played.pods()) == room
+    assert room < asked[0] <= room + 12, "after three refusals a look asks for no more"
+    assert "exceeded quota" in condition(played.body(), "Progressing")[2]
+    assert played.play()["status"]["state"] == "SUCCEEDED"
+    assert len(played.started) == count
 
 
 def test_the_runs_own_deadline() -> None:

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from mlplatform.sdk.define.pipelines import pipeline
     from mlplatform.sdk.define.secrets import secret
     from mlplatform.sdk.define.tasks import task
+    from mlplatform.sdk.define.training import Training
     from mlplatform.sdk.notebook import notebook
     from mlplatform.sdk.run import Run
     from mlplatform.sdk.runs import run, runs
     from mlplatform.sdk.training.backends import training_run
     from mlplatform.sdk.training.job import TrainingJob
     from mlplatform.sdk.training.run import TrainingRun
+
+    training: Training  # the module mlplatform.training, which can be called
 
 __version__ = "0.1.0"
 
@@ -57,6 +60,7 @@ __all__ = [
     "runs",
     "secret",
     "task",
+    "training",
     "training_run",
 ]
 
@@ -90,6 +94,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "training":  # what scripts talk to, and the decorator
+        from importlib import import_module
+
+        return import_module("mlplatform.training")
     module = _HOMES.get(name)
     if module is None:
         raise AttributeError(f"module 'mlplatform' has no attribute {name!r}")

@@ -5,12 +5,15 @@ The choice itself is pure (``planning.admission``); this keeps who waits and who
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mlplatform.core.model import TaskKey
+from mlplatform.engine.gpus import Gpus
 from mlplatform.engine.prepared import Prepared
 from mlplatform.planning.admission import Capacity, Request, admit, shortages
 
@@ -18,8 +21,17 @@ if TYPE_CHECKING:
     from mlplatform.engine.run import RunDriver
 
 _Id = tuple[str, TaskKey]
+#: How names of holders of GPUs begin that are tasks.
+_TASK: Final = "task:"
+#: Ranks ask for no cores: they were never counted.
+_NO_CORES: Final = 1e-12
+_NOBODY: Final = TaskKey(())
 #: So many running tasks are told by name.
 _SHOWN = 200
+
+
+def _holder(key: _Id) -> str:
+    return f"{_TASK}{key[0]}:{key[1]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +44,21 @@ class _Waiting:
 class Admission:
     """Shared by all runs of a service. A task holds its resources from :meth:`pump` until :meth:`release`."""
 
-    def __init__(self, capacity: Capacity) -> None:
+    def __init__(self, capacity: Capacity, gpus: Gpus | None = None) -> None:
+        """``gpus``: the ledger of GPUs, where others than tasks hold some as well."""
         self._capacity = capacity
+        self._gpus = gpus or Gpus(capacity.gpu_ids)
         self._waiting: dict[_Id, _Waiting] = {}
         self._running: dict[_Id, Request] = {}
         self._order = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def request(self, driver: RunDriver, prepared: Prepared) -> None:
         """Queue a prepared task."""
         key = (prepared.run_id, prepared.key)
+        if self._loop is None:
+            with contextlib.suppress(RuntimeError):  # there is none
+                self._loop = asyncio.get_running_loop()
         self._waiting[key] = _Waiting(driver, prepared, self._to_request(prepared))
 
     def occupy(self, driver: RunDriver, prepared: Prepared) -> None:
@@ -52,7 +70,12 @@ class Admission:
         if not self._waiting:
             return
         ready = [waiting.request for waiting in self._waiting.values()]
-        for grant in admit(ready, list(self._running.values()), self._capacity):
+        with self._gpus.lock:
+            grants = admit(ready, self._holding(), self._capacity)
+            for grant in grants:
+                if grant.gpu_ids:
+                    self._gpus.hold(_holder(grant.request.key), grant.gpu_ids)
+        for grant in grants:
             key: Any = grant.request.key
             waiting = self._waiting.pop(key)
             self._running[key] = replace(grant.request, gpu_ids=grant.gpu_ids)
@@ -60,10 +83,24 @@ class Admission:
             notes = (*waiting.prepared.notes, *grant.notes)
             waiting.driver.admit(replace(waiting.prepared, gpu_ids=gpus, notes=notes))
 
+    def soon(self) -> None:
+        """Have :meth:`pump` called on the loop that tasks run on. From any thread; before there is such a loop,
+        nothing waits."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it is closed
+                self._loop.call_soon_threadsafe(self.pump)
+
     def release(self, run_id: str, key: TaskKey) -> None:
         """A task is done with its resources."""
-        self._running.pop((run_id, key), None)
+        if self._running.pop((run_id, key), None) is not None:
+            self._gpus.free(_holder((run_id, key)))
         self.pump()
+
+    def _holding(self) -> list[Request]:
+        """What is held: by tasks, and GPUs by ranks of training jobs."""
+        ranks = self._gpus.held(but=_TASK)
+        others = [Request((name, _NOBODY), cores=_NO_CORES, gpus=len(ids), gpu_ids=ids) for name, ids in ranks.items()]
+        return [*self._running.values(), *others]
 
     def withdraw(self, run_id: str, key: TaskKey) -> bool:
         """Take a task out of the queue; False if it was not waiting."""
@@ -75,7 +112,7 @@ class Admission:
     def reasons(self, run_id: str, keys: Iterable[TaskKey]) -> dict[TaskKey, str]:
         """What those of these tasks that wait are waiting for, in words."""
         waiting = {key: self._waiting[run_id, key].request for key in keys if (run_id, key) in self._waiting}
-        words = shortages(list(waiting.values()), self._running.values(), self._capacity)
+        words = shortages(list(waiting.values()), self._holding(), self._capacity)
         return dict(zip(waiting, words, strict=True))
 
     def forget(self, run_id: str) -> None:
@@ -83,6 +120,7 @@ class Admission:
         for table in (self._waiting, self._running):
             for key in [key for key in table if key[0] == run_id]:
                 table.pop(key)
+                self._gpus.free(_holder(key))
         self.pump()
 
     def describe(self) -> dict[str, Any]:

@@ -47,6 +47,8 @@ from mlplatform.planning.render import (
 )
 from mlplatform.planning.sdk_component import describe
 from mlplatform.planning.templates import RunContext
+from mlplatform.planning.training.names import task_job
+from mlplatform.planning.training.task import answer_parts, devices, training_of
 
 if TYPE_CHECKING:
     from mlplatform.engine.core import Core
@@ -202,6 +204,10 @@ class Preparer:
         # The source of a function is code, not a template: text in it that looks like a placeholder stays text.
         template = replace(executor, command=(), args=()) if python or notebook else executor
         rendered = render_container(template, inputs, job.component, locations, context)
+        training = training_of(job.driver.pipeline, start.executor)
+        if training is not None and python is None:
+            raise PlanningError(f"{start.key} trains by several ranks: on one machine these run Python components only")
+        ranks, gpus = devices(training) if training else (1, rendered.resources.gpus)
         plan = core.platform.resolve(job.driver, start, setup)
         base = self._base(run.context)
         scratch = self._scratch(job)
@@ -212,6 +218,10 @@ class Preparer:
                 folder = str(job.directory / REMOTE_INPUTS)
                 spec["fetch"] = {"command": list(core.fetch_command), "folder": folder, "uris": foreign}
             launch, code, extra = await self._python(job, executor, python, base, spec)
+            if training is not None:
+                told = {"name": task_job(run.run_id, start.key), "spec": training}
+                launch = replace(launch, kind="training", spec={**launch.spec, "training": told})
+                code = {**code, "training": answer_parts(training)}
         elif notebook is not None:
             launch, code, extra = await self._notebook(job, notebook, base, spec)
         else:
@@ -245,9 +255,9 @@ class Preparer:
             notes=tuple(
                 filter(None, (*plan.notes, *rendered.resources.notes, image_note(executor) if notebook else ""))
             ),
-            cpu=rendered.resources.cpu or 0.0,
-            memory=rendered.resources.memory or 0.0,
-            gpus=rendered.resources.gpus,
+            cpu=(rendered.resources.cpu or 0.0) * ranks,
+            memory=(rendered.resources.memory or 0.0) * ranks,
+            gpus=gpus,
             priority=run.priority,
             created_at=core.clock.now(),
         )

@@ -28,6 +28,8 @@ from .trace import Tracer
 
 SUCCEEDED = 0
 FAILED = 1
+#: The same, and the next attempt would fail as well.
+HOPELESS = 2
 #: The attempt had been claimed by somebody else: it is not run, there is no result.
 EXIT_CLAIMED = 75
 #: The attempt ended, and its result could not be written (disk full).
@@ -96,7 +98,16 @@ def run_attempt(spec: Mapping[str, Any]) -> int:
     except OSError as problem:
         _say("mlplatform: the result could not be written: %s" % problem)
         return EXIT_NO_RESULT
-    return SUCCEEDED if result["state"] == "SUCCEEDED" else FAILED
+    if result["state"] == "SUCCEEDED":
+        return SUCCEEDED
+    return _own_exit(failure) if spec.get("own_exit") else FAILED
+
+
+def _own_exit(failure: Optional[BaseException]) -> int:
+    """What a rank ends with: what its code left with; 2 where running it again would not help."""
+    if isinstance(failure, SystemExit) and isinstance(failure.code, int):
+        return failure.code & 0xFF or FAILED
+    return HOPELESS if failure is None or isinstance(failure, AttemptFailed) else FAILED
 
 
 # ------------------------------------------------------------------ before
@@ -229,6 +240,8 @@ def _result(spec: Mapping[str, Any], started: float, failure: Optional[BaseExcep
         result.update(parameters=parameters, artifacts=artifacts)
         return result
     told = describe(failure, _kfp_folders(), source_file(spec) if spec["kind"] == "python" else "")
+    if spec.get("own_exit") and isinstance(failure, SystemExit):
+        told["traceback"] = ""  # it left of its own accord: "saved, run me again", mostly
     if missing := remote.failures():
         told["hint"] = "%s %s" % (missing, told["hint"]) if told["hint"] else missing
     _say("mlplatform: " + told["message"] if not told["traceback"] else told["traceback"])

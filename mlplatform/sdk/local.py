@@ -50,6 +50,7 @@ def compose(home: Home) -> Composition:
     from mlplatform.engine.executors.containers import ContainerExecutor
     from mlplatform.engine.executors.notebooks import NotebookExecutor
     from mlplatform.engine.executors.processes import ProcessExecutor
+    from mlplatform.engine.gpus import Gpus
     from mlplatform.engine.home import cache_folder
     from mlplatform.engine.machine import Machine, is_network_file_system
     from mlplatform.engine.manager import Manager
@@ -59,8 +60,9 @@ def compose(home: Home) -> Composition:
     from mlplatform.engine.prepare import Preparer
     from mlplatform.engine.schedules import Schedules
     from mlplatform.engine.submission import read_private
+    from mlplatform.engine.training.executor import TrainingExecutor
     from mlplatform.engine.training.ranks import Here
-    from mlplatform.engine.training.trainings import GpuRoom, Trainings
+    from mlplatform.engine.training.trainings import Trainings
     from mlplatform.notebook.executed import assemble
     from mlplatform.planning.admission import Capacity
     from mlplatform.store import open_store
@@ -88,7 +90,9 @@ def compose(home: Home) -> Composition:
     core.fetch_command = (sys.executable, "-I", "-m", "mlplatform.artifacts.fetching")
     core.contents = Contents(ports.artifacts, home.artifacts, os.environ.get("MLPLATFORM_ARTIFACTS", "").rstrip("/"))
     core.cache = ResultCache(ports.store, ports.artifacts, core.kept)
-    core.admission = Admission(Capacity(machine.cores, machine.memory, machine.gpu_ids))
+    gpus = Gpus(machine.gpu_ids)
+    core.admission = Admission(Capacity(machine.cores, machine.memory, machine.gpu_ids), gpus)
+    gpus.freed = core.admission.soon
     core.prepare = Preparer(core)
     core.attempts = Attempts(core)
     core.platform = Platform(home)
@@ -97,7 +101,8 @@ def compose(home: Home) -> Composition:
     core.assemble = assemble
     core.containers = containers
     manager = Manager(core)
-    trainings = Trainings(core, Here(machine.hostname, machine.boot), GpuRoom(machine.gpu_ids))
+    trainings = Trainings(core, Here(machine.hostname, machine.boot), gpus)
+    ports.executors["training"] = TrainingExecutor(trainings)
     schedules = Schedules(core, manager, store.catalog)
     return Composition(core, manager, schedules, lambda fd: web_server(home, fd), trainings)
 

@@ -18,6 +18,7 @@ from mlplatform.sdk.run_values import StoredArtifact, ValueMap
 if TYPE_CHECKING:
     from mlplatform.sdk.replay import Replay
     from mlplatform.sdk.run import Run
+    from mlplatform.sdk.training.run import TrainingRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,21 @@ class Task:
         for found in own:
             self.run.client.bring_log(records.run, found)
         return [_attempt(found) for found in own]
+
+    @property
+    def training(self) -> TrainingRun | None:
+        """The training job that it is, of a component made with ``ml.training``: its ranks, progress, logs by rank.
+        None: it is none, or has not begun. (That of a cluster: ``ml.training_run(name, backend="kubernetes")``.)"""
+        from mlplatform.planning.training.names import task_job
+        from mlplatform.sdk.training.local import LocalTraining
+        from mlplatform.sdk.training.run import TrainingRun
+
+        record = self.record
+        if record is None:
+            return None
+        here = LocalTraining(self.run.client.home)
+        name = task_job(self.run.run_id, record.key)
+        return TrainingRun(here, name) if here.has(name) else None
 
     def tail(self, lines: int = 20) -> Log:
         """The last lines of its output so far, without waiting."""

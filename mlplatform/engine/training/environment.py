@@ -28,6 +28,14 @@ _DROPPED_NAMES: Final = frozenset(
 #: What a worker of mpi runs where the template says nothing: mpirun starts the processes itself on one machine.
 _WAIT: Final = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); signal.pause()"
 
+#: Further ones that the platform or a framework's launcher sets for each rank.
+_EACH: Final = ("RAY_", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "NCCL_ASYNC", "TORCH_NCCL", "OMP_NUM_THREADS", "PMI_")
+
+
+def set_here(name: str) -> bool:
+    """Whether a variable is another one in each rank or attempt, and says nothing of what the job depends on."""
+    return name in _DROPPED_NAMES or name.startswith((*_DROPPED, *_EACH))
+
 
 def command(
     place: JobPlace, job: TrainingJob, start: Start, ledger: Ledger, env: Mapping[str, str], tracking: Mapping[str, str]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.core.errors import InvalidInput, MlPlatformError
 from mlplatform.engine.core import Core
+from mlplatform.engine.gpus import Gpus, Within
 from mlplatform.engine.training import jobs
 from mlplatform.engine.training.driver import Driver
 from mlplatform.engine.training.places import JobPlace
 from mlplatform.engine.training.ranks import Here, Room
+from mlplatform.engine.training.tasks import gpus_given, is_of_task
 from mlplatform.planning.training.status import ENDED
 
 _log = logging.getLogger(__name__)
@@ -42,13 +44,29 @@ class Trainings:
 
     core: Core
     here: Here
-    room: Room
+    room: Gpus
     tracking: Callable[[TrainingJob], Mapping[str, str]] = _nothing
     ended: Callable[[TrainingJob], None] | None = None
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict[str, asyncio.Task[None]])
     _news: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
 
     _resting: set[str] = field(default_factory=set[str])
+    _watchers: dict[str, list[Callable[[], None]]] = field(default_factory=dict[str, list[Callable[[], None]]])
+
+    @contextlib.contextmanager
+    def watching(self, name: str) -> Generator[asyncio.Event]:
+        """An event that is set whenever the job has a new status."""
+        event, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(event.set)
+
+        self._watchers.setdefault(name, []).append(tell)
+        try:
+            yield event
+        finally:
+            self._watchers[name].remove(tell)
 
     @property
     def active(self) -> int:
@@ -114,9 +132,10 @@ class Trainings:
     async def _turns(self, name: str) -> None:
         core, news = self.core, self._news[name]
         place = JobPlace(core.home, name)
-        driver = await core.on_files(
-            lambda: Driver(place, self.here, self.room, tracking=self.tracking, told=self._told)
-        )
+        body = await core.on_files(jobs.get_job, core.home, name)
+        tracking = _nothing if is_of_task(body) else self.tracking  # a task's ranks log to the task's run
+        room = self._room(body)
+        driver = await core.on_files(lambda: Driver(place, self.here, room, tracking=tracking, told=self._told))
         calm = 0
         while True:
             news.clear()
@@ -132,34 +151,12 @@ class Trainings:
             except TimeoutError:
                 pass
 
+    def _room(self, body: Mapping[str, Any]) -> Room:
+        given = gpus_given(body)
+        return self.room if given is None else Within(self.room, given)
+
     def _told(self, job: TrainingJob) -> None:
+        for tell in list(self._watchers.get(job.name, ())):
+            tell()
         if self.ended is not None and job.status.phase in ENDED:
             self.ended(job)
-
-
-@dataclass
-class GpuRoom:
-    """GPUs of this machine for ranks. ``busy``: those that tasks hold."""
-
-    gpus: tuple[int, ...] = ()
-    busy: Callable[[], set[int]] = lambda: set[int]()
-    _held: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
-
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def take(self, holder: str, gpus: int) -> tuple[int, ...] | str:
-        with self._lock:
-            if holder in self._held:
-                return self._held[holder]
-            taken = {number for held in list(self._held.values()) for number in held} | self.busy()
-            free = [number for number in self.gpus if number not in taken]
-            if len(free) < gpus:
-                return f"{gpus} of this machine's {len(self.gpus)} GPUs are asked for, {len(free)} are free"
-            self._held[holder] = tuple(free[:gpus])
-            return self._held[holder]
-
-    def hold(self, holder: str, gpus: Sequence[int]) -> None:
-        self._held[holder] = tuple(gpus)
-
-    def free(self, holder: str) -> None:
-        self._held.pop(holder, None)

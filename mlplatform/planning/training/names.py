@@ -3,8 +3,11 @@ an old."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
+from mlplatform.core.ids import slug
+from mlplatform.core.model import TaskKey
 from mlplatform.planning.training.facts import RankKey
 
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -33,3 +36,11 @@ def job_claim(job: str) -> str:
 def rank_claim(job: str, group: str, rank: int) -> str:
     """A rank's own place; it stays the same over attempts."""
     return f"{job}-{group}-{rank}"
+
+
+def task_job(run_id: str, key: TaskKey) -> str:
+    """The job that a task of a run is, in all its attempts, on one machine and on a cluster: checkpoints are named like
+    it, and outlive an attempt."""
+    digest = hashlib.sha256(f"{run_id} {key}".encode()).hexdigest()[:10]
+    begin = slug(key.path[-1], 22)
+    return f"{begin if begin[0].isalpha() else 't-' + begin}-{digest}"

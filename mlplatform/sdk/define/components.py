@@ -151,6 +151,9 @@ class PythonComponent(Generic[P, R]):
             reads=tuple(reads) if reads is not None else None,
             env=dict(env) if env is not None else None,
         )
+        return self._with(options)
+
+    def _with(self, options: TaskOptions) -> PythonComponent[P, R]:
         return PythonComponent(
             self.function,
             objects=self.objects,

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mlplatform.core.errors import InvalidInput
+from mlplatform.planning.training.shape import FRAMEWORKS, Shape, groups, words, working_role
 
 if TYPE_CHECKING:
     from mlplatform.sdk.training.run import TrainingRun
 
-FRAMEWORKS: Final = ("torch", "jax", "ray", "mpi", "python")
 Checkpoints = Literal["shared", "each"]
 #: Writes a script that came with the object to a file, and runs the words that follow with it.
 _CARRIED: Final = (
@@ -26,10 +26,6 @@ _CARRIED: Final = (
 )
 #: An argument of a process holds so much on Linux (128 KiB with its end).
 _LONGEST: Final = 120_000
-_RAY_HEAD: Final = (
-    'ray start --head --port="${RAY_ADDRESS##*:}" --include-dashboard=false --disable-usage-stats >&2 && '
-)
-_RAY_WORKER: Final = 'exec ray start --address="$RAY_ADDRESS" --block --disable-usage-stats'
 
 
 @dataclass(frozen=True)
@@ -147,7 +143,7 @@ class TrainingJob:
             "apiVersion": TRAINING_API_VERSION,
             "kind": TRAINING_JOB,
             "metadata": {"name": name or self._name()},
-            "spec": _merged(spec, self.spec),
+            "spec": merged(spec, self.spec),
         }
 
     # ------------------------------------------------------------------ its parts
@@ -162,31 +158,28 @@ class TrainingJob:
         return re.sub(r"^[^a-z]+", "", slug)[:30].rstrip("-") or "training"
 
     def _groups(self, cluster: bool) -> list[dict[str, Any]]:
-        words = self._words(cluster)
-        workers = {"name": "worker", "replicas": self.workers}
+        process = self._words(cluster)
+        products = [self.gpu] if isinstance(self.gpu, str) else self.gpu
+        shape = Shape(
+            self.framework,
+            self.workers,
+            self.procs_per_worker,
+            self.gpus_per_worker,
+            tuple(products),
+            self.elastic,
+        )
         own = not callable(self.what) and not isinstance(self.what, (str, Path))
-        match self.framework:
-            case "torch" if not own:
-                python = words[0]
-                words = self._carried([python, "-m", "torch.distributed.run", *words[1:]], cluster)
-            case "mpi":
-                launcher = {"name": "launcher", "role": "launcher", "replicas": 1}
-                made = words if own else self._carried(["mpirun", *words], cluster)
-                return [self._group(launcher, made, cluster, gpus=False), self._group(workers, [], cluster)]
-            case "ray":
-                head = {"name": "head", "role": "head", "replicas": 1}
-                made = self._carried(words, cluster)
-                made = ["/bin/sh", "-c", _RAY_HEAD + 'exec "$0" "$@"', *made]
-                groups = [self._group(head, made, cluster)]
-                if self.workers > 1:
-                    rest = {**workers, "replicas": self.workers - 1}
-                    groups.append(self._group(rest, ["/bin/sh", "-c", _RAY_WORKER], cluster))
-                return groups
-            case _:
-                words = self._carried(words, cluster)
-        return [self._group(workers, words, cluster)]
+        found: list[dict[str, Any]] = []
+        for group in groups(shape):
+            role = str(group.get("role", "worker"))
+            if own and role == working_role(self.framework) and self.framework != "ray":
+                made = process  # a command is run as it is
+            else:
+                made = words(self.framework, role, process, process[0])
+            found.append(self._group(group, self._carried(made, cluster), cluster))
+        return found
 
-    def _group(self, group: dict[str, Any], words: list[str], cluster: bool, *, gpus: bool = True) -> dict[str, Any]:
+    def _group(self, group: dict[str, Any], words: list[str], cluster: bool) -> dict[str, Any]:
         container: dict[str, Any] = {"name": "main"}
         if self.image:
             container["image"] = self.image
@@ -199,16 +192,7 @@ class TrainingJob:
         asked = {"cpu": f"{self.cpus:g}" if self.cpus else "", "memory": self.memory}
         if asked := {name: value for name, value in asked.items() if value}:
             container["resources"] = {"requests": asked, "limits": {k: v for k, v in asked.items() if k == "memory"}}
-        group = {**group, "template": {"spec": {"containers": [container]}}}
-        if self.procs_per_worker is not None:
-            group["procsPerReplica"] = self.procs_per_worker
-        if self.elastic is not None and group["name"] == "worker":
-            least, most = self.elastic
-            group["elastic"] = {"min": least, "max": most}
-        if gpus and self.gpus_per_worker:
-            products = [self.gpu] if isinstance(self.gpu, str) else list(self.gpu)
-            group["accelerator"] = {"count": self.gpus_per_worker, "products": [one for one in products if one]}
-        return group
+        return {**group, "template": {"spec": {"containers": [container]}}}
 
     def _checkpoint(self) -> dict[str, Any]:
         """A claim, so that checkpoints outlive a rank."""
@@ -259,12 +243,12 @@ class TrainingJob:
 _SCRIPT: Final = "".join(("mlplatform", "-", "script"))
 
 
-def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """Both, member by member; where both have one, the other's."""
     found = {**one, **other}
     for name in one.keys() & other.keys():
         if isinstance(one[name], Mapping) and isinstance(other[name], Mapping):
-            found[name] = _merged(one[name], other[name])
+            found[name] = merged(one[name], other[name])
     return found
 
 

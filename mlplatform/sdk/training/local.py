@@ -10,6 +10,7 @@ from typing import Any
 from mlplatform.core.errors import NotFound
 from mlplatform.engine.home import Home, open_home
 from mlplatform.engine.training import jobs
+from mlplatform.engine.training.places import JobPlace
 from mlplatform.engine.training.views import rank_views
 from mlplatform.planning.training.view import RankView
 from mlplatform.sdk.client import LocalClient
@@ -33,6 +34,9 @@ class LocalTraining:
 
     def get(self, name: str) -> dict[str, Any]:
         return jobs.get_job(self.home, name)
+
+    def has(self, name: str) -> bool:
+        return JobPlace(self.home, name).object.exists()
 
     def list(self) -> list[dict[str, Any]]:
         return jobs.list_jobs(self.home)

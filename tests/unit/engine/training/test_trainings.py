@@ -10,11 +10,12 @@ from typing import Any, cast
 import pytest
 
 from mlplatform.engine.files import read_json
+from mlplatform.engine.gpus import Gpus
 from mlplatform.engine.home import Home
 from mlplatform.engine.training import driver, jobs, trainings
 from mlplatform.engine.training.places import JobPlace
 from mlplatform.engine.training.ranks import Here
-from mlplatform.engine.training.trainings import GpuRoom, Trainings
+from mlplatform.engine.training.trainings import Trainings
 from mlplatform.launcher.identity import boot_id
 from tests.support.kube.training import group, job
 
@@ -55,7 +56,7 @@ def test_a_bug_is_told_in_the_status_and_tried_again(tmp_path: Path, monkeypatch
     monkeypatch.setattr(trainings, "_TROUBLE", 0.05)
 
     async def live() -> None:
-        service = Trainings(cast(Any, _Core(home)), Here("here", boot_id()), GpuRoom())
+        service = Trainings(cast(Any, _Core(home)), Here("here", boot_id()), Gpus())
         await service.recover()
         try:
             await until(lambda: status(home, "good").get("phase") == "Complete")
@@ -84,14 +85,3 @@ def status(home: Home, name: str) -> dict[str, Any]:
 def trouble(home: Home) -> dict[str, Any]:
     found = [one for one in status(home, "bad").get("conditions", ()) if one["type"] == "Trouble"]
     return found[0] if found else {"status": ""}
-
-
-def test_gpus_are_given_to_one_at_a_time() -> None:
-    room = GpuRoom((0, 1, 2), lambda: {2})
-    assert room.take("a", 1) == (0,)
-    assert room.take("a", 1) == (0,)
-    assert room.take("b", 2) == "2 of this machine's 3 GPUs are asked for, 1 are free"
-    room.free("a")
-    assert room.take("b", 2) == (0, 1)
-    room.hold("c", [2])
-    assert room.take("d", 0) == ()

@@ -1,0 +1,89 @@
+"""The groups of a job by its framework, and what their ranks run. Pure: the same for a job that is asked for by itself
+and for one that a pipeline's task makes, on one machine and on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+FRAMEWORKS: Final = ("torch", "jax", "ray", "mpi", "python")
+_RAY_HEAD: Final = (
+    'ray start --head --port="${RAY_ADDRESS##*:}" --include-dashboard=false --disable-usage-stats >&2 && '
+)
+_RAY_WORKER: Final = 'exec ray start --address="$RAY_ADDRESS" --block --disable-usage-stats'
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How many ranks of what kind. ``gpus``: of each worker; ``products``: those that will do. ``elastic``: the least
+    and the most workers."""
+
+    framework: str = "python"
+    workers: int = 1
+    processes: int | None = None
+    gpus: int = 0
+    products: tuple[str, ...] = ()
+    elastic: tuple[int, int] | None = None
+
+
+def groups(shape: Shape) -> list[dict[str, Any]]:
+    """The groups of the job's spec, without templates."""
+    workers: dict[str, Any] = {"name": "worker", "replicas": shape.workers}
+    match shape.framework:
+        case "mpi":
+            launcher: dict[str, Any] = {"name": "launcher", "role": "launcher", "replicas": 1}
+            # mpirun starts the processes in the workers: how many, and on what, is theirs.
+            found = [_processes(launcher, shape), _computing(workers, shape)]
+        case "ray":
+            head: dict[str, Any] = {"name": "head", "role": "head", "replicas": 1}
+            rest = [{**workers, "replicas": shape.workers - 1}] if shape.workers > 1 else []
+            found = [_computing(group, shape) for group in (head, *rest)]
+        case _:
+            found = [_computing(workers, shape)]
+    return found
+
+
+def _processes(group: dict[str, Any], shape: Shape) -> dict[str, Any]:
+    return group if shape.processes is None else {**group, "procsPerReplica": shape.processes}
+
+
+def _computing(group: dict[str, Any], shape: Shape) -> dict[str, Any]:
+    group = dict(_processes(group, shape))
+    if shape.elastic is not None and group["name"] == "worker":
+        least, most = shape.elastic
+        group["elastic"] = {"min": least, "max": most}
+    if shape.gpus:
+        group["accelerator"] = {"count": shape.gpus, "products": [one for one in shape.products if one]}
+    return group
+
+
+def working_role(framework: str) -> str:
+    """The role of the group whose ranks run the user's code; of others they run what the framework needs."""
+    return {"mpi": "launcher", "ray": "head"}.get(framework, "worker")
+
+
+def words(framework: str, role: str, process: Sequence[str], python: str) -> list[str]:
+    """What a rank runs.
+
+    Args:
+        role: of its group.
+        process: the user's process: a Python and what follows it.
+        python: the interpreter that has the framework.
+
+    Returns:
+        The words; empty: nothing of its own (a worker of mpi waits to be called).
+    """
+    match framework, role:
+        case "torch", "worker":
+            return [python, "-m", "torch.distributed.run", *process[1:]]
+        case "mpi", "launcher":
+            return ["mpirun", *process]
+        case "mpi", "worker":
+            return []
+        case "ray", "head":
+            return ["/bin/sh", "-c", _RAY_HEAD + 'exec "$0" "$@"', *process]
+        case "ray", "worker":
+            return ["/bin/sh", "-c", _RAY_WORKER]
+        case _:
+            return list(process)

@@ -125,7 +125,8 @@ def _words(status: Mapping[str, Any]) -> str:
     phase = str(status.get("phase") or "Queued").lower()
     attempt = int(status.get("attempt") or 0)
     words = f"the ranks are {phase}" if phase not in ("complete", "failed") else f"the ranks: {phase}"
-    now = next((one for one in status.get("attempts") or () if one.get("number") == attempt), {})
+    attempts: list[Mapping[str, Any]] = list(status.get("attempts") or ())
+    now = next((one for one in attempts if one.get("number") == attempt), dict[str, Any]())
     if attempt > 1 and phase in ("running", "starting"):
         words += f" (attempt {attempt}"
         words += f", from the checkpoint of step {now['resumedFromStep']})" if "resumedFromStep" in now else ")"

@@ -42,6 +42,9 @@ def trainingjob(client: Client, environment: Mapping[str, str]) -> Sequence[Cont
         progress=environment.get("MLPLATFORM_PROGRESS", "").rstrip("/"),
         tracking_uri=environment.get("MLPLATFORM_TRACKING_URI", ""),
         default_image=environment.get("MLPLATFORM_TRAINING_IMAGE", ""),
+        server=environment.get("MLPLATFORM_SERVER", "").rstrip("/"),
+        launcher_image=environment.get("MLPLATFORM_LAUNCHER_IMAGE", ""),
+        launcher_pull_policy=environment.get("MLPLATFORM_LAUNCHER_PULL_POLICY") or "IfNotPresent",
     )
     return [TrainingJobs(settings, devices=_knows_devices(client))]
 

@@ -66,7 +66,8 @@ _MLFLOW: Final = (
 PARTS: Final[Mapping[str, Part]] = {
     "launcher": Part(
         "mlplatform launcher: copied into every pod of a run", (f"{ROOT}/bin/launcher",),
-        extras=("s3",), only=("msgspec",), kfp=True, rooms=("launcher", "artifacts", "core", "tracking/userhook.py"),
+        extras=("s3",), only=("msgspec",), kfp=True,
+        rooms=("launcher", "artifacts", "core", "training", "tracking/userhook.py"),
     ),
     "operator": Part(
         "mlplatform operator: all controllers", (f"{ROOT}/bin/mlplatform",), ("operator",),

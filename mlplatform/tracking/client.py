@@ -137,15 +137,34 @@ class MlflowTracker:
         theirs = self._environment(run.run_id)
         if (uri := theirs.get("MLFLOW_TRACKING_URI", "")) and not usable(uri) and not self._options.tracking_uri:
             return TaskEnvironment()  # databricks and the like: their own way, untouched
-        experiment = run.experiment or "Default"
         caller = Caller(
             run=reserved_run_id(run.run_id, key.name, key.iteration),
             parent=reserved_run_id(run.run_id),
-            experiment=experiment,
+            experiment=run.experiment or "Default",
             name=str(key),
             upstream=self._upstream(run),
             tags={"mlflow.user": self._user, **describe.task_tags(run.run_id, key.name, key.iteration)},
         )
+        return TaskEnvironment(self._variables(caller, theirs), HOOK)
+
+    def rank_environment(self, run: RunRecord) -> Mapping[str, str]:
+        """Variables for the ranks of a training job: they log into the run itself, in every attempt; its state is not
+        theirs to say. Writes nothing."""
+        theirs = self._environment(run.run_id)
+        if (uri := theirs.get("MLFLOW_TRACKING_URI", "")) and not usable(uri) and not self._options.tracking_uri:
+            return {}
+        caller = Caller(
+            run=reserved_run_id(run.run_id),
+            parent="",
+            experiment=run.experiment or "Default",
+            name=run.name,
+            upstream=self._upstream(run),
+            tags={"mlflow.user": self._user, **describe.run_tags(run)},
+        )
+        return {**self._variables(caller, theirs), "MLFLOW_RUN_ID": caller.run}
+
+    def _variables(self, caller: Caller, theirs: Mapping[str, str]) -> dict[str, str]:
+        """What MLflow's client reads. ``theirs``: the environment of whoever submitted the run."""
         token = seal(self._secret, caller)
         address = self._options.address or self._door.url
         host = urlsplit(address).hostname or ""
@@ -156,8 +175,8 @@ class MlflowTracker:
             "MLFLOW_TRACKING_USERNAME": self._user,
             "MLFLOW_TRACKING_PASSWORD": token,
             "MLFLOW_TRACKING_AUTH": "",
-            "MLFLOW_EXPERIMENT_NAME": experiment,
-            "MLFLOW_EXPERIMENT_ID": reserved_experiment_id(experiment),
+            "MLFLOW_EXPERIMENT_NAME": caller.experiment,
+            "MLFLOW_EXPERIMENT_ID": reserved_experiment_id(caller.experiment),
             "MLFLOW_RUN_ID": "",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
@@ -169,7 +188,7 @@ class MlflowTracker:
             env[name] = known if host in known.split(",") else ",".join(filter(None, [known, host]))
         if replaced := {name: theirs[name] for name in env if name.startswith("MLFLOW_") and theirs.get(name)}:
             env["MLPLATFORM_MLFLOW_REPLACED"] = json.dumps(replaced)
-        return TaskEnvironment(env, HOOK)
+        return env
 
     def task_finished(self, run: RunRecord, task: TaskRecord) -> str:
         """Queue a task's metrics, models, datasets and final state; returns its reserved MLflow run id, or '' if it has

@@ -6,6 +6,7 @@ Tasks keep their own word: code that calls MLflow reaches whatever the submitter
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Final
 
 from mlplatform.core.errors import InvalidInput
@@ -35,6 +36,9 @@ class NoTracker:
 
     def task_environment(self, run: RunRecord, key: TaskKey, attempt: int) -> TaskEnvironment:
         return TaskEnvironment()
+
+    def rank_environment(self, run: RunRecord) -> Mapping[str, str]:
+        return {}
 
     def task_finished(self, run: RunRecord, task: TaskRecord) -> str:
         return ""

@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import checkpoints
+from . import checkpoints, tracking
 from .checkpoints import Checkpoint
 from .reporting import Reporter
 from .world import Rank, world
@@ -30,6 +30,7 @@ class _Session:
         self.stop = threading.Event()
         self.listening = False
         self.swept = False
+        self.tracked = False
         self.total: int | None = None
 
 
@@ -47,6 +48,7 @@ def init() -> Rank:
     if not _session.listening:
         _session.listening = True
         _listen()
+        _track()
         _join_jax(me)
     return me
 
@@ -147,8 +149,16 @@ def _me() -> Rank:
 
 def _reporter() -> Reporter:
     if _session.reporter is None:
+        _track()
         _session.reporter = Reporter(_me(), os.environ, _session.stop)
     return _session.reporter
+
+
+def _track() -> None:
+    """The environment says where to log from now on, to MLflow itself as well."""
+    if not _session.tracked:
+        _session.tracked = True
+        tracking.join()
 
 
 def _listen() -> None:

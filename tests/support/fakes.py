@@ -182,6 +182,9 @@ class FakeTracker:
     def task_environment(self, run: RunRecord, key: TaskKey, attempt: int) -> TrackingEnvironment:
         return TrackingEnvironment({})
 
+    def rank_environment(self, run: RunRecord) -> Mapping[str, str]:
+        return {"MLFLOW_RUN_ID": run.run_id}
+
     def task_finished(self, run: RunRecord, task: TaskRecord) -> str:
         self.told.append(("task_finished", str(task.key)))
         return ""

@@ -1,4 +1,5 @@
-"""``launcher install FOLDER`` (the init container), ``launcher run`` (the task's), ``launcher fetch URI PATH``."""
+"""``launcher install FOLDER`` (the init container), ``launcher run`` (the task's), ``launcher fetch URI PATH``,
+``launcher library FOLDER`` (of a training job's ranks)."""
 
 from __future__ import annotations
 
@@ -12,6 +13,10 @@ def main(arguments: Sequence[str]) -> int:
         from .install import install
 
         return install(arguments[1])
+    if len(arguments) == 2 and arguments[0] == "library":
+        from .install import library
+
+        return library(arguments[1])
     if list(arguments) == ["run"]:
         from .run import run
 
@@ -20,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
         from .transfer import fetch_command
 
         return fetch_command(arguments[1], arguments[2])
-    sys.stderr.write("usage: launcher install FOLDER | run | fetch URI PATH\n")
+    sys.stderr.write("usage: launcher install FOLDER | run | fetch URI PATH | library FOLDER\n")
     return 2
 
 

@@ -26,3 +26,21 @@ def install(folder: str) -> int:
         sys.stderr.write(f"launcher: cannot be installed in {folder}: {problem}\n")
         return 1
     return 0
+
+
+def library(folder: str) -> int:
+    """Copy what training scripts import (``mlplatform.training``, for any Python from 3.9 on) into ``folder``, which
+    then belongs on their path; doing it twice is doing it once. Returns the exit status."""
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    there = os.path.join(folder, "mlplatform")
+    try:
+        os.makedirs(there, exist_ok=True)
+        shutil.copy2(os.path.join(package, "__init__.py"), there)
+        without = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(
+            os.path.join(package, "training"), os.path.join(there, "training"), ignore=without, dirs_exist_ok=True
+        )
+    except (OSError, shutil.Error) as problem:
+        sys.stderr.write(f"launcher: mlplatform.training cannot be put into {folder}: {problem}\n")
+        return 1
+    return 0

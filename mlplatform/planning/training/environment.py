@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mlplatform.apis.trainingjob import ReplicaGroup
+from mlplatform.apis.trainingjob import Checkpoint, ReplicaGroup
 from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.planning.training.facts import Ledger, Start
 
@@ -41,18 +41,21 @@ def platform_variables(
     job: TrainingJob, group: ReplicaGroup, start: Start, ledger: Ledger, checkpoints: str
 ) -> dict[str, str]:
     """What the platform tells every rank. ``checkpoints``: the folder that it finds them in."""
-    key = start.key
+    key, kept = start.key, job.spec.checkpoint or Checkpoint()
     table = {
         "MLP_JOB": job.name,
         "MLP_GROUP": key.group,
         "MLP_RANK": str(key.rank),
         "MLP_WORLD_SIZE": str(group.replicas),
         "MLP_ATTEMPT": str(key.attempt),
+        "MLP_FRAMEWORK": job.spec.framework,
         "MLP_CHECKPOINT_DIR": checkpoints,
+        "MLP_CHECKPOINT_SCOPE": kept.scope,
+        "MLP_CHECKPOINT_KEEP": str(kept.keep),
         "MLFLOW_SYSTEM_METRICS_NODE_ID": str(key.rank),
     }
-    if job.spec.checkpoint is not None and job.spec.checkpoint.uri:
-        table["MLP_CHECKPOINT_URI"] = job.spec.checkpoint.uri
+    if kept.uri:
+        table["MLP_CHECKPOINT_URI"] = kept.uri
     if start.resume_from is not None:
         table["MLP_RESUME_FROM"] = ledger.checkpoint_uri or str(start.resume_from)
         table["MLP_RESUME_STEP"] = str(start.resume_from)

@@ -21,18 +21,26 @@ SSH_PORT: Final = 2222
 MPI_FOLDER: Final = "/etc/mpi"
 #: Not below the other: nothing can be mounted into a volume that is read-only.
 SSH_FOLDER: Final = "/etc/mpi-ssh"
+#: The folder of ``mlplatform.training``, for ranks whose container names this variable, and where that is.
+LIBRARY: Final = "MLP_LIBRARY"
+LIBRARY_FOLDER: Final = "/var/run/mlplatform/library"
 TOKEN_FOLDER: Final = "/var/run/mlplatform/token"  # noqa: S105 - a folder
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
     """What whoever installs the platform decides. ``progress``: the address inside the cluster to which ranks
-    report, "" where nobody listens. ``env``: variables for every rank. ``default_image``: for those that name none."""
+    report, "" where nobody listens. ``env``: variables for every rank. ``default_image``: for those that name none.
+    ``server``: the platform server's address inside the cluster, which says how ranks log to MLflow; "": nobody does.
+    ``launcher_image``: brings ``mlplatform.training`` to ranks that ask for it by naming ``LIBRARY``; "": none."""
 
     progress: str = ""
     tracking_uri: str = ""
     user: int = 1000
     default_image: str = ""
+    server: str = ""
+    launcher_image: str = ""
+    launcher_pull_policy: str = "IfNotPresent"
     env: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -49,6 +57,13 @@ def environment(
     return told
 
 
+def asks_server(job: TrainingJob, settings: TrainingSettings) -> bool:
+    """Whether ranks ask the platform's server how to log: nobody said it otherwise."""
+    tracking = job.spec.tracking
+    said = tracking is not None and (tracking.mlflow_tracking_uri or tracking.run_id)
+    return bool(settings.server) and not settings.tracking_uri and not said
+
+
 def _platform(
     job: TrainingJob, group: ReplicaGroup, start: Start, ledger: Ledger, settings: TrainingSettings
 ) -> dict[str, str]:
@@ -57,6 +72,9 @@ def _platform(
     if settings.progress:
         table["MLP_PROGRESS_URL"] = f"{settings.progress}/api/training/{job.namespace}/{job.name}/progress"
         table["MLP_PROGRESS_TOKEN_FILE"] = f"{TOKEN_FOLDER}/token"
+    if asks_server(job, settings):
+        table["MLPLATFORM_SERVER"] = settings.server
+        table["MLP_SERVER_TOKEN_FILE"] = f"{TOKEN_FOLDER}/server"
     status = job.status.tracking
     told = {
         "MLFLOW_TRACKING_URI": (tracking.mlflow_tracking_uri if tracking else "") or settings.tracking_uri,

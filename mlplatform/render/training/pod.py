@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any, Final
 
-from mlplatform.apis.names import FINALIZER_RANK, PROGRESS_AUDIENCE
+from mlplatform.apis.names import FINALIZER_RANK, MANAGER, PROGRESS_AUDIENCE
 from mlplatform.apis.trainingjob import Checkpoint, Preemption, ReplicaGroup
 from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.planning.training.facts import Ledger, Start
 from mlplatform.render.training.environment import (
+    LIBRARY,
+    LIBRARY_FOLDER,
     MPI_FOLDER,
     SSH_FOLDER,
     TOKEN_FOLDER,
     TrainingSettings,
+    asks_server,
     environment,
 )
 from mlplatform.render.training.names import (
@@ -56,7 +60,10 @@ def _spec(job: TrainingJob, group: ReplicaGroup, start: Start, ledger: Ledger, s
     rank.setdefault("name", MAIN)
     if not rank.get("image") and settings.default_image:
         rank["image"] = settings.default_image
-    rank["env"] = [*(rank.get("env") or []), *environment(job, group, start, ledger, settings)]
+    library = bool(settings.launcher_image) and LIBRARY in json.dumps([rank, spec.get("initContainers")])
+    told = environment(job, group, start, ledger, settings)
+    # The user's come last, so that they may refer to ours; names that matter to the platform are not theirs to set.
+    rank["env"] = [*([{"name": LIBRARY, "value": LIBRARY_FOLDER}] if library else []), *told, *(rank.get("env") or [])]
     spec |= {
         "containers": containers,
         "restartPolicy": "Never",
@@ -67,11 +74,28 @@ def _spec(job: TrainingJob, group: ReplicaGroup, start: Start, ledger: Ledger, s
         spec["terminationGracePeriodSeconds"] = (job.spec.preemption or Preemption()).grace_period_seconds
     spec.setdefault("enableServiceLinks", False)
     spec.setdefault("automountServiceAccountToken", False)
+    if library:
+        _library(spec, rank, settings)
     _restrict(spec, settings)
     _checkpoints(spec, rank, job, start)
     _volumes(spec, rank, job, group, ledger, settings)
     place(spec, rank, job.name, group, start.avoid_nodes, _one_node(job))
     return spec
+
+
+def _library(spec: Json, rank: Json, settings: TrainingSettings) -> None:
+    """``mlplatform.training`` comes with the launcher's image, since the rank's own need not have it."""
+    brings: Json = {
+        "name": "mlplatform-library",
+        "image": settings.launcher_image,
+        "imagePullPolicy": settings.launcher_pull_policy,
+        "command": ["/mlplatform/bin/launcher", "library", LIBRARY_FOLDER],
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+    }
+    spec["initContainers"] = [brings, *(spec.get("initContainers") or [])]
+    source: Json = {"emptyDir": {"sizeLimit": "16Mi"}}
+    _mount(spec, brings, "mlplatform-library", source, LIBRARY_FOLDER)
+    _mount(spec, rank, "mlplatform-library", source, LIBRARY_FOLDER, readOnly=True)
 
 
 def _restrict(spec: Json, settings: TrainingSettings) -> None:
@@ -141,9 +165,11 @@ def _volumes(
         _mount(spec, rank, "mlplatform-mpi", {"configMap": hosts}, MPI_FOLDER, readOnly=True)
         if group.role == "worker" and not rank.get("command") and not rank.get("args"):
             rank["command"] = ["/usr/sbin/sshd", "-D", "-e", "-f", f"{MPI_FOLDER}/sshd_config"]
-    if settings.progress:
-        token = {"audience": PROGRESS_AUDIENCE, "expirationSeconds": 3600, "path": "token"}
-        source = {"projected": {"sources": [{"serviceAccountToken": token}]}}
+    tokens = [{"audience": PROGRESS_AUDIENCE, "path": "token"}] if settings.progress else []
+    tokens += [{"audience": MANAGER, "path": "server"}] if asks_server(job, settings) else []
+    if tokens:
+        told = [{"serviceAccountToken": {"expirationSeconds": 3600, **token}} for token in tokens]
+        source = {"projected": {"sources": told}}
         _mount(spec, rank, "mlplatform-token", source, TOKEN_FOLDER, readOnly=True)
 
 

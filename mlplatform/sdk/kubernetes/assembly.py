@@ -42,7 +42,7 @@ class Cluster:
         self.client = client
         self.namespace = namespace
         self.logs = Logs(client)
-        self.jobs = ClusterJobs(client, namespace, folder / "training")
+        self.jobs = ClusterJobs(client, namespace, folder / "training", tracker)
         self.mirror = Mirror(client, namespace, store, folder, clock, self._ended, tracker)
         self.tracker = tracker
         self.service = ClusterService(client, namespace, store, self.mirror.take, defaults_of(environ))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from mlplatform.apis.names import LABEL_JOB, LABEL_MANAGED, MANAGER
 from mlplatform.core.errors import KubernetesError, NotFound
+from mlplatform.core.model import RunRecord
+from mlplatform.core.states import RunState
 from mlplatform.core.values import child
+from mlplatform.engine.ports import Tracker
 from mlplatform.kube.cache import Change, by_label
 from mlplatform.kube.client import Client
 from mlplatform.kube.errors import Forbidden, ObjectNotFound
@@ -19,6 +23,7 @@ from mlplatform.kube.objects import NODES, PODS, RESOURCE_QUOTAS, Key, Object
 from mlplatform.kube.ours import TRAINING_JOBS
 from mlplatform.planning.training.facts import RankKey
 from mlplatform.planning.training.places import nodes_view, quotas_view, waiting_view
+from mlplatform.planning.training.tracked import tracked_run
 from mlplatform.planning.training.view import RankView, rank_of_pod
 from mlplatform.render.training.names import pod_name
 from mlplatform.sdk.kubernetes.logs import Logs
@@ -31,14 +36,17 @@ KEPT_RANKS: Final = 8
 
 
 class ClusterJobs:
-    """Threads share one. ``folder``: where logs are kept. Nothing is watched before somebody looks."""
+    """Threads share one. ``folder``: where logs are kept. Nothing is watched before somebody looks. ``tracker``: is
+    told of the jobs, by this process and by no other."""
 
-    def __init__(self, client: Client, namespace: str, folder: Path) -> None:
+    def __init__(self, client: Client, namespace: str, folder: Path, tracker: Tracker | None = None) -> None:
         self.namespace = namespace
         self._client = client
         self._folder = folder
         self._lock = threading.Lock()
         self._marks: dict[str, int] = {}
+        self._tracker = tracker
+        self._tracked: dict[str, RunRecord] = {}
         self._threads: list[threading.Thread] = []
         self._jobs = Informer(client, TRAINING_JOBS, namespace, on_change=self._changed)
         self._pods = Informer(
@@ -157,6 +165,27 @@ class ClusterJobs:
 
     def _changed(self, change: Change) -> None:
         self._mark(change.key.name)
+        if self._tracker is not None:
+            self._track(self._tracker, change)
+
+    def _track(self, tracker: Tracker, change: Change) -> None:
+        """Tell the tracker of a job that began, ended or was deleted. Saying it again (by another server) is fine."""
+        body = self._jobs.cache.get(change.key) if change.after is not None else None
+        run = tracked_run(body) if body is not None else None
+        gone = change.before.uid if change.before is not None else ""
+        if change.after is None or (change.before is not None and change.after.uid != gone):
+            ended = self._tracked.pop(gone, None)
+            if ended is not None:
+                tracker.run_finished(replace(ended, state=RunState.CANCELLED, finished_at=time.time()))
+        if run is None or change.after is None:
+            return
+        uid = change.after.uid
+        if run.state.finished:
+            self._tracked.pop(uid, None)
+            tracker.run_finished(run)
+        elif uid not in self._tracked:
+            self._tracked[uid] = run
+            tracker.run_started(run)
 
     def _changed_pod(self, change: Change) -> None:
         name = (change.meta.labels or {}).get(LABEL_JOB, "")

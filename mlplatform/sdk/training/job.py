@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from mlplatform.sdk.training.run import TrainingRun
 
 Checkpoints = Literal["shared", "each"]
-#: Writes a script that came with the object to a file, and runs the words that follow with it.
+#: Writes a script that came with the object to a file, and runs the words that follow with it. On a cluster
+#: ``mlplatform.training`` is brought to ranks whose image does not have it (MLP_LIBRARY); what the image has is better.
 _CARRIED: Final = (
     'd=$(mktemp -d "${{MLP_SCRATCH:-${{TMPDIR:-/tmp}}}}/mlp.XXXXXX") && printf "%s" "$0" > "$d/{name}" && '
-    'export PYTHONPATH="$PWD${{PYTHONPATH:+:$PYTHONPATH}}" && exec'
+    'export PYTHONPATH="$PWD${{PYTHONPATH:+:$PYTHONPATH}}" && '
+    '{{ [ -z "$MLP_LIBRARY" ] || python -c "import mlplatform.training" 2>/dev/null || '
+    'PYTHONPATH="$PYTHONPATH:$MLP_LIBRARY"; }} && exec'
 )
 #: An argument of a process holds so much on Linux (128 KiB with its end).
 _LONGEST: Final = 120_000

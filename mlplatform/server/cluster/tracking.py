@@ -11,12 +11,14 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from mlplatform.apis.names import ANNOTATION_KEY, LABEL_ATTEMPT, PIPELINE_RUN
+from mlplatform.apis.names import ANNOTATION_KEY, LABEL_ATTEMPT, PIPELINE_RUN, TRAINING_JOB
 from mlplatform.core.errors import NotFound
 from mlplatform.core.model import TaskKey
 from mlplatform.engine.ports import Tracker
-from mlplatform.kube.objects import Key
+from mlplatform.kube.objects import Key, uid_of
+from mlplatform.planning.training.tracked import tracked_run
 from mlplatform.render.names import pod_name
+from mlplatform.render.training.names import read_labels
 from mlplatform.server.cluster.pods import PodCaller
 from mlplatform.server.settings import Settings
 
@@ -46,14 +48,18 @@ def tracker_of(settings: Settings) -> Tracker | None:
 
 
 def variables(cluster: Cluster, store: Callable[[], SqlRunStore], pod: PodCaller) -> Mapping[str, str]:
-    """What a task's pod needs to log into its own run, which is known to the outbox then.
+    """What the pod of a task needs to log into its own run, or that of a rank into the run of its training job; the run
+    is known to the outbox then.
 
     Raises:
-        NotFound: this server tracks nothing, or the pod is none of a run that goes on.
+        NotFound: this server tracks nothing, or the pod is none of a run or job that goes on.
         KubernetesError: the API server could not be asked.
     """
     if cluster.tracker is None:
         raise NotFound("this server tracks nothing")
+    job, uid = pod.owner(TRAINING_JOB)
+    if job:
+        return _of_rank(cluster, cluster.tracker, pod, job, uid)
     name, uid = pod.owner(PIPELINE_RUN)
     key, attempt = _task(pod)
     if not name or key is None or pod.pod != pod_name(name, key, attempt):
@@ -63,6 +69,19 @@ def variables(cluster: Cluster, store: Callable[[], SqlRunStore], pod: PodCaller
         raise NotFound(f"run {run.run_id} has ended")
     cluster.tracker.run_started(run)  # its status may not tell yet that it has begun
     return cluster.tracker.task_environment(run, key, attempt).env
+
+
+def _of_rank(cluster: Cluster, tracker: Tracker, pod: PodCaller, job: str, uid: str) -> Mapping[str, str]:
+    body = cluster.jobs.body(job)
+    run = tracked_run(body)
+    if uid_of(body) != uid or read_labels(dict(pod.labels)) is None:
+        raise NotFound(f"pod {pod.pod} is not one of a training job's ranks")
+    if run is None:
+        raise NotFound(f"training job {job} says itself where it is tracked")
+    if run.state.finished:
+        raise NotFound(f"training job {job} has ended")
+    tracker.run_started(run)
+    return tracker.rank_environment(run)
 
 
 def _task(pod: PodCaller) -> tuple[TaskKey | None, int]:

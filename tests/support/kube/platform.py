@@ -116,12 +116,17 @@ def platform(cluster: Cluster, folder: Path, *, namespace: str = "") -> Generato
 
 
 @contextmanager
-def operator(cluster: Cluster, folder: Path, launcher: str, namespace: str = "") -> Generator[subprocess.Popen[bytes]]:
-    """``mlplatform operator`` as a process; its log is ``folder/operator.log``."""
+def operator(
+    cluster: Cluster, folder: Path, launcher: str, namespace: str = "", *, progress: int = -1, **more: str
+) -> Generator[subprocess.Popen[bytes]]:
+    """``mlplatform operator`` as a process; its log is ``folder/operator.log``. ``progress``: the port at which ranks
+    report; ``more``: of its environment."""
     command = [sys.executable, "-m", "mlplatform", "operator", "--kubeconfig", str(cluster.kubeconfig), "--port", "-1"]
-    command += ["--progress-port", "-1"]  # several operators of tests share this machine
+    command += ["--progress-port", str(progress), "--host", cluster.host]  # several operators share this machine
     command += ["--namespace", namespace] if namespace else []
-    env = {**os.environ, "MLPLATFORM_LAUNCHER_IMAGE": launcher}
+    env = {**os.environ, "MLPLATFORM_LAUNCHER_IMAGE": launcher, **more}
+    if progress >= 0:
+        env["MLPLATFORM_PROGRESS"] = f"http://{cluster.host}:{progress}"
     with open(folder / "operator.log", "ab") as log:
         process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:

@@ -245,3 +245,26 @@ def test_their_own_way_where_we_have_none(make_tracker: Callable[..., MlflowTrac
     assert len(tracker.run_started(run)) == 32
     environment = tracker.task_environment(run, TaskKey(("t",)), 1)
     assert (dict(environment.env), environment.hook) == ({}, None)
+
+
+def test_ranks_of_all_attempts_log_into_the_job_itself(
+    make_tracker: Callable[..., MlflowTracker], users_server: Mlflow
+) -> None:
+    tracker = make_tracker(tracking_uri=users_server.url)
+    run = run_record("ranks", experiment="of ranks")
+    reserved = tracker.run_started(run)
+    for attempt in (1, 2):
+        env = tracker.rank_environment(run)
+        assert env["MLFLOW_RUN_ID"] == reserved
+        rank = Task(env)
+        rank.metric(reserved, "loss", 1.0 / attempt, attempt)
+        # what mlflow.end_run() says when a rank ends: how the job ended is not for ranks to say
+        rank.call("POST", "runs/update", {"run_id": reserved, "status": "FAILED", "end_time": 1})
+    assert tracker.flush(90.0)
+    (found,) = users_server.runs("of ranks")
+    assert (found["status"], found["parent"]) == ("RUNNING", "")
+    assert users_server.history(found["id"], "loss") == [(1, 1.0), (2, 0.5)]
+    tracker.run_finished(run_record("ranks", experiment="of ranks", state=RunState.SUCCEEDED, finished_at=2e9))
+    assert tracker.flush(90.0)
+    (found,) = users_server.runs("of ranks")
+    assert (found["name"], found["status"]) == ("run ranks", "FINISHED")

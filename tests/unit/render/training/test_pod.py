@@ -210,3 +210,44 @@ def test_a_token_for_progress_only_where_there_is_a_server() -> None:
     assert env(pod)["MLP_PROGRESS_URL"] == "https://mlplatform/api/training/team/job/progress"
     assert any(one["name"] == "mlplatform-token" for one in pod["spec"]["volumes"])
     assert "MLP_PROGRESS_URL" not in env(rendered(job(), RankKey("worker", 0, 1)))
+
+
+# ---------------------------------------------------------------------- what the platform brings
+def test_the_library_comes_to_those_who_ask_for_it() -> None:
+    settings = TrainingSettings(launcher_image="localhost/launcher:1")
+    assert "initContainers" not in rendered(job(), RankKey("worker", 0, 1), settings)["spec"]
+    body = job()
+    container = body["spec"]["groups"][0]["template"]["spec"]["containers"][0]
+    container["env"] = [{"name": "PYTHONPATH", "value": "/app:$(MLP_LIBRARY)"}]
+    assert "initContainers" not in rendered(body, RankKey("worker", 0, 1))["spec"], "nobody brings it"
+    spec = rendered(body, RankKey("worker", 0, 1), settings)["spec"]
+    (brings,) = spec["initContainers"]
+    folder = "/var/run/mlplatform/library"
+    assert (brings["image"], brings["command"][1:]) == ("localhost/launcher:1", ["library", folder])
+    assert brings["securityContext"]["allowPrivilegeEscalation"] is False
+    names = [one["name"] for one in spec["containers"][0]["env"]]
+    assert names.index("MLP_LIBRARY") < names.index("PYTHONPATH"), "a variable refers to those before it only"
+    mount = {"name": "mlplatform-library", "mountPath": folder, "readOnly": True}
+    assert mount in spec["containers"][0]["volumeMounts"]
+
+
+def test_a_rank_has_a_token_for_each_that_it_speaks_to() -> None:
+    settings = TrainingSettings(progress="http://operator:8081", server="http://server:8787")
+    pod = rendered(job(), RankKey("worker", 0, 1), settings)
+    volume = next(one for one in pod["spec"]["volumes"] if one["name"] == "mlplatform-token")
+    tokens = [one["serviceAccountToken"] for one in volume["projected"]["sources"]]
+    assert [(one["audience"], one["path"]) for one in tokens] == [
+        ("progress.training.mlplatform.dev", "token"),
+        ("mlplatform", "server"),
+    ]
+    assert env(pod)["MLP_SERVER_TOKEN_FILE"] == "/var/run/mlplatform/token/server"
+    own = job(tracking={"mlflowTrackingUri": "http://mine"})
+    table = env(rendered(own, RankKey("worker", 0, 1), settings))
+    assert ("MLPLATFORM_SERVER" in table, table["MLFLOW_TRACKING_URI"]) == (False, "http://mine")
+
+
+def test_a_rank_knows_how_it_saves() -> None:
+    body = job(checkpoint={"scope": "Rank", "claimSpec": CLAIM, "keep": 7})
+    table = env(rendered(body, RankKey("worker", 0, 1)))
+    names = ("MLP_FRAMEWORK", "MLP_CHECKPOINT_SCOPE", "MLP_CHECKPOINT_KEEP")
+    assert [table[name] for name in names] == ["torch", "Rank", "7"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ class Told:
 
     def task_environment(self, run: RunRecord, key: TaskKey, attempt: int) -> TrackingEnvironment:
         return TrackingEnvironment({})
+
+    def rank_environment(self, run: RunRecord) -> Mapping[str, str]:
+        return {"MLFLOW_RUN_ID": run.run_id}
 
     def task_finished(self, run: RunRecord, task: TaskRecord) -> str:
         assert run.mlflow_run_id

@@ -106,7 +106,7 @@ def test_killed_suspended_and_evicted_it_comes_to_the_same_end(cluster: Cluster,
     cli("training", "suspend", name, "--namespace", place)
     run.wait(PATIENCE, phase="Suspended")
     assert cluster.api.get(f"/api/v1/namespaces/{place}/pods")["items"] == []
-    assert run.status["checkpoint"]["step"] == 20
+    assert run.status["checkpoint"]["step"] == 20, json.dumps(run.object, indent=1)
     cli("training", "resume", name, "--namespace", place)
     until(lambda: said(run, 3, step=25), run)
     assert run.attempts[-1]["resumedFromStep"] == 20

@@ -91,11 +91,14 @@ def apply_crds(cluster: Cluster) -> None:
     for name in names:
         cluster.api.wait(
             f"{crds}/{name}",
-            lambda crd: any(
-                c["type"] == "Established" and c["status"] == "True"
-                for c in (crd.get("status") or {}).get("conditions") or ()
-            ),
+            _established,
         )
+
+
+def _established(crd: dict[str, Any]) -> bool:
+    status: dict[str, Any] = crd.get("status") or {}
+    conditions: list[dict[str, Any]] = status.get("conditions") or []
+    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
 
 @functools.lru_cache(maxsize=4)

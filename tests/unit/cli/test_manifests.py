@@ -54,6 +54,20 @@ def test_everything_runs_restricted(name: str) -> None:
     assert deployment["spec"]["strategy"] == {"type": "Recreate"}
 
 
+@pytest.mark.parametrize("variant", sorted(manifests.variants()))
+def test_mlflow_has_no_rights_and_no_token(variant: str) -> None:
+    objects = manifests.load(manifests.variants()[variant])
+    bindings = [body for body in objects if body["kind"] in ("RoleBinding", "ClusterRoleBinding")]
+    bound = {subject["name"] for body in bindings for subject in body["subjects"]}
+    assert bound <= {"mlplatform-operator", "mlplatform-server"}
+    accounts = {metadata(body)["name"]: body for body in objects if body["kind"] == "ServiceAccount"}
+    assert {body["automountServiceAccountToken"] for body in accounts.values()} == {False}
+    if "mlplatform-mlflow" in accounts:
+        pod = part(objects, "Deployment", "mlflow")["spec"]["template"]["spec"]
+        assert pod["automountServiceAccountToken"] is False
+        assert not [volume for volume in pod["volumes"] if "projected" in volume]
+
+
 def test_ha_has_two_that_share() -> None:
     objects = manifests.load(manifests.variants()["ha"])
     deployment = named(objects, "Deployment")

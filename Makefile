@@ -27,6 +27,7 @@ demo:  ## train models on real data in a pipeline, tracked in MLflow
 
 test:  ## the whole test suite
 	@$(ready) dev --into $(VENV)
+	@$(bin)/python -m compileall -q mlplatform  # thousands of processes are started; none should compile it again
 	@eval "$$(.ci/podman 2>/dev/null)"; PATH="$(abspath $(bin)):$$PATH" $(bin)/python -m pytest $(ARGS)
 
 check:  ## style, types, import contracts, generated documents; under a minute

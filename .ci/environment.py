@@ -132,7 +132,8 @@ def make(kind: str, into: Path, offline: bool) -> None:
     into.mkdir(parents=True, exist_ok=True)
     stamp.write_text(f"unfinished\n{python}\n")  # first of all: an interrupted one is ours, and is finished next time
     run_uv(uv, "venv", "--quiet", "--no-project", "--allow-existing", "--python", python, str(into), offline=offline)
-    target = ["--quiet", "--python", str(python_of(into))]
+    # Compiled now, once: where PYTHONDONTWRITEBYTECODE is set, every process would compile all it imports.
+    target = ["--quiet", "--compile-bytecode", "--python", str(python_of(into))]
     build = ["--build-constraints", str(LOCK)]
     if kind == "dev":
         run_uv(uv, "pip", "sync", *target, "--require-hashes", str(LOCK), offline=offline)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mlplatform.sdk.training.backends import training_run
     from mlplatform.sdk.training.job import TrainingJob
     from mlplatform.sdk.training.run import TrainingRun
+    from mlplatform.server.cluster.connecting import connect
 
     training: Training  # the module mlplatform.training, which can be called
 
@@ -53,6 +54,7 @@ __all__ = [
     "TrainingRun",
     "__version__",
     "component",
+    "connect",
     "load_component",
     "notebook",
     "pipeline",
@@ -84,6 +86,7 @@ _HOMES = {
     "load_ipython_extension": "mlplatform.jupyter.magics",
     "unload_ipython_extension": "mlplatform.jupyter.magics",
     "component": "mlplatform.sdk.define.components",
+    "connect": "mlplatform.server.cluster.connecting",
     "load_component": "mlplatform.sdk.define.loading",
     "pipeline": "mlplatform.sdk.define.pipelines",
     "run": "mlplatform.sdk.runs",

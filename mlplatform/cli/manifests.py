@@ -104,6 +104,9 @@ def serving(objects: Sequence[Object], namespace: str) -> list[Object]:
     for body in objects:
         meta = metadata(body)
         moved = {**body, "metadata": {**meta, "namespace": namespace}} if meta.get("namespace") == SERVED else body
+        if subjects := body.get("subjects"):  # those who live there move along
+            there = [{**one, "namespace": namespace} if one.get("namespace") == SERVED else one for one in subjects]
+            moved = {**moved, "subjects": there}
         found.append(_mapped(moved, text))
     return found
 

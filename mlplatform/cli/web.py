@@ -4,26 +4,60 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import click
 
 from mlplatform.cli.options import common, give, write
 from mlplatform.cli.style import is_terminal
-from mlplatform.core.errors import ServiceError
+from mlplatform.core.errors import InvalidInput, ServiceError
 from mlplatform.engine.home import open_home
 from mlplatform.sdk.client import LocalClient, require_engine
 
 
 @click.command()
 @click.option("--browser/--no-browser", default=None, help="Open it in a browser.  [default: on a terminal]")
+@click.option(
+    "--backend",
+    type=click.Choice(["local", "kubernetes"]),
+    default="local",
+    envvar="MLPLATFORM_BACKEND",
+    show_default=True,
+    help="The pages of this machine's runs, or of the server in a cluster.",
+)
+@click.option("--context", default="", metavar="NAME", help="The kubeconfig's context.  [default: its current one]")
+@click.option("--namespace", default="", metavar="NAME", help="The cluster's namespace.  [default: the context's]")
+@click.option("--platform-namespace", default="", envvar="MLPLATFORM_PLATFORM_NAMESPACE", metavar="NAME",
+              help="Where the platform is installed.  [default: mlplatform-system]")  # fmt: skip
+@click.option("--account", default="", metavar="NAME",
+              help="The account to come in as.  [default: mlplatform-editor or -viewer]")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="With a cluster: this machine's port for it.")
 @common
-def up(browser: bool | None, home: str | None, output: str) -> None:
+def up(
+    browser: bool | None,
+    backend: str,
+    context: str,
+    namespace: str,
+    platform_namespace: str,
+    account: str,
+    port: int,
+    home: str | None,
+    output: str,
+) -> None:
     """Start the service and show the pages.
 
     The service then stays until `mlplatform service stop`, so recurring runs are made. The link lets a browser in for a
     day; a browser that was let in is known for a month.
+
+    With --backend kubernetes: the pages of the server in the cluster, at an address of this machine, until Ctrl-C.
+    Nothing else is needed but a kubeconfig; programs (kfp.Client) reach it at that address too.
     """
     require_engine()
+    if backend == "kubernetes":
+        _up_in_cluster(browser, output, context, namespace, platform_namespace, account, port, home)
+        return
+    if context or namespace or platform_namespace or account or port:
+        raise InvalidInput("That is for a cluster's server.", hint="Add --backend kubernetes.")
     from mlplatform.sdk.links import ui_url
     from mlplatform.server.links import entry_url, open_browser
 
@@ -38,6 +72,24 @@ def up(browser: bool | None, home: str | None, output: str) -> None:
         open_browser(url)
     data = {"url": url, "api": ui_url(client.home).rstrip("/") + "/api/v1", "home": str(client.home.root)}
     give(output, data, lambda: url)
+
+
+def _up_in_cluster(browser: bool | None, output: str, *way: Any) -> None:
+    from mlplatform.server.cluster.connecting import connect
+    from mlplatform.server.links import open_browser
+
+    context, namespace, platform, account, port, home = way
+    connection = connect(
+        context=context, namespace=namespace, platform_namespace=platform, account=account, port=port, home=home
+    )
+    with connection:
+        url = connection.link()
+        person = output == "text" and is_terminal(sys.stdout)
+        if browser or (browser is None and person):
+            open_browser(url)
+        data = {"url": url, "api": f"{connection.url}/api/v1", "account": connection.account}
+        give(output, data, lambda: [url, f"as {connection.account}, until Ctrl-C; kfp.Client(host={connection.url!r})"])
+        connection.wait()
 
 
 @click.command()

@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -80,7 +80,7 @@ class HttpTransport:
         url = f"{target.server}{request.path}"
         if request.query:
             url += f"?{urlencode(request.query)}"
-        headers = {"Accept": "application/json", "User-Agent": "mlplatform", **target.headers}
+        headers = {"Accept": "application/json", "User-Agent": "mlplatform", **request.headers, **target.headers}
         if request.body is not None:
             headers["Content-Type"] = request.content_type
         if authorization := target.authorization():
@@ -132,6 +132,11 @@ class HttpStream:
     @property
     def status(self) -> int:
         return int(self._response.status)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """In lower case."""
+        return {name.lower(): value for name, value in self._response.headers.items()}
 
     def chunks(self) -> Iterator[bytes]:
         try:

@@ -15,7 +15,8 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """``path`` without query; ``query`` has only what is set; ``timeout`` in seconds of silence."""
+    """``path`` without query; ``query`` has only what is set; ``timeout`` in seconds of silence; ``headers`` beside
+    those of the transport."""
 
     method: str
     path: str
@@ -23,6 +24,7 @@ class Request:
     body: bytes | None = None
     content_type: str = "application/json"
     timeout: float = 30.0
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def writes(self) -> bool:

@@ -16,6 +16,8 @@ from mlplatform.server.cluster.pods import PodCaller, Pods
 from mlplatform.server.cluster.reviews import AUDIENCES, Reviews, kind_of, verb_of
 from mlplatform.server.settings import Settings
 
+#: Where a token comes along when the API server passes a request on: it keeps ``Authorization`` to itself.
+PASSED_ON: Final = "x-mlplatform-authorization"
 #: What tokens open: the APIs, MLflow's too. Pages are for browsers, which come by a link.
 _APIS: Final = ("/api/", "/apis/", "/mlflow/")
 #: For pods alone, known by their own tokens.
@@ -37,7 +39,8 @@ class Doors:
         """See ``access.Doors``. The server's own token is not for us to say."""
         if scope["path"].startswith(LOGGING):
             return True
-        scheme, _, token = headers.get("authorization", "").partition(" ")
+        passed_on = headers.get(PASSED_ON, "")
+        scheme, _, token = (passed_on or headers.get("authorization", "")).partition(" ")
         token = token.strip()
         if scope["path"].startswith(PODS_ONLY):
             if scheme.lower() != "bearer" or not token or len(token) > _LONGEST or not token.isascii():
@@ -46,8 +49,10 @@ class Doors:
             scope.setdefault("state", {})["caller"] = f"pod {pod.namespace}/{pod.pod}"
             scope["state"]["pod"] = pod
             return True
-        if scheme.lower() != "bearer" or not token or token == self._token or not scope["path"].startswith(_APIS):
+        if scheme.lower() != "bearer" or not token or token == self._token:
             return False
+        if not passed_on and not scope["path"].startswith(_APIS):
+            return False  # with what is passed on, pages too: the name they are asked by is the API server's
         if len(token) > _LONGEST or not token.isascii():
             raise _unknown()
         verb = verb_of(scope["method"], scope["path"])

@@ -25,10 +25,10 @@ class RemoteStore(Protocol):
     def remove(self, uri: str) -> None: ...
 
 
-def _s3() -> RemoteStore:
+def _s3(login: Mapping[str, str] | None = None) -> RemoteStore:
     from mlplatform.artifacts.s3 import open_s3
 
-    return open_s3(os.environ)
+    return open_s3(os.environ, login)
 
 
 def _gs() -> RemoteStore:
@@ -59,6 +59,15 @@ _NOT_HERE: Final = {
 }
 
 
+_places: Final[dict[str, Callable[[], Mapping[str, str]]]] = {}
+
+
+def reach(prefix: str, settings: Callable[[], Mapping[str, str]]) -> None:
+    """In this process, what begins with ``prefix`` (``s3://bucket/folder/``) is reached by other settings than the
+    environment's: ``MLPLATFORM_S3_ENDPOINT``, ``AWS_DEFAULT_REGION`` and keys. They are asked for when first needed."""
+    _places[prefix] = settings
+
+
 class Artifacts:
     """Stores by URI scheme: plain paths, ``file``, ``s3`` (also ``minio``), ``gs``, ``http`` and ``https``. Usable from
     several threads; a store's client is opened when first needed, once a process."""
@@ -67,7 +76,7 @@ class Artifacts:
         """``local_copies``: how files get from one local place to another (see ``artifacts.local.Method``)."""
         self._method: Method = local_copies
         self._lock = threading.Lock()
-        self._remotes: dict[tuple[int, Callable[[], RemoteStore]], RemoteStore] = {}
+        self._remotes: dict[tuple[int, object], RemoteStore] = {}
 
     def is_local(self, uri: str) -> bool:
         """True for plain paths and ``file://``."""
@@ -155,8 +164,9 @@ class Artifacts:
             known = ", ".join(f"{name}://" for name in ("file", *_OPENERS))
             hint = _NOT_HERE.get(scheme, f"There are stores for plain paths and {known}.")
             raise Unsupported(f"artifacts at {scheme}:// cannot be read or written here ({uris.shown(uri)})", hint=hint)
-        key = (os.getpid(), opener)  # clients do not survive a fork
+        settings = _places.get(max(filter(uri.startswith, tuple(_places)), key=len, default="")) if _places else None
+        key = (os.getpid(), settings or opener)  # clients do not survive a fork
         with self._lock:
             if key not in self._remotes:
-                self._remotes[key] = opener()
+                self._remotes[key] = opener() if settings is None or opener is not _s3 else _s3(settings())
             return self._remotes[key]

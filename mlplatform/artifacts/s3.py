@@ -35,8 +35,8 @@ _MEANING: Final = {
 }
 
 
-def open_s3(environment: Mapping[str, str]) -> S3Store:
-    """A store by what the environment says.
+def open_s3(environment: Mapping[str, str], place: Mapping[str, str] | None = None) -> S3Store:
+    """A store by what the environment says; ``place``: what is different for this one (endpoint, region, keys).
 
     Raises:
         Unsupported: boto3 is not installed.
@@ -50,7 +50,8 @@ def open_s3(environment: Mapping[str, str]) -> S3Store:
             hint="Install it with: pip install 'mlplatform[s3]'",
         ) from error
     library: Any = boto3
-    endpoint = environment.get("MLPLATFORM_S3_ENDPOINT") or None
+    own = dict(place or {})
+    endpoint = own.get("MLPLATFORM_S3_ENDPOINT") or environment.get("MLPLATFORM_S3_ENDPOINT") or None
     elsewhere = bool(endpoint or environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL"))
     options: dict[str, Any] = {"retries": {"mode": "standard", "max_attempts": 5}, "connect_timeout": 10}
     if elsewhere:
@@ -59,7 +60,12 @@ def open_s3(environment: Mapping[str, str]) -> S3Store:
         options["request_checksum_calculation"] = "when_required"
         options["response_checksum_validation"] = "when_required"
     try:
-        session = library.session.Session()
+        session = library.session.Session(
+            aws_access_key_id=own.get("AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=own.get("AWS_SECRET_ACCESS_KEY"),
+            aws_session_token=own.get("AWS_SESSION_TOKEN"),
+            region_name=own.get("AWS_DEFAULT_REGION") or own.get("AWS_REGION"),
+        )
         client = session.client(
             "s3",
             endpoint_url=endpoint,

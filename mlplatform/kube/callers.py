@@ -1,13 +1,18 @@
-"""Who speaks with a token that a kubelet gave to a pod: it is bound to that pod, and gone with it."""
+"""Who speaks: a person whose request a server answers, or a pod, with the token that a kubelet gave it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from typing import Final, NamedTuple
 
 #: What the API server's TokenReview adds to the user of such a token.
 _NAME: Final = "authentication.kubernetes.io/pod-name"
 _UID: Final = "authentication.kubernetes.io/pod-uid"
+
+
+#: Whose request is being answered, where a server answers those of others; empty: nobody's that the cluster knows.
+CALLER: Final[ContextVar[str]] = ContextVar("CALLER", default="")
 
 
 class BoundPod(NamedTuple):

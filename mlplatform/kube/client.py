@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import msgspec
@@ -79,11 +79,21 @@ class Client:
         field_manager: str = FIELD_MANAGER,
         patience: int = 3,
         sleep: Callable[[float], None] = time.sleep,
+        person: Callable[[], str] | None = None,
     ) -> None:
+        """``person``: in whose name it writes (the API server asks whether this user may impersonate them); empty: its
+        own. It reads as itself."""
         self.transport = transport
+        self._person = person
         self.field_manager = field_manager
         self._patience = patience
         self._sleep = sleep
+
+    def acting(self, person: Callable[[], str]) -> Client:
+        """The same client, writing in the name of whoever ``person`` tells."""
+        return Client(
+            self.transport, field_manager=self.field_manager, patience=self._patience, sleep=self._sleep, person=person
+        )
 
     # Reading
 
@@ -271,6 +281,8 @@ class Client:
         return _decode(self._ask(request, doing).body)
 
     def _ask(self, request: Request, doing: str) -> Answer:
+        if self._person is not None and request.writes and (person := self._person()):
+            request = replace(request, headers={**request.headers, "Impersonate-User": person})
         for attempt in range(self._patience + 1):
             answer = self.transport.send(request)
             if answer.status < 300:

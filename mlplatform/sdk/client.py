@@ -204,6 +204,9 @@ class LocalClient:
     def look(self) -> None:
         """See that the store tells what is true now: here it always does."""
 
+    def know(self, run: RunRecord) -> None:
+        """See that this process finds the run's artifacts: those of this machine it always does."""
+
     def bring_log(self, run: RunRecord, attempt: AttemptRecord, *, wait: bool = True) -> None:
         """See that the file of an attempt's log has what the task wrote: here it always has."""
 

@@ -57,7 +57,9 @@ class Run:
         """Everything the store keeps of the run itself. Raises NotFound."""
         self.client.look()
         with store_records.open_records(self.client.home) as store:
-            return store.get_run(self.run_id)
+            found = store.get_run(self.run_id)
+        self.client.know(found)
+        return found
 
     @property
     def state(self) -> RunState:

@@ -233,7 +233,9 @@ class Task:
 
     # ------------------------------------------------------------------ helpers
     def _read(self) -> Records:
-        return read_records(self.run.client.home, self.run.run_id)
+        found = read_records(self.run.client.home, self.run.run_id)
+        self.run.client.know(found.run)
+        return found
 
     def _is_mine(self, record: TaskRecord) -> bool:
         return record.key.path == self.path and record.key.iteration[: len(self.iteration)] == self.iteration

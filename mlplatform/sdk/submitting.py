@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final
 
 from mlplatform.core.errors import Finding, InvalidParameters, Unsupported
 from mlplatform.core.model import Artifact, ArtifactValue
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 FROM: Final = "mlplatform.from"
 
 
-@runtime_checkable
-class Compiles(Protocol):
-    """A pipeline that can be written down so that it runs without this machine."""
-
-    def compile(self) -> str: ...
-
-
 def submit(submission: Submission, pipeline: object) -> Run:
     """Start a run; returns once it is durable.
 
@@ -47,15 +40,8 @@ def submit(submission: Submission, pipeline: object) -> Run:
     client = client_of(home)
     if not is_cluster(home):
         require_engine()
-    elif submission.objects:
-        raise Unsupported(
-            f"The objects given for {', '.join(sorted(submission.objects))} lie on this machine, the run on a cluster.",
-            hint="Put them where both reach them (s3://...), and pass that; or run on this machine.",
-        )
     client.start_early()
     wanted = request(submission, home)
-    if is_cluster(home) and isinstance(pipeline, Compiles):
-        wanted["document"] = pipeline.compile()
     run_id = client.submit(wanted)
     return Run(home, run_id, pipeline)
 

@@ -15,6 +15,7 @@ from mlplatform.core.errors import (
     InternalError,
     InvalidInput,
     InvalidTransition,
+    KubernetesError,
     MlPlatformError,
     NotFound,
     ServiceError,
@@ -45,7 +46,7 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     for status, words in {
         400: "The request is wrong; the findings say where.",
         401: "Nobody is known by this request.",
-        403: "A page of another site asked.",
+        403: "A page of another site asked; or, in a cluster, the caller may not do that.",
         404: "There is no such thing.",
         409: "It cannot be done in the state things are in.",
         413: "The request is too long.",
@@ -55,7 +56,13 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+#: What the API server answers that is the caller's to know; the rest is our trouble with it.
+_CLUSTER: Final = {400: 400, 403: 403, 404: 404, 409: 409, 413: 413, 422: 422, 429: 429}
+
+
 def status_of(error: MlPlatformError) -> int:
+    if isinstance(error, KubernetesError):
+        return _CLUSTER.get(error.status, 503)
     return next((status for cls, status in _STATUS if isinstance(error, cls)), 500)
 
 

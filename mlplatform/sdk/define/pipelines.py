@@ -291,7 +291,7 @@ class Pipeline(Generic[P, R]):
             refuse_secret(name, value)
             if isinstance(value, Placeholder):
                 raise InvalidParameters(f"{name} is {value._what()}: run() takes values.")
-        document, objects = self._document(given, Captures())
+        document, objects = self._document(given, Captures(portable=self.run_options.backend != "local"))
         parameters: dict[str, Any] = {}
         for name, value in given.items():
             if name in document.root.inputs.parameters:

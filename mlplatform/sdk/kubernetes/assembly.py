@@ -12,6 +12,7 @@ from mlplatform.apis.pipelinerun import PipelineRun
 from mlplatform.core.model import AttemptRecord, RunRecord
 from mlplatform.core.values import child
 from mlplatform.engine.ports import Tracker
+from mlplatform.kube.callers import CALLER
 from mlplatform.kube.client import Client
 from mlplatform.kube.objects import Key
 from mlplatform.render.names import pod_name
@@ -38,14 +39,16 @@ class Cluster:
         environ: Mapping[str, str] = os.environ,
         tracker: Tracker | None = None,
     ) -> None:
-        """``tracker``: where its runs are tracked, by this process and by no other."""
+        """``tracker``: where its runs are tracked, by this process and by no other. What somebody asks for by a server
+        is written in their name, so they need the rights and not the server."""
+        theirs = client.acting(CALLER.get)
         self.client = client
         self.namespace = namespace
         self.logs = Logs(client)
-        self.jobs = ClusterJobs(client, namespace, folder / "training", tracker)
+        self.jobs = ClusterJobs(theirs, namespace, folder / "training", tracker)
         self.mirror = Mirror(client, namespace, store, folder, clock, self._ended, tracker)
         self.tracker = tracker
-        self.service = ClusterService(client, namespace, store, self.mirror.take, defaults_of(environ))
+        self.service = ClusterService(theirs, namespace, store, self.mirror.take, defaults_of(environ))
 
     def start(self) -> None:
         self.mirror.start()

@@ -11,11 +11,14 @@ from typing import IO, Any, Final, NoReturn
 
 from mlplatform.core.errors import NotFound, Unsupported
 from mlplatform.core.model import AttemptRecord, RunRecord
+from mlplatform.core.values import child
 from mlplatform.engine.home import Home
 from mlplatform.sdk.client import LocalClient
 from mlplatform.sdk.kubernetes.assembly import Cluster
+from mlplatform.sdk.kubernetes.history import STORE
 from mlplatform.sdk.kubernetes.home import Place, read_place
 from mlplatform.sdk.kubernetes.images import with_environment
+from mlplatform.sdk.kubernetes.stores import make_known, uploaded
 from mlplatform.sdk.records import store_target
 
 #: Seconds between two looks at the history for news.
@@ -112,7 +115,22 @@ class ClusterClient(LocalClient):
         """As :meth:`LocalClient.submit`. Components that name no image and need one get this environment's
         (:mod:`mlplatform.sdk.kubernetes.images`, which says what it raises)."""
         document = with_environment(str(submission.get("document") or ""), os.environ)
-        return self.site.cluster.service.submit({**submission, "document": document})
+        service = self.site.cluster.service
+        artifacts = self._uploaded(submission.get("artifacts") or {}, service.store)
+        return service.submit({**submission, "document": document, "artifacts": artifacts})
+
+    def _uploaded(
+        self, artifacts: Mapping[str, Mapping[str, Any]], store: Mapping[str, Any]
+    ) -> dict[str, dict[str, Any]]:
+        self._know(store)
+        return uploaded(artifacts, store, self.place.namespace)
+
+    def _know(self, store: Mapping[str, Any]) -> None:
+        make_known(store, self.place.namespace, lambda: self.site.cluster.client, os.environ)
+
+    def know(self, run: RunRecord) -> None:
+        """As :meth:`LocalClient.know`."""
+        self._know(child(run.context, STORE))
 
     def watch(self, run_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
         """Events of a run until it is finished, as the local service tells them; ``trouble`` while the cluster cannot

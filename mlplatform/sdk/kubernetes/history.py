@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
+from mlplatform.apis.codec import encode
 from mlplatform.apis.names import GROUP
 from mlplatform.apis.objects import pipeline_run
 from mlplatform.apis.pipelinerun import PipelineRun
@@ -18,6 +19,8 @@ from mlplatform.sdk.kubernetes.reading import document_of, read_objects, records
 
 #: In ``RunRecord.context``: where a run of a cluster is.
 PLACE: Final = "kubernetes"
+#: Where, in the context of a run's record, stands where its artifacts are.
+STORE: Final = "store"
 #: People's own tags of a run, as JSON: they fit no label.
 ANNOTATION_TAGS: Final = f"{GROUP}/tags"
 
@@ -57,11 +60,12 @@ def whole(body: Mapping[str, Any], chunks: Sequence[Mapping[str, Any]], now: flo
         records = records_of(read_objects({**body, "spec": empty}, chunks), now)
     document = document_of(run.spec)
     place = {"namespace": run.namespace, "name": run.name, "uid": run.uid}
+    store: dict[str, Any] = {STORE: encode(run.spec.store)} if run.spec.store is not None else {}
     record = replace(
         records.run,
         run_id=run_id_of(run),
         spec_digest="sha256:" + hashlib.sha256(document).hexdigest(),
-        context={"backend": "kubernetes", PLACE: place},
+        context={"backend": "kubernetes", PLACE: place, **store},
         tags=tags_of(run),
     )
     return Whole(record, tuple(records.tasks), tuple(records.attempts), document, run)

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, cast
 
+from mlplatform.apis.codec import encode
 from mlplatform.apis.objects import pipeline_run_object
 from mlplatform.apis.pipelinerun import MAX_DOCUMENT, ArtifactRef, EnvVar, PipelineRunSpec, Store, Ttl
 from mlplatform.core.errors import Finding, InvalidInput, InvalidParameters, NotFound, Unsupported
@@ -51,6 +52,12 @@ class ClusterService:
         self._runs = runs
         self._take = take
         self._defaults = dict(defaults)
+
+    @property
+    def store(self) -> dict[str, Any]:
+        """Where artifacts of its runs go, as a spec says it; empty: nowhere."""
+        found: Any = self._defaults.get("store")
+        return dict(encode(found)) if found is not None else {}
 
     def submit(self, request: Mapping[str, Any]) -> str:
         """Create a run; returns its id once it is durable. ``request`` is what the local service takes; interpreter,

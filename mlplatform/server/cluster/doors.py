@@ -10,6 +10,7 @@ import anyio.to_thread
 from starlette.types import Scope
 
 from mlplatform.core.errors import KubernetesError
+from mlplatform.kube.callers import CALLER
 from mlplatform.kube.objects import Resource
 from mlplatform.server.access import Refused
 from mlplatform.server.cluster.pods import PodCaller, Pods
@@ -58,6 +59,7 @@ class Doors:
         verb = verb_of(scope["method"], scope["path"])
         name = await anyio.to_thread.run_sync(self._known, token, verb, kind_of(scope["path"]))
         scope.setdefault("state", {})["caller"] = name
+        CALLER.set(name)  # what is changed is changed in their name
         return True
 
     def _pod(self, token: str) -> PodCaller:

@@ -30,10 +30,12 @@ def values(run: str, names: tuple[str, ...], to: str, home: str | None, output: 
     any Python with cloudpickle and the notebook's packages can load it.
     """
     from mlplatform.engine.notebooks.values import write_values
+    from mlplatform.sdk.clients import client_of
     from mlplatform.sdk.records import read_run
 
     place = open_home(home)
     record, _, _ = read_run(place, run)
+    client_of(place).bring_values(record)
     context = record.context
     left_out = write_values(
         place,

@@ -20,6 +20,10 @@ def main(arguments: Sequence[str]) -> None:
         from .notebook import session
 
         session.main(int(arguments[1]))
+    if len(arguments) == 2 and arguments[0] == "--notebook-alone":
+        from .notebook import alone
+
+        alone.main(arguments[1])
     if len(arguments) == 2 and arguments[0] == "--notebook-values":
         from .notebook import values
 

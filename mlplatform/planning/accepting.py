@@ -17,7 +17,7 @@ from mlplatform.ir.model import ContainerExecutor, Pipeline
 from mlplatform.ir.platform import all_configs, pipeline_config
 from mlplatform.ir.validate import validate
 from mlplatform.planning.cel import check as check_expression
-from mlplatform.planning.notebook_component import recognise_notebook
+from mlplatform.planning.notebook_component import STATE, recognise_notebook
 from mlplatform.planning.python_component import recognise
 from mlplatform.planning.volumes import volume_action
 
@@ -94,8 +94,11 @@ def _unfit(pipeline: Pipeline, configs: Mapping[str, KubernetesConfig]) -> list[
         if not isinstance(executor, ContainerExecutor):
             continue
         if recognise_notebook(executor) is not None:
-            hint = "run it there: leave out --backend kubernetes"
-            found.append(Finding(at, "a notebook's tasks run on one machine only as yet", "unsupported", hint))
+            own = [one for one in pipeline.components.values() if one.executor_label == label]
+            if not any(STATE in one.outputs.artifacts for one in own):
+                hint = "submit the notebook itself: mlplatform run NOTEBOOK.ipynb --backend kubernetes"
+                message = "is a notebook's task, compiled for one machine: on a cluster its variables would be lost"
+                found.append(Finding(at, message, "unsupported", hint))
         elif not executor.command and recognise(executor) is None and not volume_action(executor):
             hint = "write the image's entry point into the component's command"
             message = "has no command: what it runs stands in its image, which is not looked into"

@@ -24,6 +24,11 @@ from mlplatform.ir.platform import OWN
 
 COMMAND: Final = ("python3", "-m", "mlplatform.launcher.notebook")
 
+#: Artifacts by which tasks of a notebook pass on what they leave where each is a pod of its own: what the next one
+#: begins from, and what the cells said. No parameter can be called so.
+STATE: Final = "notebook-state"
+CELLS: Final = "notebook-cells"
+
 #: Where no image is named. On one machine tasks run in the user's own interpreter.
 DEFAULT_IMAGE: Final = "python:3.11"
 

@@ -52,18 +52,13 @@ def task_request(asked: Asked) -> Request:
         PlanningError: a placeholder has no value, or the task is of a kind that a pod cannot run.
     """
     start, executor = asked.start, asked.executor
-    if recognise_notebook(executor) is not None:
-        raise PlanningError(
-            "this task is a part of a notebook, and notebooks run on one machine only as yet",
-            hint="Run it there: leave out --backend kubernetes.",
-        )
-    python = recognise(executor)
+    python, notebook = recognise(executor), recognise_notebook(executor)
     locations, outputs = _outputs(asked)
     mounted = _mounted(asked, start.inputs)
     paths = {uri: here for entry in outputs["artifacts"].values() for uri, here in [(entry["uri"], entry["path"])]}
     fetch = {} if python else _to_fetch(asked, start.inputs, mounted)
     places = {**paths, **mounted, **fetch}
-    template = replace(executor, command=(), args=()) if python else executor
+    template = replace(executor, command=(), args=()) if python or notebook else executor
     container = render_container(template, start.inputs, asked.component, locations, asked.context, places)
     inputs, _ = placed(start.inputs, locations, mounted)
     body: dict[str, Any] = {
@@ -84,6 +79,8 @@ def task_request(asked: Asked) -> Request:
         body["cpus"] = container.resources.cpu
     if python is not None:
         body |= {"kind": "python", "python": _python(python), "remote": _remote(start.inputs, mounted)}
+    elif notebook is not None:
+        body |= {"kind": "notebook", "notebook": notebook.to_json(), "fetch": fetch}
     else:
         if not container.command:
             raise PlanningError(

@@ -204,8 +204,13 @@ class LocalClient:
     def look(self) -> None:
         """See that the store tells what is true now: here it always does."""
 
-    def know(self, run: RunRecord) -> None:
-        """See that this process finds the run's artifacts: those of this machine it always does."""
+    def know(self, run: RunRecord) -> RunRecord:
+        """See that this process finds the run's artifacts (those of this machine it always does); the run, with what
+        is known besides."""
+        return run
+
+    def bring_values(self, run: RunRecord) -> None:
+        """See that the values that a notebook's run ended with are here: they always are."""
 
     def bring_log(self, run: RunRecord, attempt: AttemptRecord, *, wait: bool = True) -> None:
         """See that the file of an attempt's log has what the task wrote: here it always has."""

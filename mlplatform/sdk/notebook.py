@@ -12,7 +12,8 @@ from mlplatform.core.errors import InvalidInput
 from mlplatform.core.values import JsonValue
 from mlplatform.engine.home import Home, open_home
 from mlplatform.notebook.model import NotebookPlan
-from mlplatform.sdk.client import LocalClient, require_engine
+from mlplatform.sdk.client import require_engine
+from mlplatform.sdk.clients import client_of, is_cluster
 from mlplatform.sdk.run import Run
 
 
@@ -24,6 +25,9 @@ class _Options:
     priority: int = 0
     parallel: int = 1
     tags: Mapping[str, str] | None = None
+    backend: str = "local"
+    context: str = ""
+    namespace: str = ""
 
 
 class NotebookPipeline:
@@ -62,6 +66,9 @@ class NotebookPipeline:
         priority: int | None = None,
         parallel: int | None = None,
         tags: Mapping[str, str] | None = None,
+        backend: str | None = None,
+        context: str | None = None,
+        namespace: str | None = None,
         home: str | os.PathLike[str] | None = None,
     ) -> NotebookPipeline:
         """The same notebook with these options; those not given stay.
@@ -74,6 +81,10 @@ class NotebookPipeline:
             parallel: so many tasks may run at once, each in a process of its own, where it is proven afterwards that
                 order did not matter to them; the others run in order.
             tags: tags of the run.
+            backend: ``"local"``, or ``"kubernetes"``: each task is a pod of a cluster, and the files beside the
+                notebook go along.
+            context: of a cluster: the kubeconfig's context; default its current one.
+            namespace: of a cluster: where the run goes; default the context's.
             home: where its runs are kept.
         """
         given = {
@@ -83,6 +94,9 @@ class NotebookPipeline:
             "priority": priority,
             "parallel": parallel,
             "tags": tags,
+            "backend": backend,
+            "context": context,
+            "namespace": namespace,
         }
         changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         place = self._home if home is None else home
@@ -100,9 +114,11 @@ class NotebookPipeline:
         """
         from mlplatform.sdk import submit
 
-        require_engine()
-        source = self._source()
         chosen = self._options
+        home = self._home_of_runs()
+        if not is_cluster(home):
+            require_engine()
+        source = self._source()
         options = submit.Options(
             name=chosen.name,
             experiment=chosen.experiment,
@@ -110,10 +126,23 @@ class NotebookPipeline:
             priority=chosen.priority,
             parallel=chosen.parallel,
         )
-        submission = submit.build(source, parameters, options, self._home)
+        submission = submit.build(source, parameters, options, home)
         submission["tags"] = {**submission["tags"], **(chosen.tags or {})}
-        client = LocalClient(self._home)
-        return Run(self._home, client.submit(submission), self)
+        return Run(home, client_of(home).submit(submission), self)
+
+    def _home_of_runs(self) -> Home:
+        """Raises Unsupported, and KubernetesError where no cluster is configured."""
+        from mlplatform.sdk.define.pipelines import RunOptions
+        from mlplatform.sdk.submitting import check_backend
+
+        chosen = self._options
+        if chosen.backend == "kubernetes":
+            from mlplatform.sdk.kubernetes.home import cluster_home
+
+            place = None if self._home.root == open_home().root else self._home.root
+            return cluster_home(chosen.context, chosen.namespace, place)
+        check_backend(RunOptions(backend=chosen.backend, context=chosen.context, namespace=chosen.namespace))
+        return self._home
 
     def document(self) -> str:
         """The pipeline it compiles to now, as a document that the service and ``mlplatform run`` take."""

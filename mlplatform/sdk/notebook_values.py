@@ -25,8 +25,10 @@ def read_values(home: Home, run_id: str, names: Sequence[str] = ()) -> dict[str,
         EnvironmentFailed: the notebook's interpreter could not load them.
     """
     from mlplatform.engine.notebooks.values import write_values
+    from mlplatform.sdk.clients import client_of
 
     record, _, _ = read_run(home, run_id)
+    client_of(home).bring_values(record)
     interpreter: dict[str, Any] = record.context.get("interpreter") or {}
     with tempfile.TemporaryDirectory(prefix="mlplatform-values-") as folder:
         place = Path(folder) / "values.pkl"

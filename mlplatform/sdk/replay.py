@@ -25,6 +25,7 @@ from mlplatform.launcher.component import local_uri
 from mlplatform.planning.python_component import PythonComponent, recognise
 from mlplatform.planning.render import OutputLocations, executor_input
 from mlplatform.planning.sdk_component import describe
+from mlplatform.sdk.clients import is_cluster
 from mlplatform.sdk.replay_call import Call, prepare
 from mlplatform.sdk.replay_debug import debugger, post_mortem, shell, surroundings, traceback_text
 from mlplatform.sdk.run_reading import read_pipeline
@@ -127,7 +128,9 @@ def replay(task: Task, *, into_namespace: bool = True) -> Replay:
     python, executor = _python_of(pipeline, record)
     folder = tempfile.TemporaryDirectory(prefix="mlplatform-replay-")
     component = pipeline.components[record.component]
-    data = executor_input(_here(record.inputs), component, _locations(Path(folder.name), component))
+    data = executor_input(
+        _here(record.inputs, fetched=is_cluster(home)), component, _locations(Path(folder.name), component)
+    )
     sdk = describe(python.source)
     name = slug(sdk.name, 40) if sdk is not None else python.function
     source = Path(folder.name) / "component" / f"{name}.py"
@@ -153,13 +156,14 @@ def _python_of(pipeline: Pipeline, record: TaskRecord) -> tuple[PythonComponent,
     return python, executor
 
 
-def _here(inputs: Values) -> Values:
-    """Inputs whose bytes are on this machine; what the task itself had to fetch stays an address."""
+def _here(inputs: Values, *, fetched: bool = False) -> Values:
+    """Inputs whose bytes are on this machine; what the task itself had to fetch stays an address. ``fetched``: whatever
+    has a content is brought here."""
     ours = os.environ.get("MLPLATFORM_ARTIFACTS", "").rstrip("/")
 
     def local(artifact: Artifact) -> Artifact:
         uri = local_uri(artifact.uri)
-        if ours and uri.startswith(ours + "/"):
+        if (ours and uri.startswith(ours + "/")) or (fetched and "://" in uri and artifact.digest):
             uri = str(StoredArtifact(artifact).path)
         return Artifact(artifact.name, uri, artifact.type, artifact.metadata, artifact.digest, artifact.size)
 

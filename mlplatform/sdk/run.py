@@ -58,8 +58,7 @@ class Run:
         self.client.look()
         with store_records.open_records(self.client.home) as store:
             found = store.get_run(self.run_id)
-        self.client.know(found)
-        return found
+        return self.client.know(found)
 
     @property
     def state(self) -> RunState:

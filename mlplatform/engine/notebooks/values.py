@@ -80,10 +80,16 @@ def write_values(
     Raises:
         NotFound: see :func:`final_state`. EnvironmentFailed: the interpreter could not load them.
     """
-    state, singles = final_state(home, run_id)
+    library = home.run(run_id) / "notebook-state"  # of a run whose tasks were pods
+    if library.exists():
+        told: dict[str, Any] = json.loads((library / "state.json").read_bytes())
+        state, singles = State({name: tuple(each) for name, each in told["names"].items()}), dict(told["values"])
+    else:
+        library = home.root / "notebooks"
+        state, singles = final_state(home, run_id)
     wanted = list(names) or sorted(name for name in state.names if not name.startswith(("@", "_")))
     request: dict[str, Any] = {
-        "library": str(home.root / "notebooks"),
+        "library": str(library),
         "folder": folder,
         "names": {name: list(told) for name, told in state.names.items()},
         "singles": singles,

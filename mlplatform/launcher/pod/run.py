@@ -112,12 +112,15 @@ def _attempt(request: dict[str, Any], environ: Mapping[str, str], stop: Stop, st
     env = task_environment(environ, places.work("home"))
     for folder in ("home", "attempt", "scratch"):
         os.makedirs(places.work(folder), mode=0o700, exist_ok=True)
-    python = request["kind"] == "python"
+    python = request["kind"] in ("python", "notebook")
     argv = [guest.find_python(env) if python else sys.executable, guest_launcher()]
     if python:
         values.bring(request)
     spec = _spec(request, env)
-    if python:
+    if request["kind"] == "notebook":
+        argv.append("--notebook-alone")
+        transfer.fetch(request["fetch"], frozenset())
+    elif python:
         _with_packages(request, spec, argv[0], env)
         env[transfer.STORE_VARIABLE] = json.dumps(request.get("store") or {})
     else:
@@ -139,6 +142,8 @@ def _attempt(request: dict[str, Any], environ: Mapping[str, str], stop: Stop, st
     pump.close_ours()
     status = _wait(stop)
     pump.finish()
+    if request["kind"] == "notebook":
+        transfer.keep_cells(request)  # also what a task said that failed
     result = _read(spec["result"])
     if result is None:
         raise _no_result(status, argv[0] if python else "", env)
@@ -204,9 +209,38 @@ def _spec(request: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, Any]:
         if remote := request.get("remote"):
             command = places.own_command("fetch")
             spec["fetch"] = {"command": command, "folder": places.work("inputs"), "uris": remote}
+    elif request["kind"] == "notebook":
+        spec |= {"cwd": places.work("notebook"), "notebook": _notebook(request)}
     else:
         spec["command"] = request["command"]
     return spec
+
+
+def _notebook(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The task of a notebook: its cells, what it begins from, and where what it leaves goes (``notebook/alone.py``)."""
+    task: dict[str, Any] = request["notebook"]
+    given = request["executor_input"]["inputs"]
+    artifacts: dict[str, Any] = given.get("artifacts") or {}
+    uri = str(artifacts["notebook-state"]["artifacts"][0]["uri"]) if "notebook-state" in artifacts else ""
+    values_given: dict[str, Any] = given.get("parameterValues") or {}
+    defaults: dict[str, Any] = task.get("defaults") or {}
+    return {
+        **task,
+        "cookie": "notebook",
+        "folder": places.work("attempt"),
+        "library": places.work("library"),
+        "outputs": request["outputs"]["artifacts"]["notebook-cells"]["path"],
+        "pointer": places.work("attempt", "pointer.json"),
+        "state": request["fetch"].get(uri, uri),
+        "history": False,
+        # One that equals its default is not set again: after `b = a` they stay one object.
+        "values": {
+            name: values_given[name]
+            for name in task.get("parameters") or ()
+            if name in values_given
+            and not (name in defaults and json.dumps(defaults[name]) == json.dumps(values_given[name]))
+        },
+    }
 
 
 def _with_packages(request: Mapping[str, Any], spec: dict[str, Any], python: str, env: dict[str, str]) -> None:

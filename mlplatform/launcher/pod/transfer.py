@@ -132,6 +132,17 @@ def _final_uri(uri: str, entry: Mapping[str, Any], mounted: str) -> str:
     return uri
 
 
+def keep_cells(request: Mapping[str, Any]) -> None:
+    """Keep what a notebook's cells said; where that cannot be had, the log still tells it."""
+    entry = request["outputs"]["artifacts"]["notebook-cells"]
+    if not os.path.exists(entry["path"]) or str(entry["uri"]).startswith(NOWHERE):
+        return
+    try:
+        Artifacts().put(Path(entry["path"]), entry["uri"])
+    except (MlPlatformError, OSError) as problem:
+        sys.stderr.write(f"mlplatform: the outputs of the cells could not be kept: {problem}\n")
+
+
 def keep_log(path: str, request: Mapping[str, Any]) -> None:
     """Keep the log beside the outputs; a log that cannot be kept fails no task."""
     uri, mounted = str(request.get("log_uri") or ""), str(request.get("mounted") or "")

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
-from mlplatform.core.errors import NotFound, Unsupported
+from mlplatform.core.errors import MlPlatformError, NotFound, Unsupported
 from mlplatform.core.model import AttemptRecord, RunRecord
+from mlplatform.core.records import Batch
 from mlplatform.core.values import child
 from mlplatform.engine.home import Home
 from mlplatform.sdk.client import LocalClient
+from mlplatform.sdk.kubernetes import notebooks
 from mlplatform.sdk.kubernetes.assembly import Cluster
 from mlplatform.sdk.kubernetes.history import STORE
 from mlplatform.sdk.kubernetes.home import Place, read_place
 from mlplatform.sdk.kubernetes.images import with_environment
 from mlplatform.sdk.kubernetes.stores import make_known, uploaded
 from mlplatform.sdk.records import store_target
+
+_log = logging.getLogger(__name__)
 
 #: Seconds between two looks at the history for news.
 LOOK: Final = 0.15
@@ -116,7 +122,12 @@ class ClusterClient(LocalClient):
         (:mod:`mlplatform.sdk.kubernetes.images`, which says what it raises)."""
         document = with_environment(str(submission.get("document") or ""), os.environ)
         service = self.site.cluster.service
-        artifacts = self._uploaded(submission.get("artifacts") or {}, service.store)
+        given: dict[str, Any] = dict(submission.get("artifacts") or {})
+        if (split := notebooks.for_pods(document)) is not None:
+            document = split
+            notebooks.require_store(service.store)
+            given[notebooks.FOLDER] = notebooks.kept_folder(self.home, Path(str(submission["cwd"])))
+        artifacts = self._uploaded(given, service.store)
         return service.submit({**submission, "document": document, "artifacts": artifacts})
 
     def _uploaded(
@@ -128,9 +139,28 @@ class ClusterClient(LocalClient):
     def _know(self, store: Mapping[str, Any]) -> None:
         make_known(store, self.place.namespace, lambda: self.site.cluster.client, os.environ)
 
-    def know(self, run: RunRecord) -> None:
-        """As :meth:`LocalClient.know`."""
+    def know(self, run: RunRecord) -> RunRecord:
+        """As :meth:`LocalClient.know`; a notebook's run that has ended gets its executed notebook."""
         self._know(child(run.context, STORE))
+        if not run.state.finished or notebooks.FOLDER not in run.artifacts:
+            return run
+        store = self.site.store
+        try:
+            told = notebooks.executed(
+                self.home, run, store.document(run.spec_digest), store.attempts(run.run_id), store.tasks(run.run_id)
+            )
+        except (MlPlatformError, OSError) as error:
+            _log.warning("run %s: its notebook could not be written: %s", run.run_id, error)
+            return run
+        if told is not run:
+            store.apply(Batch(run.run_id, told, [], []))
+        return told
+
+    def bring_values(self, run: RunRecord) -> None:
+        """As :meth:`LocalClient.bring_values`."""
+        self._know(child(run.context, STORE))
+        store = self.site.store
+        notebooks.bring_state(self.home, run, store.document(run.spec_digest), store.tasks(run.run_id))
 
     def watch(self, run_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
         """Events of a run until it is finished, as the local service tells them; ``trouble`` while the cluster cannot
@@ -146,6 +176,7 @@ class ClusterClient(LocalClient):
                 yield {"seq": event.seq, "at": event.at, "kind": event.kind, "body": dict(event.body)}
             if finished and not events:
                 site.cluster.logs.wait(10.0)
+                self.know(site.store.get_run(run_id))
                 return
             trouble = site.cluster.mirror.trouble
             if events or not trouble:

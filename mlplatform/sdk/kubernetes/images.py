@@ -11,6 +11,7 @@ Read from variables, as everything of a cluster's runs is (docs/kubernetes.md):
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -22,15 +23,27 @@ from mlplatform.core.errors import Finding, InvalidInput, NotFound, Unsupported
 from mlplatform.ir.dump import dump
 from mlplatform.ir.load import loads
 from mlplatform.ir.model import ContainerExecutor, Pipeline
-from mlplatform.planning.notebook_component import DEFAULT_IMAGE
+from mlplatform.planning.notebook_component import DEFAULT_IMAGE, NotebookTask, recognise_notebook
 from mlplatform.planning.python_component import recognise
 from mlplatform.planning.sdk_component import describe
 
 REGISTRY: Final = "MLPLATFORM_RUNS_REGISTRY"
 BASE: Final = "MLPLATFORM_RUNS_BASE_IMAGE"
 PACKAGES: Final = "MLPLATFORM_RUNS_PACKAGES"
+#: What values of these packages travel with between tasks (``sdk.travel``), besides what the packages require.
+_COMPANIONS: Final = {
+    "pandas": ("pyarrow",),
+    "polars": ("pyarrow",),
+    "torch": ("safetensors",),
+    "scikit-learn": ("skops",),
+}
+#: The last resort for any value.
+_ANY: Final = "cloudpickle"
 _REPOSITORY: Final = "mlplatform-environment"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+#: What runs the cells of notebooks.
+_SHELL: Final = ("ipython", "cloudpickle")
 
 #: (packages that components use) -> the name of an image that has them, by its digest.
 Build = Callable[[Collection[str]], str]
@@ -104,6 +117,9 @@ def _needs(pipeline: Pipeline) -> dict[str, set[str]]:
     for label, executor in pipeline.executors.items():
         if not isinstance(executor, ContainerExecutor) or executor.image != DEFAULT_IMAGE:
             continue
+        if (notebook := recognise_notebook(executor)) is not None:
+            found[label] = {*_SHELL, *imported(notebook)}
+            continue
         python = recognise(executor)
         told = describe(python.source) if python is not None else None
         if python is None or told is None:
@@ -111,6 +127,28 @@ def _needs(pipeline: Pipeline) -> dict[str, set[str]]:
         installed = {_normal(match[0]) for text in python.packages if (match := _NAME.match(text))}
         if names := {name for name in told.packages if _normal(name) not in installed}:
             found[label] = names
+    return found
+
+
+def imported(task: NotebookTask) -> set[str]:
+    """Installed packages whose modules the cells of a task import."""
+    owners = metadata.packages_distributions()
+    return {owner for name in _modules(task) for owner in owners.get(name, ()) if _normal(owner) != "mlplatform"}
+
+
+def _modules(task: NotebookTask) -> set[str]:
+    found: set[str] = set()
+    for cell in task.cells:
+        lines = [line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!"))]
+        try:
+            tree = ast.parse("\n".join(lines))
+        except SyntaxError:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
     return found
 
 
@@ -151,7 +189,7 @@ def _build(wanted: Wanted, packages: Collection[str]) -> str:
 
 
 def _others(packages: Collection[str]) -> set[str]:
-    """Every installed package but these and what they require.
+    """Every installed package but these, what they require and what their values travel with.
 
     Raises:
         NotFound: one of them is not installed here any more.
@@ -162,11 +200,13 @@ def _others(packages: Collection[str]) -> set[str]:
     for name in left:
         if name not in there:
             raise NotFound(f"Package {name} is not installed here.", hint="Install it, or name an image.")
+    left.append(_ANY)
     while left:
         name = left.pop()
         if name in kept or name not in there:
             continue
         kept.add(name)
+        left.extend(_COMPANIONS.get(name, ()))
         for text in there[name].requires or ():
             if "extra ==" not in text and (found := _NAME.match(text)):
                 left.append(_normal(found[0]))

@@ -85,11 +85,11 @@ def uploaded(
     here = {name: entry for name, entry in artifacts.items() if str(entry.get("uri") or "").startswith("/")}
     root = str(store.get("uri") or "").rstrip("/")
     if here and not root:
-        what = "a claim, which only pods can mount" if store.get("claimName") else "none"
+        what = "a claim that only pods can mount" if store.get("claimName") else "not set"
         raise Unsupported(
-            f"Objects of this machine are given to a cluster's run ({', '.join(sorted(here))}): they go by its "
-            f"artifact store: {what}.",
-            hint="Set MLPLATFORM_RUNS_STORE=s3://bucket/prefix (docs/kubernetes.md), or pass an address that pods read.",
+            f"Objects of this machine are given to a run of a cluster ({', '.join(sorted(here))}): they go by its "
+            f"artifact store, which is {what}.",
+            hint="Set MLPLATFORM_RUNS_STORE=s3://bucket/prefix (docs/kubernetes.md), or an address that pods read.",
         )
     found = {name: dict(entry) for name, entry in artifacts.items()}
     door = Artifacts()

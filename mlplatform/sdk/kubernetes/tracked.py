@@ -10,19 +10,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from mlplatform.core.model import RunRecord, TaskKey, TaskRecord
+from mlplatform.engine.notebooks.executed import OUTPUT
 from mlplatform.engine.ports import Tracker
 from mlplatform.sdk.kubernetes.history import Whole
 
 
 def with_known_ids(found: Whole, run: RunRecord | None, tasks: Mapping[TaskKey, TaskRecord]) -> Whole:
-    """The records with the ids that they have in MLflow, as far as those are known."""
+    """The records with the ids that they have in MLflow and with the executed notebook, as far as those are known."""
     if run is None:
         return found
     kept = [
         replace(task, mlflow_run_id=tasks[task.key].mlflow_run_id) if task.key in tasks else task
         for task in found.tasks
     ]
-    return replace(found, run=replace(found.run, mlflow_run_id=run.mlflow_run_id), tasks=tuple(kept))
+    outputs, notebook = found.run.outputs, run.outputs.artifacts.get(OUTPUT)
+    if notebook is not None and found.run.state.finished:
+        outputs = replace(outputs, artifacts={**outputs.artifacts, OUTPUT: notebook})
+    whole = replace(found.run, mlflow_run_id=run.mlflow_run_id, outputs=outputs)
+    return replace(found, run=whole, tasks=tuple(kept))
 
 
 def track(tracker: Tracker, found: Whole, known: RunRecord | None, tasks: Mapping[TaskKey, TaskRecord]) -> Whole:

@@ -128,9 +128,8 @@ def replay(task: Task, *, into_namespace: bool = True) -> Replay:
     python, executor = _python_of(pipeline, record)
     folder = tempfile.TemporaryDirectory(prefix="mlplatform-replay-")
     component = pipeline.components[record.component]
-    data = executor_input(
-        _here(record.inputs, fetched=is_cluster(home)), component, _locations(Path(folder.name), component)
-    )
+    inputs = _here(record.inputs, fetched=is_cluster(home))
+    data = executor_input(inputs, component, _locations(Path(folder.name), component))
     sdk = describe(python.source)
     name = slug(sdk.name, 40) if sdk is not None else python.function
     source = Path(folder.name) / "component" / f"{name}.py"

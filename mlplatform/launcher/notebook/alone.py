@@ -121,15 +121,15 @@ class _Folder:
     many cells have run; ``files``: relative path -> digest; ``names``, ``groups``, ``values``: the state itself."""
 
     def __init__(self, told: Mapping[str, Any]) -> None:
-        self.begin = told.get("begin") or {"names": {}, "groups": {}}
-        self.replay = list(told.get("replay") or ())
-        self.earlier = list(told.get("earlier") or ())
+        self.begin: dict[str, Any] = told.get("begin") or {"names": {}, "groups": {}}
+        self.replay: list[Any] = list(told.get("replay") or ())
+        self.earlier: list[Any] = list(told.get("earlier") or ())
         self.count = int(told.get("count") or 0)
-        self.files = dict(told.get("files") or {})
-        self.names = dict(told.get("names") or {})
-        self.groups = dict(told.get("groups") or {})
-        self.values = dict(told.get("values") or {})
-        self.blocks = list(told.get("blocks") or ())
+        self.files: dict[str, Any] = dict(told.get("files") or {})
+        self.names: dict[str, Any] = dict(told.get("names") or {})
+        self.groups: dict[str, Any] = dict(told.get("groups") or {})
+        self.values: dict[str, str] = dict(told.get("values") or {})
+        self.blocks: list[str] = list(told.get("blocks") or ())
 
     @staticmethod
     def read(folder: str) -> _Folder:

@@ -115,8 +115,8 @@ def _files(folder: Path, store: Path) -> dict[str, str]:
             size += path.stat().st_size
             if size > MOST:
                 raise InvalidInput(
-                    f"The notebook's folder ({folder}) has more than {MOST // 1000**2} MB of files: they go to the cluster "
-                    "with it.",
+                    f"The notebook's folder ({folder}) has more than {MOST // 1000**2} MB of files: they go to the "
+                    "cluster with it.",
                     hint="Put the notebook into a folder with what it needs, and large data where both can read it "
                     "(s3://...).",
                 )

@@ -3,9 +3,11 @@ root; built twice, it has the same digest."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +19,7 @@ from mlplatform.images.dates import source_date
 from mlplatform.images.environment import read_environment, resolve, uv_platform
 from mlplatform.images.interpreter import Interpreter
 from mlplatform.images.layers import Layer, write_image, write_layer
-from mlplatform.images.layout import Layout
+from mlplatform.images.layout import Layout, write_whole
 from mlplatform.images.model import Descriptor, Platform, Settings
 from mlplatform.images.packages import Target, unpacked
 from mlplatform.images.project import Project, read_project
@@ -102,6 +104,10 @@ def build_image(
     uv_platform(request.platform, musl=False)  # a platform that cannot be is told before anything is fetched
     project = read_project(request.file, PROJECT) if request.file else Project()
     base = fetch_base(request.base, layout, request.platform, insecure=request.insecure, report=report)
+    mark = _mark(request, base, date, folders)
+    if (known := _known(layout, mark, base)) is not None:
+        image, packages = known
+        return Built(image, layout, base, packages, project.modules, project.warnings, ())
     wanted = _packages(request, base, project, folders)
     own = f"{sys.version_info[0]}.{sys.version_info[1]}"
     compiler = Interpreter.of(sys.executable) if own == base.version and sys.platform == "linux" else None
@@ -122,7 +128,48 @@ def build_image(
         },
     )
     image = write_image(layout, layers, settings, date, platform=request.platform, base=base.image)
+    if mark:
+        told = json.dumps({"image": image.to_json(), "packages": wanted})
+        _place(layout, mark).parent.mkdir(exist_ok=True)
+        write_whole(_place(layout, mark), told.encode())
     return Built(image, layout, base, tuple(wanted), project.modules, project.warnings, tuple(layers))
+
+
+#: Raised when the same packages make another image than before.
+_FORMAT: Final = 1
+
+
+def _mark(request: Request, base: Base, date: int, folders: list[str] | None) -> str:
+    """A name for everything that the image is made of; "": it has what no name tells (files of this machine)."""
+    if request.file is not None:
+        return ""
+    installed, findings = read_environment(request.exclude, folders)
+    requirements = sorted(each.requirement for each in installed)
+    if findings or any("@" in each or "/" in each for each in requirements):
+        return ""
+    package = Path(__file__).resolve().parents[1]  # it travels too, and in a checkout it changes under one version
+    ours = sorted((str(each), each.stat().st_size, each.stat().st_mtime_ns) for each in package.rglob("*.py"))
+    own = [_FORMAT, __version__, sys.version, base.image.digest, asdict(request.platform), date, ours]
+    return hashlib.sha256(json.dumps([*own, requirements]).encode()).hexdigest()
+
+
+def _place(layout: Layout, mark: str) -> Path:
+    return layout.folder / "made" / f"{mark}.json"
+
+
+def _known(layout: Layout, mark: str, base: Base) -> tuple[Descriptor, tuple[str, ...]] | None:
+    """An image that was made of the same before, where all of it is here (or, of its base, in a registry)."""
+    try:
+        told = json.loads(_place(layout, mark).read_bytes()) if mark else None
+        if told is None:
+            return None
+        image = Descriptor.read(told["image"])
+        there = layout.has(image.digest) and all(
+            layout.has(each.digest) or each.digest in base.layers for each in layout.manifest(image).layers
+        )
+        return (image, tuple(map(str, told["packages"]))) if there else None
+    except (OSError, ValueError, KeyError, InvalidInput):
+        return None
 
 
 def push_built(built: Built, reference: Reference, registry: Registry, *, report: Report = lambda _: None) -> Reference:

@@ -6,7 +6,8 @@ that was not sent yet; a checkpoint is told again until somebody heard it. Answe
 the end, ``dumpStacks`` for the stacks of all threads; 409 means that this attempt is over. With nothing to tell an
 empty report is sent now and then, so that a stuck process still hears.
 
-Metrics of rank 0 go to the MLflow run that ``MLFLOW_TRACKING_URI`` and ``MLFLOW_RUN_ID`` name.
+Metrics of rank 0 go to the MLflow run that ``MLFLOW_TRACKING_URI`` and ``MLFLOW_RUN_ID`` name; in a task of a pipeline,
+to the task's.
 """
 
 from __future__ import annotations
@@ -217,6 +218,8 @@ class Figures:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         uri, run = environ.get("MLFLOW_TRACKING_URI", ""), environ.get("MLFLOW_RUN_ID", "")
+        if not run and uri == environ.get("MLPLATFORM_MLFLOW_URI"):
+            run = environ.get("MLPLATFORM_MLFLOW_RUN_ID", "")
         self.wanted = bool(run) and uri.startswith(("http://", "https://"))
         self._url = uri.rstrip("/") + "/api/2.0/mlflow/runs/log-batch"
         self._run = run

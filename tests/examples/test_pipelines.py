@@ -149,3 +149,14 @@ def test_the_sdk_fits_models_side_by_side(home: Path) -> None:
     assert result["outputs"]["verdict"] == "good enough to taste"
     again = run(home, "wine_sdk", "-p", "strengths=[0.001, 1.0]")
     assert {item["state"] for item in again["tasks"] if item["name"] == "split"} == {"CACHED"}
+
+
+@pytest.mark.slow
+def test_two_ranks_train_what_is_judged_and_registered(home: Path) -> None:
+    result = run(home, "digits_distributed")
+    assert 0.94 < result["outputs"]["Output"] <= 1
+    registered = task(result, "register")["outputs"]["model"]
+    assert registered["metadata"]["registered_model_name"] == "digits-distributed"
+    assert registered["metadata"]["accuracy"] == result["outputs"]["Output"]
+    again = run(home, "digits_distributed", "-p", "threshold=0.999")
+    assert task(again, "train")["state"] == "CACHED"

@@ -4,6 +4,7 @@ every process takes its part. Whatever the number of processes, the gradients ar
 import argparse
 import json
 import os
+import sys
 import time
 
 import torch
@@ -56,9 +57,15 @@ for step in range(begin, steps):
     optimizer.step()
     seen.write(json.dumps({"step": step, "at": time.time(), "world": me.world_size, "ids": mine.tolist()}) + "\n")
     training.report(step, {"loss": loss.item()}, total=steps)
-    if me.first and training.due(step, every=args.every):
+    # All agree whether somebody is to leave: the others cannot go on without it, and it is saved before.
+    leaving = torch.tensor(float(training.stopping()))
+    if me.world_size > 1:
+        dist.all_reduce(leaving, dist.ReduceOp.MAX)
+    if me.first and (leaving or training.due(step, every=args.every)):
         with training.checkpoint(step) as folder:
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, folder / "state.pt")
+    if leaving and training.stopping():
+        sys.exit(75)
     time.sleep(args.pause)
 
 if me.first:

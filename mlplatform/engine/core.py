@@ -104,6 +104,10 @@ class Core:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._file_threads, lambda: function(*args, **kwargs))
 
+    def stored(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """:meth:`in_thread` for those who are in a thread of their own already: they wait."""
+        return self._store_thread.submit(function, *args, **kwargs).result()
+
     def soon_on_files(self, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """The same for what nobody waits for. It is done before the service leaves in peace."""
         self._file_threads.submit(function, *args, **kwargs)

@@ -139,6 +139,10 @@ class Tracker(Protocol):
         """For the ranks of a training job, which log into the run itself."""
         ...
 
+    def keep_files(self, run: RunRecord, files: Mapping[str, bytes]) -> None:
+        """Queue small files as artifacts of the run, by their paths in it. Idempotent."""
+        ...
+
     def task_finished(self, run: RunRecord, task: TaskRecord) -> str:
         """Queue metrics, models, datasets and the final state; returns the task's reserved MLflow id or ''."""
         ...

@@ -61,7 +61,9 @@ def compose(home: Home) -> Composition:
     from mlplatform.engine.schedules import Schedules
     from mlplatform.engine.submission import read_private
     from mlplatform.engine.training.executor import TrainingExecutor
+    from mlplatform.engine.training.jobs import private_of
     from mlplatform.engine.training.ranks import Here
+    from mlplatform.engine.training.tracked import Tracked
     from mlplatform.engine.training.trainings import Trainings
     from mlplatform.notebook.executed import assemble
     from mlplatform.planning.admission import Capacity
@@ -75,7 +77,7 @@ def compose(home: Home) -> Composition:
     notebooks = NotebookExecutor()
     tracking = TrackingOptions(
         python=sys.executable,
-        environment_of=lambda run_id: read_private(home.private(run_id)),
+        environment_of=lambda run_id: read_private(private_of(home, run_id)),
         network_disk=is_network_file_system(home.root),
     )
     store = open_store(store_target(home))
@@ -101,7 +103,7 @@ def compose(home: Home) -> Composition:
     core.assemble = assemble
     core.containers = containers
     manager = Manager(core)
-    trainings = Trainings(core, Here(machine.hostname, machine.boot), gpus)
+    trainings = Trainings(core, Here(machine.hostname, machine.boot), gpus, Tracked(core))
     ports.executors["training"] = TrainingExecutor(trainings)
     schedules = Schedules(core, manager, store.catalog)
     return Composition(core, manager, schedules, lambda fd: web_server(home, fd), trainings)

@@ -247,6 +247,12 @@ class MlflowTracker:
         self._write(write)
         return reserved
 
+    def keep_files(self, run: RunRecord, files: Mapping[str, bytes]) -> None:
+        """Queue small files as artifacts of the run, by their paths in it. Again is the same."""
+        reserved = reserved_run_id(run.run_id)
+        place = Place(self._upstream(run), reserved, reserved)
+        self._write(lambda db: queue_documents(db, self._queue, files, place))
+
     def run_finished(self, run: RunRecord) -> None:
         """Queue the run's outputs and final state. Idempotent."""
         status = describe.RUN_STATUS.get(run.state)

@@ -40,6 +40,9 @@ class NoTracker:
     def rank_environment(self, run: RunRecord) -> Mapping[str, str]:
         return {}
 
+    def keep_files(self, run: RunRecord, files: Mapping[str, bytes]) -> None:
+        return None
+
     def task_finished(self, run: RunRecord, task: TaskRecord) -> str:
         return ""
 

@@ -7,7 +7,7 @@ the end, ``dumpStacks`` for the stacks of all threads; 409 means that this attem
 empty report is sent now and then, so that a stuck process still hears.
 
 Metrics of rank 0 go to the MLflow run that ``MLFLOW_TRACKING_URI`` and ``MLFLOW_RUN_ID`` name; in a task of a pipeline,
-to the task's.
+to the task's. What its machine is doing goes there from each rank (``system``).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any, cast
 
+from . import system
 from .world import Rank
 
 #: Seconds between two reports, between two looks of a process that has nothing to tell, and for one request.
@@ -46,9 +47,14 @@ class Reporter:
         self._url = "" if self._file else environ.get("MLP_PROGRESS_URL", "")
         self._token_file = environ.get("MLP_PROGRESS_TOKEN_FILE", "")
         self._token = environ.get("MLP_PROGRESS_TOKEN", "")
-        self._mlflow = Figures(environ) if me.first else None
         # Of the processes in one replica the first one speaks for it; all of them save checkpoints.
         self._speaks = me.local_rank == 0
+        figures = Figures(environ) if self._speaks else None
+        self._mlflow = figures if figures is not None and figures.wanted else None
+        self._every = system.interval(environ) if self._mlflow is not None else 0.0
+        self._system: system.System | None = None
+        self._node = environ.get("MLFLOW_SYSTEM_METRICS_NODE_ID") or str(me.replica)
+        self._sampled, self._samples = time.monotonic(), 0
         self._pause = _PAUSE_FILE if self._file else _PAUSE
         self._lock = threading.Condition()
         self._latest: dict[str, Any] | None = None
@@ -62,12 +68,12 @@ class Reporter:
 
     def report(self, step: int, figures: Mapping[str, Any], total: int | None) -> None:
         numbers = {name: number for name, value in figures.items() if (number := _number(value)) is not None}
-        if self._mlflow is not None:
+        if self._mlflow is not None and self._me.first:
             self._mlflow.add(step, numbers)
         with self._lock:
             if self._speaks and (self._file or self._url):
                 self._news = self._body(step, numbers, total)
-            elif self._mlflow is None or not self._mlflow.wanted:
+            elif self._mlflow is None:
                 return
             self._wake()
 
@@ -109,10 +115,11 @@ class Reporter:
         while True:
             with self._lock:
                 if not self._pending():
-                    self._lock.wait(_HEARTBEAT)
+                    self._lock.wait(min(_HEARTBEAT, self._every or _HEARTBEAT))
                 body = self._next()
                 self._busy = True
             heard = self._tell(body)
+            self._sample()
             if self._mlflow is not None:
                 self._mlflow.send()
             with self._lock:
@@ -125,6 +132,17 @@ class Reporter:
                     self._lock.wait_for(lambda: self._closing, self._pause * min(8, 1 + failures))
             if self._closing and failures:
                 time.sleep(0.2)
+
+    def _sample(self) -> None:
+        """What the machine is doing, now and then; of each of the job's nodes in the same run."""
+        if self._mlflow is None or not self._every:
+            return
+        if self._system is None:
+            self._system = system.System(self._node)
+        elif time.monotonic() - self._sampled >= self._every:
+            self._sampled = time.monotonic()
+            self._mlflow.add(self._samples, self._system.sample())
+            self._samples += 1
 
     def _next(self) -> dict[str, Any]:
         """What to tell now: the newest report; else the checkpoint beside the last one; else nothing."""

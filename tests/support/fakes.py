@@ -179,6 +179,9 @@ class FakeTracker:
         self.told.append(("run_started", run.run_id))
         return "parent-" + run.run_id
 
+    def keep_files(self, run: RunRecord, files: Mapping[str, bytes]) -> None:
+        return None
+
     def task_environment(self, run: RunRecord, key: TaskKey, attempt: int) -> TrackingEnvironment:
         return TrackingEnvironment({})
 

@@ -179,7 +179,7 @@ def test_torch_suspended_goes_on_where_it_was(home: Path, undisturbed: float) ->
     assert job.loss() == pytest.approx(undisturbed, rel=1e-9)
     assert job.lost() == 0
     assert job.each_sample_once_an_epoch()
-    assert job.run.status["restartsCounted"] == 0
+    assert job.run.status.get("restartsCounted", 0) == 0
 
 
 @no_torch_here
@@ -226,7 +226,6 @@ pathlib.Path(sys.argv[1], f"{me.rank}-of-{me.world_size}").touch()
 """
 
 
-@pytest.mark.cannot_run_here("Open MPI is installed by those who use it")
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="no mpirun (Debian: openmpi-bin)")
 def test_mpi_starts_a_process_for_each_slot(home: Path, tmp_path: Path) -> None:
     script = tmp_path / "rank.py"

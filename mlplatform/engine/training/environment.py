@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
-from mlplatform.apis.trainingjob import Checkpoint, ReplicaGroup
+from mlplatform.apis.trainingjob import ReplicaGroup
 from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.core.errors import InvalidInput
 from mlplatform.engine.files import read_json, write_json
@@ -94,13 +94,9 @@ def _told(container: Mapping[str, Any]) -> dict[str, str]:
 def variables(place: JobPlace, job: TrainingJob, group: ReplicaGroup, start: Start, ledger: Ledger) -> dict[str, str]:
     """The variables of a rank that the platform sets; the user's cannot change them."""
     key = start.key
-    checkpoint = job.spec.checkpoint or Checkpoint()
     folder = place.checkpoints(job.spec, key)
     folder.mkdir(parents=True, exist_ok=True)
     table = platform_variables(job, group, start, ledger, str(folder)) | {
-        "MLP_FRAMEWORK": job.spec.framework,
-        "MLP_CHECKPOINT_SCOPE": checkpoint.scope,
-        "MLP_CHECKPOINT_KEEP": str(checkpoint.keep),
         "MLP_SCRATCH": str(place.rank(key).root),
         "MLP_PROGRESS_FILE": str(place.rank(key).progress),
     }

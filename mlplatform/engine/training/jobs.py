@@ -22,6 +22,7 @@ from mlplatform.engine.submission import keep_private
 from mlplatform.engine.training.places import JobPlace
 from mlplatform.planning.training.facts import RankKey
 from mlplatform.planning.training.status import ENDED
+from mlplatform.planning.training.tracked import run_id as tracked_id
 
 #: As the API has it: a rank's name, made from the job's, is a host name on a cluster.
 _NAME: Final = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
@@ -47,6 +48,14 @@ def get_job(home: Home, name: str) -> dict[str, Any]:
         words = f"{len(alike)} training jobs begin with {name!r}" if alike else f"there is no training job {name!r}"
         raise NotFound(words, hint="`mlplatform training list` shows them all.")
     return alike[0]
+
+
+def private_of(home: Home, run_id: str) -> Path:
+    """Where the environment of whoever submitted a run is, or that of a training job, by what tracking calls it."""
+    for body in list_jobs(home) if run_id.startswith(tracked_id("")) else ():
+        if tracked_id(str(body["metadata"].get("uid"))) == run_id:
+            return JobPlace(home, str(body["metadata"]["name"])).private
+    return home.private(run_id)
 
 
 def rank_log(home: Home, name: str, group: str, rank: int, attempt: int) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from mlplatform.apis.codec import encode
 from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.core.errors import InvalidInput, MlPlatformError
 from mlplatform.engine.core import Core
@@ -18,6 +19,7 @@ from mlplatform.engine.training.driver import Driver
 from mlplatform.engine.training.places import JobPlace
 from mlplatform.engine.training.ranks import Here, Room
 from mlplatform.engine.training.tasks import gpus_given, is_of_task
+from mlplatform.engine.training.tracked import Tracked
 from mlplatform.planning.training.status import ENDED
 
 _log = logging.getLogger(__name__)
@@ -45,8 +47,7 @@ class Trainings:
     core: Core
     here: Here
     room: Gpus
-    tracking: Callable[[TrainingJob], Mapping[str, str]] = _nothing
-    ended: Callable[[TrainingJob], None] | None = None
+    tracked: Tracked | None = None
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict[str, asyncio.Task[None]])
     _news: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
 
@@ -133,14 +134,25 @@ class Trainings:
         core, news = self.core, self._news[name]
         place = JobPlace(core.home, name)
         body = await core.on_files(jobs.get_job, core.home, name)
-        tracking = _nothing if is_of_task(body) else self.tracking  # a task's ranks log to the task's run
+        tracked = None if is_of_task(body) else self.tracked  # a task's ranks log to the task's run
         room = self._room(body)
-        driver = await core.on_files(lambda: Driver(place, self.here, room, tracking=tracking, told=self._told))
+        driver = await core.on_files(
+            lambda: Driver(
+                place,
+                self.here,
+                room,
+                tracking=_nothing if tracked is None else _tracking(tracked, body),
+                told=self._told,
+            )
+        )
         calm = 0
         while True:
             news.clear()
             before = driver.job.status
             await core.on_files(driver.turn, core.clock.now())
+            ended = driver.job.status.phase in ENDED
+            if tracked is not None and (ended or driver.removed):
+                await core.on_files(tracked.ended, _as_kept(body, driver.job), cancelled=not ended)
             if driver.idle:
                 return
             (self._resting.add if driver.resting else self._resting.discard)(name)
@@ -158,5 +170,12 @@ class Trainings:
     def _told(self, job: TrainingJob) -> None:
         for tell in list(self._watchers.get(job.name, ())):
             tell()
-        if self.ended is not None and job.status.phase in ENDED:
-            self.ended(job)
+
+
+def _tracking(tracked: Tracked, body: Mapping[str, Any]) -> Callable[[TrainingJob], Mapping[str, str]]:
+    return lambda job: tracked.variables(_as_kept(body, job))
+
+
+def _as_kept(body: Mapping[str, Any], job: TrainingJob) -> dict[str, Any]:
+    """The object with the status that it has by now."""
+    return {**body, "status": encode(job.status)}

@@ -276,6 +276,8 @@ def _source(function: Callable[..., Any], args: Sequence[str] | Mapping[str, Any
             hint="Have each rank read them from a file, or from what a pipeline gives it.",
         )
     if not isinstance(args, Mapping):
+        if not args:
+            return _source(function, {})
         raise InvalidInput('the arguments of a function are given by name: args={"lr": 0.1}')
     given = ", ".join(f"{name}={_literal(name, value)}" for name, value in args.items())
     return f'{captured.source}\n\nif __name__ == "__main__":\n    {captured.name}({given})\n'

@@ -109,6 +109,14 @@ def test_what_cannot_be_is_told_at_once(script: Path, wrong: dict[str, Any], mes
         ml.TrainingJob(script, **wrong)
 
 
+def test_a_function_may_need_no_arguments() -> None:
+    def once() -> None:
+        print("done")
+
+    words = command(groups(ml.TrainingJob(once))["worker"])
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "done\n"
+
+
 def test_arguments_that_cannot_travel(script: Path) -> None:
     def function(data: object) -> None: ...
 

@@ -27,18 +27,25 @@ def prepare_folders(spec: Mapping[str, Any]) -> None:
         os.makedirs(folder, exist_ok=True)
 
 
+def as_path(uri: str, folder: str) -> str:
+    """Where a command looks that takes a URI for a path, as on one machine it is one: ``s3://b/c`` is the file ``c`` in
+    the folder ``s3:/b`` of the task's own ``folder``. Empty: it is a path, or leads out of that folder."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme == "file":
+        return ""
+    top = os.path.join(folder, scheme + ":")
+    place = os.path.normpath(os.path.join(top, rest))
+    return place if place.startswith(top + os.sep) else ""
+
+
 def _as_paths(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Where a command writes that takes the URI of an output for a path, and where it should: on one machine it is
-    a path. ``s3://b/c`` is the file ``c`` in the folder ``s3:/b`` of the task's own."""
+    """Where a command writes that takes the URI of an output for a path, and where it should."""
     if spec["kind"] != "command":
         return []
-    found: list[tuple[str, str]] = []
     entries: dict[str, dict[str, str]] = spec["outputs"]["artifacts"]
-    for entry in entries.values():
-        scheme, separator, rest = entry["uri"].partition("://")
-        if separator and scheme != "file":
-            found.append((os.path.join(spec.get("cwd") or spec["scratch"], scheme + ":", rest), entry["path"]))
-    return found
+    folder = str(spec.get("cwd") or spec["scratch"])
+    found = [(as_path(entry["uri"], folder), entry["path"]) for entry in entries.values()]
+    return [(place, path) for place, path in found if place]
 
 
 def collect(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:

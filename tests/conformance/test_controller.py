@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,9 +29,10 @@ SUITE = (
 )
 #: What the processes of this machine cannot show: packages are fetched, volumes appear at absolute paths.
 _NEEDS = {"pip", "mount"}
-#: The cache is the server's; a workspace and claims lie at absolute paths.
-_FEATURES = {"cache", "pip", "workspace", "pvc", "names-on-disk"}
+#: A workspace and claims lie at absolute paths.
+_FEATURES = {"pip", "workspace", "pvc", "names-on-disk"}
 _CHOSEN = {
+    "own-caching",
     "own-condition-with-type-error",
     "own-deep-mixed-control-flow",
     "own-declared-output-never-written",
@@ -84,12 +87,27 @@ def test_the_suite_is_here() -> None:
     assert len(CASES) >= 12
 
 
-def _run(
-    case: dict[str, Any], parameters: dict[str, Any], tmp: Path, number: int, checker: ModuleType
-) -> dict[str, Any]:
-    home = tmp / f"home{number}"
-    home.mkdir()
+@contextmanager
+def _cluster(case: dict[str, Any], tmp: Path, home: Path, checker: ModuleType) -> Generator[Cluster]:
+    """One for all runs of a case: what a run leaves in the cache is there for the next."""
     setup = checker.subst(case.get("setup") or {}, str(tmp))
+    cluster = Cluster(
+        home,
+        secrets=setup.get("secrets") or {},
+        config_maps=setup.get("config_maps") or {},
+        env=_environment(setup, tmp),
+        workdir=tmp,
+    )
+    try:
+        yield cluster
+    finally:
+        cluster.node.close()
+
+
+def _run(
+    case: dict[str, Any], parameters: dict[str, Any], cluster: Cluster, tmp: Path, number: int, checker: ModuleType
+) -> dict[str, Any]:
+    home = cluster.node.folder
     run = {"json": None, "stdout_rest": "", "stderr": "", "rc": 1, "home": str(home), "seconds": 0, "timed_out": False}
     try:
         document = read_file(SUITE / "ir" / case["file"]).data.decode("utf-8", "replace")
@@ -99,19 +117,9 @@ def _run(
         name: ArtifactRef(item["uri"], metadata=item.get("metadata") or {})
         for name, item in checker.subst(case.get("inputs") or {}, str(tmp)).items()
     }
-    cluster = Cluster(
-        home,
-        secrets=setup.get("secrets") or {},
-        config_maps=setup.get("config_maps") or {},
-        env=_environment(setup, tmp),
-        workdir=tmp,
-    )
-    try:
-        key = cluster.submit(spec_of(document, parameters, artifacts=inputs))
-        body = cluster.run(key, case.get("timeout") or 300)
-        report = cluster.report(key)
-    finally:
-        cluster.node.close()
+    key = cluster.submit(spec_of(document, parameters, artifacts=inputs), f"run-{number}")
+    body = cluster.run(key, case.get("timeout") or 300)
+    report = cluster.report(key)
     if body["status"].get("findings"):
         report = {"error": report["error"]["message"]}
     for log in home.glob("*/pod.log"):
@@ -140,8 +148,11 @@ def test_case(case: dict[str, Any], checker: ModuleType, tmp_path: Path) -> None
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(checker.subst(content, tmp), encoding="utf-8")
     steps = [{"params": case.get("params") or {}, "expect": case["expect"]}, *(case.get("then") or [])]
-    for number, step in enumerate(steps):
-        parameters = checker.subst(step.get("params", case.get("params") or {}), tmp)
-        run = _run(case, parameters, tmp_path, number, checker)
-        found = checker.check_run(checker.subst(step["expect"], tmp), run, tmp)
-        assert found == [], json.dumps(run["json"], indent=1, default=str)[-3000:] + run["stdout_rest"][-2000:]
+    home = tmp_path / "home"
+    home.mkdir()
+    with _cluster(case, tmp_path, home, checker) as cluster:
+        for number, step in enumerate(steps):
+            parameters = checker.subst(step.get("params", case.get("params") or {}), tmp)
+            run = _run(case, parameters, cluster, tmp_path, number, checker)
+            found = checker.check_run(checker.subst(step["expect"], tmp), run, tmp)
+            assert found == [], json.dumps(run["json"], indent=1, default=str)[-3000:] + run["stdout_rest"][-2000:]

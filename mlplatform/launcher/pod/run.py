@@ -124,7 +124,7 @@ def _attempt(request: dict[str, Any], environ: Mapping[str, str], stop: Stop, st
         _with_packages(request, spec, argv[0], env)
         env[transfer.STORE_VARIABLE] = json.dumps(request.get("store") or {})
     else:
-        transfer.fetch(request.get("fetch") or {}, _without_bytes(request))
+        transfer.fetch(request.get("fetch") or {}, _without_bytes(request), spec["cwd"])
     _to_log(spec, env, asked.variables())
     pump = Pump(places.work("attempt", "task.log"), lambda path: transfer.keep_log(path, request))
     spec["log"] = f"/proc/self/fd/{pump.write}"

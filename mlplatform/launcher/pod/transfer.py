@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ from mlplatform.artifacts.facade import Artifacts
 from mlplatform.core.errors import MlPlatformError
 
 from ..failures import AttemptFailed
+from ..outputs import as_path
 from . import places
 from .values import gone, place_of
 
@@ -50,8 +52,9 @@ def fetch_command(uri: str, path: str) -> int:
     return 0
 
 
-def fetch(inputs: Mapping[str, str], without_bytes: frozenset[str]) -> None:
-    """Bring inputs to their paths. ``without_bytes``: URIs of artifacts that are known to hold nothing.
+def fetch(inputs: Mapping[str, str], without_bytes: frozenset[str], folder: str) -> None:
+    """Bring inputs to their paths. ``without_bytes``: URIs of artifacts that are known to hold nothing. ``folder``:
+    where the command runs; there it finds them too if it takes their URIs for paths.
 
     Raises:
         AttemptFailed: one cannot be had.
@@ -63,10 +66,19 @@ def fetch(inputs: Mapping[str, str], without_bytes: frozenset[str]) -> None:
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             artifacts.fetch(uri, Path(path))
+            _link(path, as_path(uri, folder))
         except MlPlatformError as error:
             raise AttemptFailed(error.code, f"an input could not be fetched: {error.message}", error.hint) from None
         except OSError as problem:
             raise AttemptFailed("SYSTEM", f"an input could not be fetched: {problem}") from None
+
+
+def _link(path: str, place: str) -> None:
+    """Have an input at a second place, unless that is within another input, which then holds what is there."""
+    if place:
+        with contextlib.suppress(FileExistsError, NotADirectoryError):
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            os.symlink(path, place)
 
 
 def changed(earlier: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ image, mounts at absolute paths, a user) does not.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -82,8 +83,7 @@ class Node:
         env, missing = self._variables(pod, main)
         if problem or missing:
             waiting = {"reason": "CreateContainerConfigError", "message": problem or missing}
-            status = {"phase": "Pending", "containerStatuses": [{"name": "main", "state": {"waiting": waiting}}]}
-            self._write(key, uid, status)
+            self._write(key, uid, "Pending", {"waiting": waiting})
             return
         request = env.pop("MLPLATFORM_REQUEST", "")
         if not request:
@@ -107,7 +107,7 @@ class Node:
                 cwd=place,
             )
         self.running[uid] = (key, process, place)
-        self._write(key, uid, {"phase": "Running", "containerStatuses": [{"name": "main", "state": {"running": {}}}]})
+        self._write(key, uid, "Running", {"running": {}})
 
     def _mounts(self, pod: Object, main: Object, place: Path) -> str:
         volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
@@ -155,13 +155,18 @@ class Node:
         self._status(key, uid, "Failed" if code else "Succeeded", ended)
 
     def _status(self, key: Key, uid: str, phase: str, ended: dict[str, Any]) -> None:
-        ended = {**ended, "finishedAt": told_time(1_700_000_000.0)}
-        self._write(key, uid, {"phase": phase, "containerStatuses": [{"name": "main", "state": {"terminated": ended}}]})
+        self._write(key, uid, phase, {"terminated": {**ended, "finishedAt": told_time(1_700_000_000.0)}})
 
-    def _write(self, key: Key, uid: str, status: dict[str, Any]) -> None:
+    def _write(self, key: Key, uid: str, phase: str, state: dict[str, Any]) -> None:
         pod = self.client.get(PODS, key)
-        if pod["metadata"]["uid"] == uid:
-            self.client.replace_status(PODS, {**pod, "status": {**pod.get("status", {}), **status}})
+        if pod["metadata"]["uid"] != uid:
+            return
+        main: dict[str, Any] = {"name": "main", "state": state}
+        if "waiting" not in state:  # every name stands for one image
+            image = pod["spec"]["containers"][0]["image"]
+            main["imageID"] = f"{image}@sha256:{hashlib.sha256(image.encode()).hexdigest()}"
+        status = {"phase": phase, "containerStatuses": [main]}
+        self.client.replace_status(PODS, {**pod, "status": {**pod.get("status", {}), **status}})
 
 
 def _field(pod: Object, path: str) -> str:

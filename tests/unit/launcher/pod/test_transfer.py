@@ -72,10 +72,10 @@ def test_inputs_come_and_what_is_missing_is_told(base: Path, tmp_path: Path) -> 
     (tmp_path / "in").write_text("rows", encoding="utf-8")
     target = base / "inputs" / "in"
     nothing = f"file://{tmp_path}/nothing"
-    transfer.fetch({f"file://{tmp_path}/in": str(target), nothing: str(base / "x")}, frozenset({nothing}))
+    transfer.fetch({f"file://{tmp_path}/in": str(target), nothing: str(base / "x")}, frozenset({nothing}), str(base))
     assert target.read_text(encoding="utf-8") == "rows"
     with pytest.raises(AttemptFailed, match="an input could not be fetched"):
-        transfer.fetch({nothing: str(base / "x")}, frozenset())
+        transfer.fetch({nothing: str(base / "x")}, frozenset(), str(base))
 
 
 def test_keys_of_the_store_are_this_process_own(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,3 +91,18 @@ def test_keys_of_the_store_are_this_process_own(base: Path, monkeypatch: pytest.
     assert os.environ["AWS_ACCESS_KEY_ID"] == "key"
     assert os.environ["MLPLATFORM_S3_ENDPOINT"] == "http://s3:9000"
     assert os.environ["AWS_DEFAULT_REGION"] == "eu"
+
+
+def test_a_command_that_takes_uris_for_paths_finds_its_inputs(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stored:
+        def fetch(self, uri: str, target: Path) -> None:
+            target.write_text(uri, encoding="utf-8")
+
+    monkeypatch.setattr(transfer, "Artifacts", Stored)
+    uris = ["s3://bucket/run/data", "s3://bucket/run/data/deeper/part", "gs://other/data", "s3://../../out"]
+    given = {uri: str(base / "work" / "inputs" / str(number) / "data") for number, uri in enumerate(uris)}
+    transfer.fetch(given, frozenset(), str(base / "scratch"))
+    monkeypatch.chdir(base / "scratch")
+    for uri in (uris[0], uris[2]):
+        assert Path(uri).read_text(encoding="utf-8") == uri
+    assert not (base / "out").exists(), "nothing appears outside the task's own folder"

@@ -52,9 +52,9 @@ def fetch_command(uri: str, path: str) -> int:
     return 0
 
 
-def fetch(inputs: Mapping[str, str], without_bytes: frozenset[str], folder: str) -> None:
+def fetch(inputs: Mapping[str, str], without_bytes: frozenset[str], folder: str = "") -> None:
     """Bring inputs to their paths. ``without_bytes``: URIs of artifacts that are known to hold nothing. ``folder``:
-    where the command runs; there it finds them too if it takes their URIs for paths.
+    where a command runs; there it finds them too if it takes their URIs for paths.
 
     Raises:
         AttemptFailed: one cannot be had.
@@ -66,7 +66,7 @@ def fetch(inputs: Mapping[str, str], without_bytes: frozenset[str], folder: str)
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             artifacts.fetch(uri, Path(path))
-            _link(path, as_path(uri, folder))
+            _link(path, as_path(uri, folder) if folder else "")
         except MlPlatformError as error:
             raise AttemptFailed(error.code, f"an input could not be fetched: {error.message}", error.hint) from None
         except OSError as problem:

@@ -31,14 +31,14 @@ class Node:
 
     client: Client
     folder: Path
-    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    config_maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    config_maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
     workdir: Path | None = None
     width: int = 4
-    running: dict[str, tuple[Key, subprocess.Popen[bytes], Path]] = field(default_factory=dict)
-    logs: dict[str, Path] = field(default_factory=dict)
-    started: list[str] = field(default_factory=list)
+    running: dict[str, tuple[Key, subprocess.Popen[bytes], Path]] = field(default_factory=dict[str, Any])
+    logs: dict[str, Path] = field(default_factory=dict[str, Any])
+    started: list[str] = field(default_factory=list[str])
 
     # ------------------------------------------------------------------ a moment
     def step(self) -> bool:

@@ -104,7 +104,7 @@ def checkpoint(step: int, *, sharded: bool = False) -> Generator[Path]:
         checkpoints.prune(root, whole.step, me.keep)
         saved(whole.step, str(whole.path))
     if stopping():
-        _reporter().flush(5.0)
+        _reporter().flush(15.0)  # a checkpoint that nobody hears of is lost
         sys.exit(SAVED)
 
 

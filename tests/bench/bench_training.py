@@ -108,7 +108,7 @@ def raw_pods(cluster: Cluster, count: int) -> tuple[float, float]:
     began = time.perf_counter()
     at_once(lambda number: client.create(PODS, bare(f"raw-{number}", name)), range(count))
     posted = count / (time.perf_counter() - began)
-    owner = client.create(TRAINING_JOBS, training("owner", name, managedBy="bench/nobody"))
+    owner = client.create(TRAINING_JOBS, training("owner", name, managedBy="kueue.x-k8s.io/multikueue"))
     ended = Ended(cluster, client, PODS, name, b"Succeeded", count)
     began = time.perf_counter()
     at_once(lambda number: client.create(PODS, bare(f"done-{number}", name, owner)), range(count))

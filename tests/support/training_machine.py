@@ -200,6 +200,8 @@ def _attempt(key: RankKey) -> int:
 class Both:
     """A cluster and a machine that live through the same, and say the same of it."""
 
+    nodes = "node"
+
     def __init__(self, folder: Path) -> None:
         self.cluster = TrainingCluster()
         self.machine = TrainingMachine(folder, self.cluster.now)

@@ -38,6 +38,7 @@ from mlplatform.planning.training.reports import (
     spent,
     taken,
     with_checkpoint,
+    with_newer,
 )
 from mlplatform.render.training.names import read_labels
 
@@ -95,12 +96,10 @@ class _Heard:
 
     def kept(self, status: TrainingJobStatus) -> ProgressStatus | None:
         """The progress as it is by now: what was seen of it, and what was written since."""
-        written = [self.written] if self.written else []
-        return with_checkpoint(status.progress, written)
+        return with_newer(status.progress, self.written) if self.written else status.progress
 
     def with_checkpoint(self, kept: ProgressStatus | None, shape: _Shape) -> ProgressStatus | None:
-        told = [one.progress for one in self.said.values()]
-        return with_checkpoint(kept, told, self.each(shape))
+        return with_checkpoint(kept, self.said.values(), self.each(shape))
 
     def each(self, shape: _Shape) -> int:
         """How many ranks save for themselves: all those of the groups that save; 0: one saves for all."""
@@ -218,7 +217,8 @@ class Desk:
                 self._write(heard, seen)
             except KubernetesError:
                 if is_news:  # it will be told again
-                    heard.said[place] = before or replace(said, progress=replace(said.progress, checkpoint_step=None))
+                    nothing = replace(said.progress, checkpoint_step=None)
+                    heard.said[place] = before or replace(said, progress=nothing, saved=())
                     raise
         return _thanks(stop=False, dump=bool(silence) and silent >= 0.8 * silence)
 

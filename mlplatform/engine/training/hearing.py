@@ -40,7 +40,7 @@ class Hearing:
             each = sum(group.replicas for group in spec.groups if group.name not in apart)
         wanted = {key: said for key, said in self._said.items() if key.attempt == ledger.wanted(key.group, key.rank)}
         # Those of the last attempt that save while they stop have something to tell, too.
-        before = with_checkpoint(before, (self._said[key].progress for key in self._said), each)
+        before = with_checkpoint(before, self._said.values(), each)
         working = [said for key, said in wanted.items() if (key.group, key.rank) not in ledger.done]
         return gathered(before, working or list(wanted.values()), apart, each) if wanted else before
 

@@ -25,15 +25,20 @@ _SAVED: Final = frozenset({"checkpointStep", "checkpointUri"})
 APART: Final = frozenset({Role.INITIALIZER.value, Role.EVALUATOR.value})
 
 
+#: Checkpoints of a rank that are remembered: some are told by one rank before another has them.
+_REMEMBERED: Final = 32
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """What one rank said last. ``moved_at``: when it last had a new step or checkpoint to tell; a rank that says the
-    same again and again is no further."""
+    same again and again is no further. ``saved``: the last checkpoints that it told of in this attempt, in order."""
 
     key: RankKey
     at: float
     moved_at: float
     progress: ProgressStatus
+    saved: tuple[int, ...] = ()
 
 
 def taken(known: Said | None, stored: ProgressStatus | None, key: RankKey, report: Any, now: float) -> Said | None:
@@ -72,9 +77,12 @@ def taken(known: Said | None, stored: ProgressStatus | None, key: RankKey, repor
             checkpoint_uri=progress.checkpoint_uri,
         )
     progress = replace(progress, slowest_group=key.group, slowest_rank=key.rank, attempt=key.attempt)
+    saved, newest = known.saved if known else (), progress.checkpoint_step
+    if newest is not None and newest not in saved:
+        saved = (*saved, newest)[-_REMEMBERED:]
     if known is not None and progress.step is not None and _place(progress) == _place(known.progress):
-        return Said(key, now, known.moved_at, progress)
-    return Said(key, now, now, progress)
+        return Said(key, now, known.moved_at, progress, saved)
+    return Said(key, now, now, progress, saved)
 
 
 def _place(progress: ProgressStatus) -> tuple[int | None, int | None]:
@@ -114,7 +122,7 @@ def gathered(
         each: see :func:`with_checkpoint`.
     """
     heard = list(said)
-    saved = with_checkpoint(before, (one.progress for one in heard), each)
+    saved = with_checkpoint(before, heard, each)
     heard = [one for one in heard if one.key.group not in apart] or heard
     stepping = [one for one in heard if one.progress.step is not None]
     if not heard:
@@ -136,23 +144,30 @@ def gathered(
     )
 
 
-def with_checkpoint(
-    before: ProgressStatus | None, said: Iterable[ProgressStatus], each: int = 0
-) -> ProgressStatus | None:
+def with_checkpoint(before: ProgressStatus | None, said: Iterable[Said], each: int = 0) -> ProgressStatus | None:
     """The progress before, but for the newest checkpoint of all: also one that ranks of the last attempt save while
-    they stop. ``each``: ranks that save for themselves; what all of them have is a checkpoint. 0: one saves for all."""
-    saving = sorted((one for one in said if one.checkpoint_step is not None), key=lambda one: one.checkpoint_step or 0)
+    they stop. ``each``: ranks that save for themselves; a step that all of them have saved is a checkpoint (one that is
+    merely older than what each has is none: somebody would go on from elsewhere). 0: one saves for all."""
+    saving = sorted((one for one in said if one.saved), key=lambda one: one.saved[-1])
     if not saving or len(saving) < each:
         return before
-    one = saving[0] if each else saving[-1]
+    newest = saving[-1].progress
+    if not each:
+        return with_newer(before, newest)
+    common = set(saving[0].saved).intersection(*(one.saved for one in saving))
+    return with_newer(before, replace(newest, checkpoint_step=max(common), checkpoint_uri="")) if common else before
+
+
+def with_newer(before: ProgressStatus | None, other: ProgressStatus) -> ProgressStatus | None:
+    """The progress before, with the other's checkpoint where that is newer."""
     old = before.checkpoint_step if before else None
-    if old is not None and (one.checkpoint_step or 0) <= old:
+    if other.checkpoint_step is None or (old is not None and other.checkpoint_step <= old):
         return before
     return replace(
         before or ProgressStatus(),
-        checkpoint_step=one.checkpoint_step,
-        checkpoint_time=saving[-1].checkpoint_time,
-        checkpoint_uri="" if each else one.checkpoint_uri,
+        checkpoint_step=other.checkpoint_step,
+        checkpoint_time=other.checkpoint_time,
+        checkpoint_uri=other.checkpoint_uri,
     )
 
 

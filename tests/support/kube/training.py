@@ -56,6 +56,8 @@ class TrainingCluster:
     silent: set[str] = field(default_factory=set[str])
     #: Nodes that nothing is scheduled to any more.
     lost: set[str] = field(default_factory=set[str])
+    #: Ranks are on nodes that are called so, with their number.
+    nodes: str = "node"
 
     def __post_init__(self) -> None:
         self.fake = FakeServer(lambda: self.now)
@@ -166,19 +168,12 @@ class TrainingCluster:
 
     def _bind(self, pod: Object) -> None:
         labels = pod["metadata"]["labels"]
-        node = f"node-{labels.get(LABEL_RANK, '0')}"
+        node = f"{self.nodes}-{labels.get(LABEL_RANK, '0')}"
         if node in self.lost:
             node = f"spare-{node}"
         if not self._node(node):
-            ready = {"conditions": [{"type": "Ready", "status": "True"}]}
-            body: Object = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}}
-            self.client.replace_status(NODES, {**self.client.create(NODES, body), "status": ready})
-        with self.fake.store.lock:
-            stored = self.fake.store.find(PODS, Key("default", pod["metadata"]["name"]))
-            assert stored is not None
-            after = copy.deepcopy(stored.body)
-            after["spec"]["nodeName"] = node
-            self.fake.store.put(PODS, stored, after)
+            self._make_node(node)
+        after = self._place(pod, node)
         name = after["spec"]["containers"][0]["name"]
         scheduled = _condition("PodScheduled", True, "", self.now)
         if labels.get(LABEL_GROUP) in self.broken_images:
@@ -188,6 +183,21 @@ class TrainingCluster:
         running = {"name": name, "state": {"running": {"startedAt": timestamp(self.now)}}}
         ready = _condition("Ready", True, "", self.now)
         self._tell(after, phase="Running", conditions=[scheduled, ready], containerStatuses=[running])
+
+    def _place(self, pod: Object, node: str) -> Object:
+        """What the scheduler does."""
+        with self.fake.store.lock:
+            stored = self.fake.store.find(PODS, Key("default", pod["metadata"]["name"]))
+            assert stored is not None
+            after = copy.deepcopy(stored.body)
+            after["spec"]["nodeName"] = node
+            self.fake.store.put(PODS, stored, after)
+        return after
+
+    def _make_node(self, name: str) -> None:
+        ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+        body: Object = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
+        self.client.replace_status(NODES, {**self.client.create(NODES, body), "status": ready})
 
     def _terminate(self, pod: Object, code: int = 143) -> None:
         if pod["spec"].get("nodeName") and not _ended(pod):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mlplatform.apis.names import FINALIZER_RANK
+from mlplatform.apis.times import told_time
 from mlplatform.controllers.trainingjob.resources import TRAINING_JOBS
 from mlplatform.kube.objects import CLAIMS, CONFIG_MAPS, PODS, SECRETS, SERVICES, Key, Object, Resource
 from tests.support.kube.refusals import refuse
@@ -73,7 +74,7 @@ def test_04_ranks_fail(cluster: TrainingCluster) -> None:
     assert cluster.status["groups"][0]["failed"] == 1
     assert cluster.names() == ["job-worker-a1-1"]
     last = cluster.status["attempts"][-1]
-    assert (last["rank"], last["exitCode"], last["node"]) == (1, 3, "node-1")
+    assert (last["rank"], last["exitCode"], last["node"]) == (1, 3, f"{cluster.nodes}-1")
 
 
 def test_05_what_somebody_else_manages_is_left_alone(cluster: TrainingCluster) -> None:
@@ -260,7 +261,7 @@ def test_23_the_first_rule_that_fits_wins(cluster: TrainingCluster) -> None:
 
 def test_24_no_new_pod_before_all_old_ones_are_gone(cluster: TrainingCluster) -> None:
     cluster.submit(job())
-    cluster.silent.add("node-1")
+    cluster.silent.add(f"{cluster.nodes}-1")
     cluster.end("worker", 0, 1)
     cluster.run()
     cluster.run(1000)
@@ -368,7 +369,7 @@ def test_30_an_elastic_group_grows_and_shrinks(cluster: TrainingCluster) -> None
 
 def test_36_a_node_dies(cluster: TrainingCluster) -> None:
     cluster.submit(job(failurePolicy={"maxRestarts": 0}))
-    cluster.lose_node("node-1")
+    cluster.lose_node(f"{cluster.nodes}-1")
     cluster.delete_pod("job-worker-a1-1")  # what the taint manager does
     cluster.run()
     cluster.run(200)
@@ -376,8 +377,8 @@ def test_36_a_node_dies(cluster: TrainingCluster) -> None:
     said = cluster.says("Running")
     assert said is not None
     assert "worker-1" in said[2]
-    assert "node node-1 is silent" in said[2]
-    cluster.lose_node("node-1", fenced=True)
+    assert f"node {cluster.nodes}-1 is silent" in said[2]
+    cluster.lose_node(f"{cluster.nodes}-1", fenced=True)
     cluster.silent.clear()
     cluster.run()
     cluster.run(30)
@@ -388,7 +389,7 @@ def test_36_a_node_dies(cluster: TrainingCluster) -> None:
 
 def test_38_suspended_and_resumed_while_it_stops(cluster: TrainingCluster) -> None:
     cluster.submit(job())
-    cluster.silent |= {"node-0", "node-1"}
+    cluster.silent |= {f"{cluster.nodes}-0", f"{cluster.nodes}-1"}
     cluster.change(suspend=True)
     assert cluster.phase == "Suspending"
     cluster.change(suspend=False)
@@ -470,7 +471,7 @@ def test_43_what_the_api_refuses_to_make_is_told(cluster: TrainingCluster) -> No
 def test_44_resumed_and_running_its_phase_is_running(cluster: TrainingCluster) -> None:
     cluster.submit(job())
     cluster.run(30)
-    cluster.report(step=100, checkpointStep=100, checkpointTime="2023-11-14T22:13:40.000Z")
+    cluster.report(step=100, checkpointStep=100, checkpointTime=told_time(cluster.now - 10))
     cluster.run()
     cluster.change(suspend=True)
     assert cluster.phase == "Suspended"
@@ -530,7 +531,7 @@ def test_a_job_made_anew_waits_for_what_the_old_one_left(cluster: TrainingCluste
 
 def test_a_hang_restarts_elsewhere(cluster: TrainingCluster) -> None:
     cluster.submit(job(health={"progressTimeoutSeconds": 60}))
-    cluster.report(step=5, slowestGroup="worker", slowestRank=1, lastReportTime="2023-11-14T22:13:20.000Z")
+    cluster.report(step=5, slowestGroup="worker", slowestRank=1, lastReportTime=told_time(cluster.now))
     cluster.run(60)
     assert cluster.phase == "Restarting"
     said = cluster.says("Hung")
@@ -540,7 +541,7 @@ def test_a_hang_restarts_elsewhere(cluster: TrainingCluster) -> None:
     affinity: Any = cluster.pod("job-worker-a2-0")["spec"]["affinity"]["nodeAffinity"]
     terms = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     assert terms == [
-        {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["node-1"]}]}
+        {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "NotIn", "values": [f"{cluster.nodes}-1"]}]}
     ]
 
 

@@ -109,7 +109,7 @@ def test_a_checkpoint_stays_and_the_newest_counts() -> None:
     told = gathered(before, [say(0, step=2), say(1, step=3, checkpointStep=3, checkpointUri="u3")])
     assert told is not None
     assert (told.step, told.checkpoint_step, told.checkpoint_uri) == (2, 8, "u8")
-    saving = say(0, step=12, checkpointStep=12, checkpointUri="u12").progress
+    saving = say(0, step=12, checkpointStep=12, checkpointUri="u12")
     late = with_checkpoint(before, [saving])
     assert late == ProgressStatus(step=9, checkpoint_step=12, checkpoint_time=AT, checkpoint_uri="u12")
 
@@ -134,13 +134,23 @@ def test_who_only_evaluates_is_not_the_slowest() -> None:
 
 
 def test_where_each_rank_saves_for_itself_a_checkpoint_is_what_all_have() -> None:
-    said = [say(0, step=9, checkpointStep=8), say(1, step=9, checkpointStep=6, checkpointUri="x")]
-    partly = gathered(None, said, each=3)
+    first = [say(0, step=6, checkpointStep=6), say(1, step=6, checkpointStep=6, checkpointUri="x")]
+    partly = gathered(None, first, each=3)
     assert partly is not None
     assert partly.checkpoint_step is None
-    told = gathered(None, [*said, say(2, step=9, checkpointStep=7)], each=3)
+    third = say(2, step=6, checkpointStep=6)
+    told = gathered(None, [*first, third], each=3)
     assert told is not None
     assert (told.checkpoint_step, told.checkpoint_uri) == (6, "")
+    # one is ahead, one saved another step: what all have is still the step before
+    ahead = [say(0, NOW, first[0], step=12, checkpointStep=12), say(1, NOW, first[1], step=9, checkpointStep=8)]
+    same = gathered(told, [*ahead, third], each=3)
+    assert same is not None
+    assert same.checkpoint_step == 6
+    rest = [say(1, NOW, ahead[1], step=12, checkpointStep=12), say(2, NOW, third, step=14, checkpointStep=12)]
+    last = gathered(same, [ahead[0], *rest], each=3)
+    assert last is not None
+    assert last.checkpoint_step == 12
 
 
 def test_a_heartbeat_or_a_checkpoint_takes_nothing_back() -> None:

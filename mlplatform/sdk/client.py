@@ -209,6 +209,10 @@ class LocalClient:
         is known besides."""
         return run
 
+    def prepared(self, document: str) -> str:
+        """A pipeline as it would be submitted: here as it is."""
+        return document
+
     def bring_values(self, run: RunRecord) -> None:
         """See that the values that a notebook's run ended with are here: they always are."""
 

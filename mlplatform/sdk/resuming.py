@@ -87,13 +87,17 @@ def resume(run: Run, pipeline: object = None) -> None:
     artifacts = {name: keep(home, name, value).to_json() for name, value in code.objects.items()}
     artifacts |= {name: dict(entry) for name, entry in code.kept.items()}
     stored = loads(read_document(home, records.run.spec_digest))
-    now = stored if code.document is None else loads(code.document)
+    document = None if code.document is None else run.client.prepared(code.document)
+    now = stored if document is None else loads(document)
     fresh = {name: Artifact.from_json({"name": name, **found}) for name, found in artifacts.items()}
     changes = changes_between(stored, now, other_contents(records.run.artifacts, fresh))
     reset = reset_for_resume(now, records.tasks, changes)
     env = dict(os.environ)
-    run.client.resume(run.run_id, code.document, env=env, interpreter=interpreter(), artifacts=artifacts)
+    goes_on = run.client.resume(run.run_id, document, env=env, interpreter=interpreter(), artifacts=artifacts)
     print(told(code, changes, reset))  # noqa: T201 - whose code runs is what somebody must know here
+    if goes_on and goes_on != run.run_id:
+        print(f"it goes on as run {goes_on}: one of a cluster keeps the code it began with")  # noqa: T201
+        run.run_id = goes_on
     display_live.go_on(run)
 
 

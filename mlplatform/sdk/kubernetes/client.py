@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
 from mlplatform.core.errors import MlPlatformError, NotFound, Unsupported
-from mlplatform.core.model import AttemptRecord, RunRecord
+from mlplatform.core.model import Artifact, AttemptRecord, RunRecord
 from mlplatform.core.records import Batch
 from mlplatform.core.values import child
 from mlplatform.engine.home import Home
+from mlplatform.ir.dump import to_json
+from mlplatform.ir.load import loads
 from mlplatform.sdk.client import LocalClient
 from mlplatform.sdk.kubernetes import notebooks
 from mlplatform.sdk.kubernetes.assembly import Cluster
@@ -23,9 +25,13 @@ from mlplatform.sdk.kubernetes.history import STORE
 from mlplatform.sdk.kubernetes.home import Place, read_place
 from mlplatform.sdk.kubernetes.images import with_environment
 from mlplatform.sdk.kubernetes.stores import make_known, uploaded
+from mlplatform.sdk.notebook_submit import TAG
 from mlplatform.sdk.records import store_target
 
 _log = logging.getLogger(__name__)
+
+#: The tag of a run that goes on where another one ended, with other code: that one's id.
+RESUMES: Final = "mlplatform.resumes"
 
 #: Seconds between two looks at the history for news.
 LOOK: Final = 0.15
@@ -120,15 +126,19 @@ class ClusterClient(LocalClient):
     def submit(self, submission: Mapping[str, Any]) -> str:
         """As :meth:`LocalClient.submit`. Components that name no image and need one get this environment's
         (:mod:`mlplatform.sdk.kubernetes.images`, which says what it raises)."""
-        document = with_environment(str(submission.get("document") or ""), os.environ)
+        document = self.prepared(str(submission.get("document") or ""))
         service = self.site.cluster.service
         given: dict[str, Any] = dict(submission.get("artifacts") or {})
-        if (split := notebooks.for_pods(document)) is not None:
-            document = split
+        if notebooks.is_notebook(document):
             notebooks.require_store(service.store)
             given[notebooks.FOLDER] = notebooks.kept_folder(self.home, Path(str(submission["cwd"])))
         artifacts = self._uploaded(given, service.store)
         return service.submit({**submission, "document": document, "artifacts": artifacts})
+
+    def prepared(self, document: str) -> str:
+        """With the image of this environment where components want it, and with what tasks of a notebook pass on."""
+        with_images = with_environment(document, os.environ)
+        return notebooks.for_pods(with_images) or with_images
 
     def _uploaded(
         self, artifacts: Mapping[str, Mapping[str, Any]], store: Mapping[str, Any]
@@ -199,15 +209,34 @@ class ClusterClient(LocalClient):
         interpreter: Mapping[str, Any],
         artifacts: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> str:
+        """As :meth:`LocalClient.resume`. A run of a cluster keeps the pipeline that it was started with: with another
+        one, or with other objects, it goes on as a new run, whose id is returned, and which reuses what stands."""
+        run = self.site.store.get_run(run_id)
+        given = {name: value.to_json() for name, value in run.artifacts.items() if isinstance(value, Artifact)}
+        others = {name for name, entry in (artifacts or {}).items()
+                  if name not in given or entry.get("digest") != given[name].get("digest")}  # fmt: skip
         if document is not None:
-            known = self.site.store.document(self.site.store.get_run(run_id).spec_digest)
-            now = with_environment(document, os.environ)
-            if known not in (document.encode("utf-8", "surrogatepass"), now.encode("utf-8", "surrogatepass")):
-                raise Unsupported(
-                    "A run of a cluster goes on with the pipeline it was started with.",
-                    hint="Run the changed pipeline anew: what did not change can be reused.",
-                )
+            known = self.site.store.document(run.spec_digest)
+            document = self.prepared(document)
+            if others or to_json(loads(known)) != to_json(loads(document)):
+                return self._anew(run, document, {**given, **(artifacts or {})})
         return self.site.cluster.service.resume(run_id)
+
+    def _anew(self, run: RunRecord, document: str, artifacts: Mapping[str, Mapping[str, Any]]) -> str:
+        pipeline = loads(document)
+        known = pipeline.root.inputs
+        folder = os.path.dirname(run.tags.get(TAG, ""))
+        submission: dict[str, Any] = {
+            "document": document,
+            "parameters": {name: value for name, value in run.parameters.items() if name in known.parameters},
+            "artifacts": {name: entry for name, entry in artifacts.items() if name in known.artifacts},
+            "name": run.name,
+            "experiment": run.experiment,
+            "tags": {**run.tags, RESUMES: run.run_id},
+            "cache": True,
+            "cwd": folder,
+        }
+        return self.submit(submission)
 
     def delete(self, run_id: str) -> str:
         return self.site.cluster.service.delete(run_id)

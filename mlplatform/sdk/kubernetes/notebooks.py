@@ -74,6 +74,10 @@ def for_pods(document: str) -> str | None:
     return dump(replace(pipeline, root=root, components=components))
 
 
+def is_notebook(document: str) -> bool:
+    return bool(tasks_of(loads(document)))
+
+
 def kept_folder(home: Home, folder: Path) -> dict[str, Any]:
     """The files beside a notebook, kept by content in the home: as a submission names an artifact.
 

@@ -1,16 +1,21 @@
 """The platform inside a cluster: installed by its command, restricted, reached with a token, and tracking what runs."""
 
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import kfp
 import pytest
 from kfp import compiler, dsl
 
+import mlplatform as ml
 from tests.cluster.api import Object
 from tests.cluster.cluster import Cluster
 from tests.support.kube.installed import PLACE, Installed, command, installed, until
+from tests.support.pipelines import chain
 
 RUNS = "/apis/pipelines.mlplatform.dev/v1alpha1/namespaces/{}/pipelineruns"
 #: Of this session alone: what was kept of earlier ones may be there still.
@@ -61,6 +66,30 @@ def test_who_comes_with_a_token_gets_in_and_mlflow_is_behind_the_same_door(platf
     # A person's token opens nothing that is for pods.
     assert platform.ask("POST", "/api/v1/pods/tracking", reader, {})[0] == 401
     assert platform.ask("GET", "/api/v1/pods/mlflow/api/2.0/mlflow/runs/get?run_id=x", reader)[0] == 401
+
+
+def test_people_come_in_by_the_api_server_with_nothing_but_a_kubeconfig(
+    platform: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stock kfp.Client makes a run, in the name of the namespace's editor; a browser needs the link."""
+    monkeypatch.setenv("KUBECONFIG", str(platform.cluster.kubeconfig))
+    document = tmp_path / "chain.yaml"
+    document.write_text(chain(1).text(), encoding="utf-8")
+    with ml.connect(namespace=SERVES, home=tmp_path / "home") as server:
+        assert server.account == "mlplatform-editor"
+        browser = urllib.request.Request(server.url + "/api/v1/runs", headers={"user-agent": "Mozilla/5.0"})
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(browser)
+        with urllib.request.urlopen(server.url + "/") as page:
+            assert b"<title>mlplatform</title>" in page.read()
+        made = kfp.Client(host=server.url).create_run_from_pipeline_package(str(document), run_name="by-hand")
+        [body] = [
+            one
+            for one in platform.cluster.api.get(RUNS.format(SERVES))["items"]
+            if one["spec"].get("displayName") == "by-hand"
+        ]
+        assert made.run_id
+    platform.cluster.api.delete(f"{RUNS.format(SERVES)}/{body['metadata']['name']}")
 
 
 def pipeline(image: str, folder: Path) -> str:

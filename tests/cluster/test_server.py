@@ -61,7 +61,7 @@ class Server:
             )
         if "create" in verbs:  # a run lends its author nothing: where the platform's policy is, they need this too
             whose = f"--serviceaccount={self.namespace}:{name}"
-            kubectl("create", "role", f"{name}-pods", "--verb=create", "--resource=pods", *space)
+            kubectl("create", "role", f"{name}-pods", "--verb=create", "--resource=pods,persistentvolumeclaims", *space)
             kubectl("create", "rolebinding", f"{name}-pods", f"--role={name}-pods", whose, *space)
         return kubectl("create", "token", name, "--audience", audience, *space).stdout.strip()
 

@@ -87,7 +87,7 @@ class Way:
         gateway = Gateway(self._ask, Tokens(Accounts("mlplatform-editor"), "team", "", Clock()), "platform")
         self.gateway = gateway
         guarded = Guard(gateway, self.settings, Activity())
-        self.browser = TestClient(guarded, base_url="http://127.0.0.1:4000", follow_redirects=False)
+        self.browser: Any = TestClient(guarded, base_url="http://127.0.0.1:4000", follow_redirects=False)
 
     def _ask(self, request: Request) -> Told:
         self.asked.append(request)

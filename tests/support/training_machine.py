@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -186,6 +187,30 @@ class TrainingMachine:
         place = self._rank(group, rank)
         write_json(place.progress, said)
 
+    def freeze(self, group: str, rank: int) -> None:
+        """A rank hears no signal, as on a node that is silent."""
+        place = self._rank(group, rank)
+        self.silent.add(place.root.name)
+        os.kill(read_json(place.claim)["pid"], signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        for _, rank in self.place.ranks():
+            if rank.root.name in self.silent and not rank.exit.exists():
+                os.kill(read_json(rank.claim)["pid"], signal.SIGCONT)
+        self.silent.clear()
+
+    def pids(self, group: str) -> dict[str, int]:
+        """The first process of each rank that there is, by its name."""
+        return {
+            rank.root.name: read_json(rank.claim)["pid"]
+            for key, rank in self.place.ranks()
+            if key.group == group and not rank.gone.exists()
+        }
+
+    def claims(self) -> list[str]:
+        folder = self.place.home.claims
+        return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+
     def clear(self) -> None:
         """Nothing of the machine is left."""
         for _, rank in self.place.ranks():
@@ -228,6 +253,14 @@ class Both:
     def end_all(self) -> None:
         self.cluster.end_all()
         self.machine.end_all()
+
+    def freeze(self, group: str, rank: int) -> None:
+        self.cluster.silent.add(f"node-{rank}")
+        self.machine.freeze(group, rank)
+
+    def thaw(self) -> None:
+        self.cluster.silent.clear()
+        self.machine.thaw()
 
     @property
     def room(self) -> int:

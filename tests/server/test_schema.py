@@ -21,7 +21,10 @@ from mlplatform.core.catalog import PipelineVersion, RecurringRun, RegisteredPip
 from mlplatform.core.model import Artifact, AttemptRecord, RunRecord, TaskError, TaskKey, TaskRecord, Values
 from mlplatform.core.records import Batch
 from mlplatform.core.states import RunState, TaskState
+from mlplatform.engine.files import write_json
 from mlplatform.engine.home import Home
+from mlplatform.engine.training.places import JobPlace
+from mlplatform.planning.training.facts import RankKey
 from mlplatform.server.app import create_app
 from mlplatform.server.settings import Settings
 from mlplatform.store import open_store
@@ -36,6 +39,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
+JOB = "digits-0a1b2"
 TOKEN = "the-token-of-these-tests-0123456789abcdefghi"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 RUN, NASTY = "1m8ck7xgd7adfes99j", "1m8ck7xgd7adfes99k"
@@ -90,6 +94,39 @@ def fill(target: str, folder: Path) -> None:
     store.close()
 
 
+def train(home: Home) -> None:
+    """A training job that ended after a restart."""
+    place = JobPlace(home, JOB)
+    claim = {"accessModes": ["ReadWriteOnce"]}
+    template = {"spec": {"containers": [{"name": "main", "command": ["true"]}]}}
+    body = {
+        "metadata": {"name": JOB, "uid": "5f1", "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 1},
+        "spec": {
+            "framework": "torch",
+            "groups": [{"name": "worker", "replicas": 1, "template": template}],
+            "checkpoint": {"scope": "Rank", "claimSpec": claim},
+        },
+    }
+    rank = place.rank(RankKey("worker", 0, 2))
+    rank.root.mkdir(parents=True)
+    write_json(place.object, body)
+    attempt = {"number": 1, "reason": "ExitCode1", "group": "worker", "rank": 0, "exitCode": 1, "message": "no"}
+    status = {
+        "phase": "Complete",
+        "attempt": 2,
+        "restartsCounted": 1,
+        "groups": [{"name": "worker", "desired": 1, "succeeded": 1, "attempt": 2}],
+        "progress": {"step": 9, "totalSteps": 10, "metrics": [{"name": "loss", "value": "nan"}]},
+        "checkpoint": {"step": 9, "uri": str(home.claims / "x")},
+        "goodput": {"percent": 90, "wallSeconds": 10, "productiveSeconds": 9, "lostSeconds": 1},
+        "attempts": [attempt, {"number": 2, "reason": "Completed", "resumedFromStep": 5}],
+    }
+    write_json(place.status, status)
+    write_json(rank.start, {"at": 1000.0, "gpus": [1]})
+    write_json(rank.exit, {"code": 0, "at": 1002.0})
+    rank.log.write_text("step 9\n" * 30)
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Generator[Any]:
     folder = tmp_path_factory.mktemp("api")
@@ -104,6 +141,7 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         target = server.url(server.new_schema())
         patch.setenv("MLPLATFORM_STORE", target)
     fill(target, folder)
+    train(home)
     app = create_app(Settings(home, target, TOKEN))
     try:
         yield schemathesis.openapi.from_asgi("/api/v1/openapi.json", app, headers=AUTH)
@@ -141,6 +179,7 @@ def test_every_operation_keeps_its_word(api: Any, path: str, method: str) -> Non
     ask()
 
 
+J = {"name": JOB}
 R, P, V = {"run_id": RUN}, {"pipeline_id": "p1"}, {"pipeline_id": "p1", "version_id": "v1"}
 KNOWN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("/runs", {}, {"q": "known", "tag": ["team=a"], "state": ["FAILED"], "sort": "-duration"}),
@@ -166,6 +205,10 @@ KNOWN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("/recurring-runs/{recurring_id}", {"recurring_id": "rr1"}, {}),
     ("/artifacts", {}, {"q": "table", "type": "system.Dataset"}),
     ("/machine", {}, {}),
+    ("/surroundings", {}, {}),
+    ("/training-jobs", {}, {"q": "digits", "phase": ["Complete"]}),
+    ("/training-jobs/{name}", J, {}),
+    ("/training-jobs/{name}/log", J, {"group": "worker", "rank": 0, "offset": 7, "limit": 14}),
     ("/search", {}, {"q": "known"}),
 ]
 

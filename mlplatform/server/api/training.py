@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import FileResponse
 
+from mlplatform.apis.names import LABEL_RUN
 from mlplatform.core.errors import InvalidInput, KubernetesError, NotFound
+from mlplatform.core.values import child
 from mlplatform.planning.training.facts import RankKey
+from mlplatform.planning.training.tracked import tracked_run
 from mlplatform.planning.training.view import job_detail, job_summary
 from mlplatform.server import logfiles, models
 from mlplatform.server import training_models as shapes
@@ -16,6 +20,7 @@ from mlplatform.server.context import Context, Here
 from mlplatform.server.faults import RESPONSES
 from mlplatform.server.plain import PlainRoute
 from mlplatform.server.training import Jobs, jobs_of
+from mlplatform.tracking.ids import reserved_run_id
 
 router = APIRouter(route_class=PlainRoute, prefix="/api/v1", tags=["training jobs"], responses=RESPONSES)
 
@@ -56,8 +61,19 @@ def listed(
 def one(here: Here, name: Name) -> Any:
     """A training job with its groups, ranks, attempts and where its time went."""
     jobs = jobs_of(here)
-    found = job_detail(jobs.body(name), jobs.ranks(name), here.now())
-    return {**found, "mlflow": _mlflow(found), "commands": _commands(jobs, name)}
+    body = jobs.body(name)
+    found = job_detail(body, jobs.ranks(name), here.now())
+    mlflow = _mlflow(found) or ("" if jobs.namespace else _mlflow_here(body))
+    return {**found, "mlflow": mlflow, "commands": _commands(jobs, name)}
+
+
+def _mlflow_here(body: Mapping[str, Any]) -> str:
+    """This machine's MLflow knows a job by the same id from its beginning; that of a task is its run's."""
+    run = tracked_run(body)
+    owner = str(child(child(body, "metadata"), "labels").get(LABEL_RUN) or "")
+    if run is None:
+        return ""
+    return f"mlflow/open/{reserved_run_id(owner or run.run_id)}"
 
 
 def _mlflow(found: dict[str, Any]) -> str:

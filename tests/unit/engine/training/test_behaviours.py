@@ -19,9 +19,9 @@ from tests.support.training_machine import Both, TrainingMachine
 from tests.unit.controllers.trainingjob import test_behaviours as cluster_tests
 
 #: By their numbers in the design. Those below them are told otherwise of processes than of pods. Of the 45, the rest
-#: have no notion here: 6 (node selectors), 9, 10 (the API server refuses), 12, 17, 26, 39, 40 (objects that others delete
-#: or forge: a process that is gone has ended), 31-35, 37 (quota, admission, topology, preemption), 36 (nodes: of a
-#: machine that restarts, see test_driver).
+#: have no notion here: 6 (node selectors), 9, 10 (the API server refuses), 12, 17, 26, 39, 40 (objects that others
+#: delete or forge: a process that is gone has ended), 31-35, 37 (quota, admission, topology, preemption), 36 (nodes: of
+#: a machine that restarts, see test_driver).
 SHARED = [
     cluster_tests.test_01_created_suspended_it_has_no_pods,
     cluster_tests.test_02_unsuspended_it_is_resumed,

@@ -7,6 +7,7 @@ forgotten (processes that are its children, ranks that wait for a GPU).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -179,7 +180,9 @@ class Ranks:
         rank = self._place.rank(key)
         rank.root.mkdir(parents=True, exist_ok=True)
         write_json(rank.start, {"at": now, "gpus": list(given)})
-        cookie = f"{self._place.name}/{rank.root.name}/{self._here.boot[:8]}"
+        # By it processes are found and ended: nobody of another home, or job of the same name, may have it.
+        home = hashlib.sha256(os.fsencode(self._place.root)).hexdigest()[:12]
+        cookie = f"{home}/{rank.root.name}/{self._here.boot[:8]}"
         env = {**command.env, "MLPLATFORM_ATTEMPT": cookie}
         if command.gpus:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(str(number) for number in given)

@@ -209,6 +209,8 @@ class Writer:
         ref = delete.ref
         cache = self._caches.cache(ref.resource)
         live = cache.get(ref.key) if cache is not None else None
+        if live is not None and delete.grace_period is None and being_deleted(live) and ref.uid in ("", uid_of(live)):
+            return  # somebody's finalizer holds it: asking again would change nothing
         self._ask(key)
         try:
             self._client.delete(ref.resource, ref.key, uid=ref.uid, grace_period=delete.grace_period)

@@ -82,7 +82,7 @@ def plan_job(
     removes = any(isinstance(step, Remove) for step in seen.decision.steps)
     own = Delete(Ref(TRAINING_JOBS, Key(job.namespace, job.name), job.uid))
     return Plan(
-        apply=[objects.service(job)] if _stands(seen.ledger) else [],
+        apply=[objects.service(job)] if _stands(seen.ledger) and objects.needs_service(job) else [],
         create=[*_beside(seen), *_pods(seen, starts, settings)],
         status=status,
         release=[Ref(PODS, rank.key, rank.uid) for rank in seen.ranks if rank.held and _recorded(rank, seen, stops)],

@@ -37,6 +37,12 @@ def _metadata(job: TrainingJob, name: str, **more: Any) -> Json:
     return {"name": name, "namespace": job.namespace, "labels": job_labels(job.name), **more}
 
 
+def needs_service(job: TrainingJob) -> bool:
+    """Whether anybody looks for a rank by its name: but for a single Python process, a rank itself does already."""
+    alone = sum(group.replicas for group in job.spec.groups) <= 1 and not any(one.elastic for one in job.spec.groups)
+    return job.spec.framework != "python" or not alone
+
+
 def service(job: TrainingJob) -> Json:
     """Ranks have names below it, also those that are not ready: they have to meet to become so."""
     return {

@@ -58,6 +58,8 @@ class TrainingCluster:
     lost: set[str] = field(default_factory=set[str])
     #: Ranks are on nodes that are called so, with their number.
     nodes: str = "node"
+    #: The namespace that the operator looks at; "": all.
+    watched: str = ""
 
     def __post_init__(self) -> None:
         self.fake = FakeServer(lambda: self.now)
@@ -74,7 +76,7 @@ class TrainingCluster:
         parts = Parts(
             client, Recorder(client, "training", "training-0", now=now), Metrics(), now=now, clock=lambda: self.now
         )
-        return Manager(client, parts, [TrainingJobs(self.settings)], Settings())
+        return Manager(client, parts, [TrainingJobs(self.settings)], Settings(namespace=self.watched))
 
     def _check(self) -> None:
         """No two attempts of a rank live at once."""

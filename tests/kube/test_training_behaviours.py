@@ -1,0 +1,105 @@
+"""The behaviours of a training job (their numbers are the design's), lived through on a real API server: the same tests
+as on the one in memory, and those that only a real one can show.
+
+Scheduler and kubelets are played (``tests.support.kube.realtraining``); what the real ones do is in
+``test_training_pods``. All of them are run where ``MLPLATFORM_ALL_BEHAVIOURS=1``; otherwise those in which the real
+server has most to say of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import time
+import uuid
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+
+from mlplatform.kube.client import Client
+from mlplatform.kube.objects import NAMESPACES, RESOURCE_QUOTAS, Key, Object
+from mlplatform.kube.transport import connect
+from tests.cluster.cluster import Cluster
+from tests.support.kube.platform import apply_crds
+from tests.support.kube.realtraining import RealTrainingCluster
+from tests.support.kube.training import job
+from tests.unit.controllers.trainingjob import test_behaviours as behaviours
+
+Behaviour = Callable[..., None]
+
+#: What refuses objects in memory, and what counts requests there.
+OTHERWISE = {
+    behaviours.test_43_what_the_api_refuses_to_make_is_told,
+    behaviours.test_looking_again_writes_nothing,
+}
+ALL = [
+    one for name, one in vars(behaviours).items() if name.startswith("test_") and callable(one) and one not in OTHERWISE
+]
+
+
+#: Where validation, the garbage collector, finalizers and the protection of claims matter.
+MOST_TELLING = [
+    behaviours.test_12_what_is_deleted_is_made_again,
+    behaviours.test_17_a_pod_of_another_uid_is_not_ours,
+    behaviours.test_28_claims_when_it_ends,
+    behaviours.test_29_after_its_time_it_is_deleted_and_nothing_comes_back,
+]
+
+
+def cases() -> list[Any]:
+    found: list[Any] = []
+    for one in ALL if os.environ.get("MLPLATFORM_ALL_BEHAVIOURS") == "1" else MOST_TELLING:
+        name = one.__name__.removeprefix("test_")
+        words = ("Retain", "Delete") if "when" in inspect.signature(one).parameters else ("",)
+        for when in words:
+            told = pytest.param(one, {"when": when} if when else {}, id=f"{name}-{when}" if when else name)
+            found.append(told)
+    return found
+
+
+@pytest.fixture(scope="module")
+def site(api_server: Cluster) -> Generator[tuple[Client, str]]:
+    apply_crds(api_server)
+    client = connect(str(api_server.kubeconfig))
+    namespace = f"ranks-{uuid.uuid4().hex[:8]}"
+    client.create(NAMESPACES, {"metadata": {"name": namespace}})
+    api_server.api.wait(f"/api/v1/namespaces/{namespace}/serviceaccounts/default", lambda _: True)
+    yield client, namespace
+    client.delete(NAMESPACES, Key("", namespace))
+    client.transport.close()
+
+
+@pytest.fixture
+def real(site: tuple[Client, str]) -> Generator[RealTrainingCluster]:
+    client, namespace = site
+    cluster = RealTrainingCluster(transport=client.transport, namespace=namespace)
+    yield cluster
+    cluster.clear()
+
+
+@pytest.mark.parametrize(("behaviour", "given"), cases())
+def test_on_a_real_server(real: RealTrainingCluster, behaviour: Behaviour, given: dict[str, str]) -> None:
+    behaviour(real, **given)
+
+
+def test_43_a_quota_that_is_full_is_told(real: RealTrainingCluster) -> None:
+    quota: Object = {"metadata": {"name": "none", "namespace": "default"}, "spec": {"hard": {"pods": "0"}}}
+    real.client.create(RESOURCE_QUOTAS, quota)
+    deadline = time.monotonic() + 120
+    try:
+        while "hard" not in (real.client.get(RESOURCE_QUOTAS, Key("default", "none")).get("status") or {}):
+            assert time.monotonic() < deadline, "the quota is not looked after"
+            time.sleep(0.05)
+        real.submit(job())
+        said = real.says("Placed")
+        assert said is not None
+        assert said[:2] == ("False", "CreationRefused")
+        assert "exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0" in said[2]
+        assert (real.phase, real.names()) == ("Starting", [])
+    finally:
+        real.client.delete(RESOURCE_QUOTAS, Key("default", "none"))
+    real.run(30)
+    while real.phase != "Running":  # the server forgets a quota a moment after it is gone
+        assert time.monotonic() < deadline, real.status
+        real.run(30)

@@ -63,6 +63,7 @@ class Checkpoints:
         #: What is to be said of the last task's variables.
         self.notes: list[str] = []
         self._checked: set[str] = set()
+        self._digests = parts.Digests()
 
     # ------------------------------------------------------------------ after a task
     def after(self, flow: Flow, loop: Any) -> dict[str, Any]:
@@ -70,6 +71,7 @@ class Checkpoints:
         ``groups``, ``blocks``, ``whole`` and ``values`` of its record."""
         before = self.entries
         self.notes = []
+        self._digests.forget()  # a cell ran
         self._hidden.note_patches(frozenset(flow.patches))
         values = self._values(frozenset(flow.words))
         touched, whole = self._touched(flow, before)
@@ -131,11 +133,11 @@ class Checkpoints:
         for name, value in values.items():
             old = before.get(name)
             if old is None or old.identity != id(value) or whole or name in touched:
-                found[name] = look(value, self._namespace)
+                found[name] = look(value, self._namespace, known=self._digests)
             elif old.seen.size >= _LARGE or not old.seen.digest:
                 found[name] = old.seen
             else:
-                found[name] = look(value, self._namespace)
+                found[name] = look(value, self._namespace, known=self._digests)
         return found
 
     # ------------------------------------------------------------------ groups
@@ -168,6 +170,7 @@ class Checkpoints:
                 after[name] = Entry(content, group, name, values[name], seen[name])
         for one in seen.values():
             one.alive = None
+        self._digests.forget()
         return after, fresh
 
     def _same_group(
@@ -192,7 +195,8 @@ class Checkpoints:
         roots = shared_roots(seen[name] for name in names)
         joint = ""
         if not why:
-            joint = seen[names[0]].digest if len(names) == 1 else (look(own, self._namespace, roots).digest or "")
+            alone = len(names) == 1
+            joint = (seen[names[0]] if alone else look(own, self._namespace, roots, self._digests)).digest
         if not joint:
             self._count += 1
             group = "x%s-%d" % (self._token, self._count)
@@ -235,7 +239,7 @@ class Checkpoints:
         handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
         os.close(handle)
         with open(temporary, "wb") as file:
-            size, problem = tried(keep, own, self._namespace, file, roots)
+            size, problem = tried(keep, own, self._namespace, file, roots, self._digests)
         if problem is not None:
             os.unlink(temporary)
             return 0, "%s: %s" % (", ".join(own), reason_of(problem, own[next(iter(own))]))
@@ -311,6 +315,7 @@ class Checkpoints:
         Raises:
             OSError, ValueError, or anything that loading objects raises.
         """
+        self._digests.forget()
         differing = {name: told for name, told in names.items() if self._group_of(name) != told[1]}
         gone = [name for name in self.entries if name not in names]
         for name in gone:
@@ -329,8 +334,9 @@ class Checkpoints:
         now = self._values(frozenset())
         for name, told in differing.items():
             value = now.get(name, fresh.get(name, items.get(name)))
-            self.entries[name] = Entry(told[0], told[1], name, value, look(value, self._namespace))
+            self.entries[name] = Entry(told[0], told[1], name, value, look(value, self._namespace, known=self._digests))
             self.entries[name].seen.alive = None
+        self._digests.forget()
 
     def move_to_part(self, names: Mapping[str, Any], groups: Mapping[str, Any], wanted: Iterable[str]) -> str:
         """Of a state (see :meth:`move_to`) bring hidden state and what a task can reach that mentions ``wanted``: what
@@ -369,7 +375,7 @@ class Checkpoints:
             left: list[str] = []
             reason: Optional[Exception] = None
             for group in waiting:
-                found, problem = tried(load, group_path(self._library, group))
+                found, problem = tried(load, group_path(self._library, group), self._digests)
                 if problem is not None:
                     left.append(group)
                     reason = problem

@@ -10,7 +10,7 @@ import pickle
 import sys
 import types
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Optional
 
 from . import parts, veil
 from .guard import tried
@@ -81,22 +81,35 @@ class _Hashing:
         return size
 
 
-def look(value: Any, namespace: dict[str, Any], shared_roots: frozenset[int] = frozenset()) -> Seen:
-    """Digest of everything that ``value`` reaches, and what of it can be shared."""
-    seen, met_own_state = _look(value, namespace, shared_roots, False)
+def look(
+    value: Any,
+    namespace: dict[str, Any],
+    shared_roots: frozenset[int] = frozenset(),
+    known: Optional[parts.Digests] = None,
+) -> Seen:
+    """Digest of everything that ``value`` reaches, and what of it can be shared. ``known``: what was digested since a
+    cell ran."""
+    known = parts.Digests() if known is None else known
+    seen, met_own_state = _look(value, namespace, shared_roots, False, known)
     if met_own_state and not seen.digest:  # what such an object leaves out need not be fit to be kept
-        seen, _ = _look(value, namespace, shared_roots, True)
+        seen, _ = _look(value, namespace, shared_roots, True, known)
     return seen
 
 
-def _look(value: Any, namespace: dict[str, Any], shared_roots: frozenset[int], lenient: bool) -> tuple[Seen, bool]:
+def _look(
+    value: Any, namespace: dict[str, Any], shared_roots: frozenset[int], lenient: bool, known: parts.Digests
+) -> tuple[Seen, bool]:
     seen = Seen()
     out = _Hashing()
 
     def take(buffer: pickle.PickleBuffer) -> bool:
         with buffer.raw() as raw:
-            out.hasher.update(parts.digest_all(raw) if raw.nbytes > veil.LARGEST else raw)
             out.size += raw.nbytes
+            if raw.nbytes <= veil.LARGEST:
+                out.hasher.update(raw)
+                return False
+            copied = any(buffer is one for one in pickler.copies)
+            out.hasher.update(parts.told(raw, known.of(raw, None if copied else buffer)))
         return False
 
     pickler = ObjectPickler(out, namespace, False, take)

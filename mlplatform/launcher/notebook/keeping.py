@@ -8,15 +8,22 @@ import io
 import pickle
 import struct
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Optional
 
 from . import parts, rebuild, veil
 from .pickling import ObjectPickler, Refused
 
 
-def keep(values: Mapping[str, Any], namespace: dict[str, Any], file: BinaryIO, shared_roots: frozenset[int]) -> int:
-    """Write values that belong together into a file that will lie in ``LIBRARY/groups/XX``; returns the bytes. Raises
-    Refused, OSError and whatever the objects raise."""
+def keep(
+    values: Mapping[str, Any],
+    namespace: dict[str, Any],
+    file: BinaryIO,
+    shared_roots: frozenset[int],
+    known: Optional[parts.Digests] = None,
+) -> int:
+    """Write values that belong together into a file that will lie in ``LIBRARY/groups/XX``; returns the bytes.
+    ``known``: what was digested since a cell ran. Raises Refused, OSError and whatever the objects raise."""
+    known = parts.Digests() if known is None else known
     buffers: list[pickle.PickleBuffer] = []
     body = io.BytesIO()
     pickler = ObjectPickler(body, namespace, True, buffers.append)
@@ -29,14 +36,16 @@ def keep(values: Mapping[str, Any], namespace: dict[str, Any], file: BinaryIO, s
     sizes: list[int] = []
     pieces: list[Any] = []
     total = 0
-    into_arrays = frozenset(map(id, pickler.own_buffers))
+    into_arrays, copies = frozenset(map(id, pickler.own_buffers)), frozenset(map(id, pickler.copies))
     for buffer in buffers:
         raw: Any = buffer.raw()
         size = raw.nbytes
         total += size
         if size > veil.LARGEST:
             sizes.append(size | parts.IN_PARTS | (parts.INTO_ARRAY if id(buffer) in into_arrays else 0))
-            pieces += parts.write(raw, parts.beside(file.name))
+            digests = known.of(raw, None if id(buffer) in copies else buffer)
+            parts.write(raw, digests, parts.beside(file.name))
+            pieces += digests
         else:
             sizes.append(size)
             pieces.append(veil.cover(raw))
@@ -51,19 +60,20 @@ def _one_memory(arrays: list[Any], shared_roots: frozenset[int]) -> bool:
     return all(type(one).__module__.startswith("numpy") for one in arrays)
 
 
-def load(path: str) -> dict[str, Any]:
-    """Values kept by :func:`keep`. Raises OSError, ValueError and whatever the objects raise."""
+def load(path: str, known: Optional[parts.Digests] = None) -> dict[str, Any]:
+    """Values kept by :func:`keep`. ``known`` learns what memory holds. Raises OSError, ValueError and whatever the
+    objects raise."""
     with open(path, "rb") as file:
         size, sizes = parts.read_head(file)
         body = veil.uncover(file.read(size))
-        buffers = [_buffer(file, told, path) for told in sizes]
+        buffers = [_buffer(file, told, path, known) for told in sizes]
     return rebuild.loads(body, buffers)  # written by a session of this very notebook
 
 
-def _buffer(file: BinaryIO, told: int, path: str) -> Any:
+def _buffer(file: BinaryIO, told: int, path: str, known: Optional[parts.Digests]) -> Any:
     size = told & parts.BYTES
     if not told & parts.IN_PARTS:
         return veil.uncover(file.read(size)) if size <= veil.LARGEST else file.read(size)
     digests = [file.read(32) for _ in range(parts.count(size))]
-    stored = parts.Stored(parts.beside(path), digests, size)
+    stored = parts.Stored(parts.beside(path), digests, size, known)
     return stored if told & parts.INTO_ARRAY else stored.read()

@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Optional
 
 from .guard import tried
 
@@ -30,32 +31,77 @@ SIZE = 16 * 2**20
 _MOST = 8
 
 
-def digest_all(raw: Any) -> bytes:
-    """The digests of a memory's pieces, one behind the other, and before them its length."""
-    raw = memoryview(raw)
+class Digests:
+    """Digests of pieces of memories while no cell runs: a boundary compares the same memory alone and together with
+    others, and writes it.
+
+    What was digested is kept alive, so that no other memory can come to lie in its place. Should something change it
+    all the same before it is written (a thread of the user's), the piece does not match its name, and is not accepted
+    when it is read.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], list[bytes]] = {}
+        self._alive: list[Any] = []
+
+    def of(self, raw: Any, alive: Any) -> list[bytes]:
+        """The digests of a memory's pieces. ``alive``: what holds the memory, None if it will not last."""
+        raw = memoryview(raw)
+        key = _key(raw)
+        found = self._known.get(key) if key is not None else None
+        if found is None:
+            found = _digested(raw)
+            if alive is not None:
+                self.learn(raw, found, alive)
+        return found
+
+    def learn(self, raw: Any, digests: Sequence[bytes], alive: Any) -> None:
+        """They are known from elsewhere: the memory was just read, and compared with them."""
+        key = _key(memoryview(raw))
+        if key is not None:
+            self._known[key] = list(digests)
+            self._alive.append(alive)
+
+    def forget(self) -> None:
+        """A cell may run from here on."""
+        self._known.clear()
+        self._alive.clear()
+
+
+def _key(raw: Any) -> Optional[tuple[int, int]]:
+    """Where a memory lies; None where that cannot be told (without numpy there is no large memory to speak of)."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not hasattr(numpy, "frombuffer"):
+        return None
+    return int(numpy.frombuffer(raw, dtype=numpy.uint8).__array_interface__["data"][0]), raw.nbytes
+
+
+def _digested(raw: Any) -> list[bytes]:
     found: dict[int, bytes] = {}
 
     def take(index: int, piece: Any) -> None:
         found[index] = hashlib.sha256(piece).digest()
 
     _side_by_side(take, _pieces(raw))
-    return struct.pack("<Q", raw.nbytes) + b"".join(found[index] for index in sorted(found))
+    return [found[index] for index in sorted(found)]
 
 
-def write(raw: Any, folder: str) -> list[bytes]:
-    """Keep a memory below ``folder``; returns the digests of its pieces. Raises OSError."""
-    found: dict[int, bytes] = {}
+def told(raw: Any, digests: Sequence[bytes]) -> bytes:
+    """A memory in a digest of more than it: its length, and the digests of its pieces one behind the other."""
+    return struct.pack("<Q", memoryview(raw).nbytes) + b"".join(digests)
+
+
+def write(raw: Any, digests: Sequence[bytes], folder: str) -> None:
+    """Keep a memory, whose pieces have these digests, below ``folder``. Raises OSError."""
 
     def take(index: int, piece: Any) -> None:
-        digest = found[index] = hashlib.sha256(piece).digest()
-        path = path_of(folder, digest)
+        path = path_of(folder, digests[index])
         try:
             os.utime(path)  # it is in use again, and nobody may remove it as old
         except OSError:
             _write_new(path, piece)
 
     _side_by_side(take, _pieces(memoryview(raw)))
-    return [found[index] for index in sorted(found)]
 
 
 def path_of(folder: str, digest: bytes) -> str:
@@ -66,13 +112,14 @@ def path_of(folder: str, digest: bytes) -> str:
 class Stored:
     """A memory that :func:`write` has kept, before it is read."""
 
-    def __init__(self, folder: str, digests: Sequence[bytes], size: int) -> None:
+    def __init__(self, folder: str, digests: Sequence[bytes], size: int, known: Optional[Digests] = None) -> None:
         self._folder = folder
         self._digests = digests
+        self._known = known
         self.size = size
 
-    def read_into(self, target: Any) -> None:
-        """Fill ``target``, writable memory of ``size`` bytes.
+    def read_into(self, target: Any, alive: Any = None) -> None:
+        """Fill ``target``, writable memory of ``size`` bytes that ``alive`` holds.
 
         Raises OSError, and ValueError if a piece is not what it was.
         """
@@ -87,9 +134,12 @@ class Stored:
                         break
                     at += read
             if hashlib.sha256(piece).digest() != self._digests[index]:
+                tried(os.unlink, path)  # or whoever has to keep such a piece would find it there
                 raise ValueError("%s does not hold what was written" % path)
 
         _side_by_side(take, _pieces(memoryview(target)))
+        if self._known is not None and alive is not None:
+            self._known.learn(target, self._digests, alive)
 
     def read(self) -> bytearray:
         """The memory itself. Raises what :meth:`read_into` raises."""

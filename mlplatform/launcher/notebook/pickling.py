@@ -52,6 +52,8 @@ class ObjectPickler(cloudpickle.Pickler):
         self.foreign_memory: list[Any] = []
         #: Those that :func:`rebuild.array` fills an array from.
         self.own_buffers: list[pickle.PickleBuffer] = []
+        #: Those whose memory is a copy made for this pickle.
+        self.copies: list[pickle.PickleBuffer] = []
         self.shared_roots: frozenset[int] = frozenset()
         self._singletons: dict[str, dict[int, str]] = {}
         #: Types of the objects that were met.
@@ -207,6 +209,8 @@ class ObjectPickler(cloudpickle.Pickler):
         buffer = pickle.PickleBuffer(flat)
         if not memoryview(buffer).readonly:  # others are wrapped before they come to that function
             self.own_buffers.append(buffer)
+        if data is not obj:
+            self.copies.append(buffer)
         return (rebuild.array, (buffer, obj.dtype, obj.shape, order, bool(obj.flags.writeable)))
 
     def _view(self, obj: Any, root: Any, numpy: Any) -> Any:

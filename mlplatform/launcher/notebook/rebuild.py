@@ -134,7 +134,7 @@ def array(data: Any, dtype: Any, shape: tuple[int, ...], order: str, writeable: 
     if made.size:
         flat = made.reshape(-1, order="A")
         if isinstance(data, Stored):
-            data.read_into(flat.view(np.uint8))
+            data.read_into(flat.view(np.uint8), made)
         else:
             flat.view(np.uint8)[:] = np.frombuffer(data, dtype=np.uint8)
     if not writeable:

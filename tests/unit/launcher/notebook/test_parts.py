@@ -66,10 +66,10 @@ def test_a_piece_that_is_not_what_it_was_is_no_value(tmp_path: Path) -> None:
     one.write_bytes(data)
     with pytest.raises(ValueError, match="does not hold what was written"):
         load(str(path))
+    assert not one.exists(), "whoever keeps such a piece would find it there"
     one.write_bytes(data[:-5])
     with pytest.raises(ValueError, match="does not hold what was written"):
         load(str(path))
-    one.unlink()
     with pytest.raises(FileNotFoundError):
         parts.in_use_again(str(path))
 
@@ -80,6 +80,53 @@ def test_what_is_in_use_again_is_young(tmp_path: Path) -> None:
         os.utime(one, (1e9, 1e9))
     parts.in_use_again(str(path))
     assert all(one.stat().st_mtime > 1.5e9 for one in (path, *pieces(tmp_path)))
+
+
+def digested(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of memories as they are digested from here on."""
+    sizes: list[int] = []
+    plain = parts._digested
+
+    def counting(raw: Any) -> list[bytes]:
+        sizes.append(raw.nbytes)
+        return plain(raw)
+
+    monkeypatch.setattr(parts, "_digested", counting)
+    return sizes
+
+
+def test_one_boundary_digests_a_memory_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = digested(monkeypatch)
+    space: dict[str, Any] = {"value": np.arange(MANY, dtype="f8"), "every": np.ones((3000, 2000))[:, ::2]}
+    space["both"] = [space["value"]]
+    known = parts.Digests()
+    seen = [look(value, space, known=known).digest for value in space.values()]
+    path = tmp_path / "groups" / "ab" / "one"
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        keep(space, space, file, frozenset(), known)
+    assert sizes.count(MANY * 8) == 1
+    assert sizes.count(24_000_000) == 2, "a copy's place in memory says nothing about the next copy"
+    sizes.clear()
+    known.forget()
+    found = load(str(path), known)
+    assert [look(value, space, known=known).digest for value in found.values()] == seen
+    assert sizes.count(MANY * 8) == 0, "it was compared with its digests when it was read"
+    found["value"][5] = -1
+    known.forget()
+    assert look(found["value"], space, known=known).digest != seen[0]
+
+
+def test_what_changes_before_it_is_written_is_no_value(tmp_path: Path) -> None:
+    value, known = np.arange(MANY, dtype="f8"), parts.Digests()
+    look(value, {}, known=known)
+    value[7] = -1  # a thread of the notebook
+    path = tmp_path / "groups" / "ab" / "one"
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        keep({"value": value}, {}, file, frozenset(), known)
+    with pytest.raises(ValueError, match="does not hold what was written"):
+        load(str(path))
 
 
 def test_the_digest_tells_any_change(tmp_path: Path) -> None:
@@ -95,9 +142,9 @@ def test_the_digest_tells_any_change(tmp_path: Path) -> None:
 def test_threads_of_the_notebook_keep_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "_processors", lambda: 3)
     names: list[str] = []
-    parts.digest_all(np.zeros(MANY))
+    parts.Digests().of(memoryview(np.zeros(MANY).view("u1")), None)
     threading.Thread(target=lambda: names.append(threading.current_thread().name)).start()
     before = int(names[0].removeprefix("Thread-").split(" ")[0])
-    parts.digest_all(np.zeros(MANY))
+    parts.Digests().of(memoryview(np.zeros(MANY).view("u1")), None)
     threading.Thread(target=lambda: names.append(threading.current_thread().name)).start()
     assert int(names[1].removeprefix("Thread-").split(" ")[0]) == before + 1

@@ -17,6 +17,7 @@ from mlplatform.core.values import child
 from mlplatform.engine.caching import Hit, Miss
 from mlplatform.engine.contents import Contents
 from mlplatform.engine.executors.containers import container_spec
+from mlplatform.engine.executors.notebooks_image import shown
 from mlplatform.engine.importer import Import, run_importer
 from mlplatform.engine.naming import (
     REMOTE_INPUTS,
@@ -27,7 +28,7 @@ from mlplatform.engine.naming import (
     runtime_version,
     tracking_names,
 )
-from mlplatform.engine.notebooks.asks import image_note, refuse_containers
+from mlplatform.engine.notebooks.asks import image_note, images
 from mlplatform.engine.platform import is_volume_task
 from mlplatform.engine.platform_plan import PlatformPlan
 from mlplatform.engine.ports import Interpreter, Launch
@@ -223,7 +224,7 @@ class Preparer:
                 launch = replace(launch, kind="training", spec={**launch.spec, "training": told})
                 code = {**code, "training": answer_parts(training)}
         elif notebook is not None:
-            launch, code, extra = await self._notebook(job, notebook, base, spec)
+            launch, code, extra = await self._notebook(job, notebook, base, spec, rendered, plan)
         else:
             launch, code, extra = await self._command(job, executor, rendered, base, spec, setup, plan)
         parts = make_parts(
@@ -253,7 +254,14 @@ class Preparer:
             secret_env=plan.secret_env,
             mounts=plan.mounts,
             notes=tuple(
-                filter(None, (*plan.notes, *rendered.resources.notes, image_note(executor) if notebook else ""))
+                filter(
+                    None,
+                    (
+                        *plan.notes,
+                        *rendered.resources.notes,
+                        image_note(executor, str(run.context.get("containers") or "")) if notebook else "",
+                    ),
+                )
             ),
             cpu=(rendered.resources.cpu or 0.0) * ranks,
             memory=(rendered.resources.memory or 0.0) * ranks,
@@ -301,10 +309,18 @@ class Preparer:
         return launch, code, {"python": interpreter.version, "packages": interpreter.digest}
 
     async def _notebook(
-        self, job: _Task, task: NotebookTask, base: Interpreter, spec: dict[str, Any]
+        self,
+        job: _Task,
+        task: NotebookTask,
+        base: Interpreter,
+        spec: dict[str, Any],
+        rendered: RenderedContainer,
+        plan: PlatformPlan,
     ) -> tuple[Launch, Any, dict[str, str]]:
         core, run = self._core, job.driver.run
-        refuse_containers(job.driver.pipeline, str(run.context.get("containers") or ""))
+        mode = str(run.context.get("containers") or "")
+        named = images(job.driver.pipeline, mode)
+        digests = {name: await core.containers.image_digest(name, mode) for name in sorted(set(named.values()))}
         interpreter = await core.ports.environments.interpreter(base, (), {})
         spec["kind"] = "notebook"
         spec["cwd"] = run.context.get("cwd") or spec["cwd"]
@@ -317,8 +333,14 @@ class Preparer:
         env = {name: value for name, value in {**spec["env"], **given}.items() if value is not None}
         book = (run.run_id, job.driver.pipeline, run.parameters, folder, env)
         parallel = int(run.context.get("parallel") or 1)
-        await core.on_files(core.notebooks.open, *book, cache=cache, parallel=parallel)
+        places = {position: digests[name] for position, name in named.items()}
+        await core.on_files(core.notebooks.open, *book, cache=cache, parallel=parallel, images=places)
         spec["notebook"] = core.notebooks.section(run.run_id, task, job.start.attempt) | {"given": given}
+        if name := named.get(task.position):
+            names = {*rendered.env, *plan.env, *plan.secret_env, *tracking_names(spec)}
+            folders = [str(core.home.run(run.run_id)), str(core.notebooks.library.root)]
+            spec["notebook"]["image"] = {"name": name, "digest": digests[name], "python": interpreter.version}
+            spec["container"] = container_spec(rendered, mode, names, plan.container, shown(spec["cwd"], folders))
         launch = self._launch(job, "notebook", spec, interpreter=interpreter)
         return launch, {}, {"python": interpreter.version, "packages": interpreter.digest}
 

@@ -8,6 +8,7 @@
     python .../launcher/__main__.py --rank FOLDER COOKIE COMMAND...  run one rank of a training job (rank.py)
     python .../launcher/__main__.py --notebook FD              run the tasks of a notebook in one shell (notebook/)
     python .../launcher/__main__.py --notebook-alone SPEC.json run one task of a notebook by itself (notebook/alone.py)
+    python .../launcher/__main__.py --notebook-guest LIBRARY   the same in a container, over standard input and output
     python .../launcher/__main__.py --notebook-values FILE     write values that a notebook ended with
 
 Nothing of this folder lands on ``sys.path``, and a user's ``import mlplatform`` stays the user's.

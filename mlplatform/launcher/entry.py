@@ -24,6 +24,10 @@ def main(arguments: Sequence[str]) -> None:
         from .notebook import alone
 
         alone.main(arguments[1])
+    if len(arguments) == 2 and arguments[0] == "--notebook-guest":
+        from .notebook import door
+
+        door.main(arguments[1])
     if len(arguments) == 2 and arguments[0] == "--notebook-values":
         from .notebook import values
 

@@ -74,7 +74,7 @@ def compose(home: Home) -> Composition:
     machine = Machine.read()
     processes = ProcessExecutor()
     containers = ContainerExecutor(processes)
-    notebooks = NotebookExecutor()
+    notebooks = NotebookExecutor(containers)
     tracking = TrackingOptions(
         python=sys.executable,
         environment_of=lambda run_id: read_private(private_of(home, run_id)),

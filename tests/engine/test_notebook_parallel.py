@@ -212,11 +212,6 @@ def test_a_task_that_asks_for_something_has_a_process_of_its_own(shared: TestHom
     assert "shares a process with others all the same: lock" in why(result, "big")
     log = home.command("runs", "logs", result["run_id"], "train").stdout
     assert "image example.org/train:1 is for a cluster" in log
-    refused = book.run("--containers", "podman")
-    assert refused["state"] == "FAILED"
-    assert refused["error"]["code"] == "UNSUPPORTED"
-    assert "train asks for example.org/train:1" in refused["error"]["message"]
-    assert "without --containers" in refused["error"]["hint"]
 
 
 def test_cancelling_ends_what_was_begun_before_its_turn(shared: TestHome) -> None:

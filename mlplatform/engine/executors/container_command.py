@@ -52,6 +52,7 @@ class ContainerRun:
     gpus: Sequence[int] | None = None
     pull: str = ""
     network: str = ""
+    interactive: bool = False
 
 
 def container_name(cookie: str) -> str:
@@ -64,6 +65,8 @@ def run_arguments(run: ContainerRun, engine: Engine, user: str) -> tuple[list[st
     belong to."""
     words = ["run", "--name", run.name, f"--pull={_PULL[run.pull]}"]
     words += _user(engine, user)
+    if run.interactive:
+        words.append("--interactive")
     if run.network:
         words += ["--network", run.network]
     for name, value in sorted(run.labels.items()):

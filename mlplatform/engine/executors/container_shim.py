@@ -43,7 +43,8 @@ class Shim:
         try:
             options = [*self.plan["options"], *self.owner(), *self.files()]
             words = [self.engine, *options, *self.plan["rest"]]
-            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, env=self.env)
+            stdin = None if self.plan.get("interactive") else subprocess.DEVNULL
+            process = subprocess.Popen(words, stdin=stdin, env=self.env)
             status = self.wait(process)
             self.explain(status, start)
         finally:

@@ -93,19 +93,16 @@ class ContainerExecutor:
         """Raises EnvironmentFailed if there is no engine, or the launcher could not be started."""
         path = launch.directory / "spec.json"
         spec: dict[str, Any] = json.loads(path.read_bytes())
-        engine = await self._in_thread(self._engines.find, spec["container"]["engine"] or self._engine)
-        if engine.name not in self._swept:
-            self._swept.add(engine.name)
-            await self._in_thread(self._sweep, engine)
+        engine = await self.find(spec["container"]["engine"])
         plan = shim_plan(spec, engine, launch.directory, launch.grace, self._environ)
         place = Path(spec["scratch"]) / _PLAN  # gone with the scratch folder, should nobody come to read it
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_private(place, plan)
+        write_private(place, plan)
         if plan["note"]:
             with open(launch.directory / "task.log", "a", encoding="utf-8") as log:
                 log.write(f"mlplatform: note: {plan['note']}\n")
         own = launcher_spec(spec, place, plan["client_env"])
-        _write_private(path, own)
+        write_private(path, own)
         base = Interpreter(sys.executable, "", platform.python_version())
         inner = replace(launch, kind="command", spec=own, interpreter=base)
         running = await self._processes.start(inner)
@@ -117,6 +114,19 @@ class ContainerExecutor:
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def find(self, engine: str = "") -> Engine:
+        """The engine of this name, or whichever is there; what it left behind is removed. Raises EnvironmentFailed."""
+        found = await self._in_thread(self._engines.find, engine or self._engine)
+        if found.name not in self._swept:
+            self._swept.add(found.name)
+            await self._in_thread(self._sweep, found)
+        return found
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The service's own variables, by which clients find their engine."""
+        return self._environ
 
     async def image_digest(self, image: str, engine: str = "", pull: str = "") -> str:
         """``sha256:...`` of what ``image`` is now; pulls it where it is not here yet.
@@ -206,6 +216,7 @@ def shim_plan(
         gpus=spec.get("gpus"),
         pull=asked["pull"],
         network=network,
+        interactive=bool(asked.get("interactive")),
     )
     options, rest = run_arguments(run, engine, f"{os.getuid()}:{os.getgid()}")
     return {
@@ -222,6 +233,7 @@ def shim_plan(
         "files": [dict(mount) for mount in mounts if "files" in mount],
         "owner_label": LABEL_OWNER,
         "note": note,
+        "interactive": run.interactive,
         "boot": boot_id(),
         "grace": max(1, int(grace - _MARGIN)),
         "log": spec["log"],
@@ -294,7 +306,7 @@ def _command_line(pid: int) -> str:
         return "container_shim"  # no such file on macOS: believe the number
 
 
-def _write_private(path: Path, data: Mapping[str, Any]) -> None:
+def write_private(path: Path, data: Mapping[str, Any]) -> None:
     """Replace a file that may hold secrets, readable by the user alone."""
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -14,13 +14,14 @@ import json
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
 from mlplatform.core.errors import EnvironmentFailed
 from mlplatform.engine.executors.notebooks_beside import AloneSession, Neighbours, RunningNeighbour
+from mlplatform.engine.executors.notebooks_image import Containers, Guest, hide, image_of
 from mlplatform.engine.executors.process_end import end_tree, ended
 from mlplatform.engine.executors.process_reason import OomWatch, exit_of
 from mlplatform.engine.executors.process_running import RunningProcess, Who, adopted_status
@@ -47,16 +48,22 @@ class _Task:
 class Session:
     """The engine's end of one session process."""
 
-    def __init__(self, launch: Launch, library: Path | None) -> None:
-        """Start it on the running event loop. Raises EnvironmentFailed."""
+    def __init__(self, launch: Launch, library: Path | None, guest: Guest | None = None) -> None:
+        """Start it on the running event loop. ``guest``: in the image that its task asks for. Raises
+        EnvironmentFailed."""
         executable = (launch.interpreter.executable if launch.interpreter else "") or sys.executable
         self.cookie = str(launch.spec["notebook"]["cookie"])
-        environment = {**dict(startup_environment(launch.spec["env"])), "PYTHONHASHSEED": HASH_SEED}
-        environment["MLPLATFORM_ATTEMPT"] = self.cookie
+        self.image = image_of(launch)
+        self.guest = guest
+        environment = {"PYTHONHASHSEED": HASH_SEED, "MLPLATFORM_ATTEMPT": self.cookie}
         folder = Path(launch.spec["notebook"]["folder"])
         folder.mkdir(parents=True, exist_ok=True)
         self._said: IO[bytes] = (folder / "session.log").open("ab+")
-        self.process, self._socket = start_launcher(executable, "--notebook", (), environment, library, self._said)
+        if guest is not None:
+            self.process, self._socket = guest.start(environment, library, self._said)
+        else:
+            environment = {**dict(startup_environment(launch.spec["env"])), **environment}
+            self.process, self._socket = start_launcher(executable, "--notebook", (), environment, library, self._said)
         self.pid = self.process.pid
         self.pid_start = pid_start(self.pid)
         self.dead = False
@@ -177,7 +184,9 @@ class RunningTask:
         session = self._session
         await end_tree(session.pid, session.pid_start, session.cookie, self._launch.grace)
         limit = timeout if self._too_long else None
-        return exit_of(await session.status(), has_result=bool(result), oom=session.oom, timeout=limit)
+        ended = exit_of(await session.status(), has_result=bool(result), oom=session.oom, timeout=limit)
+        problem = session.guest.problem() if session.guest is not None and limit is None else None
+        return replace(ended, reason=problem.message) if problem is not None else ended
 
     async def cancel(self, grace: float) -> None:
         if self._cancelling is None:
@@ -197,7 +206,9 @@ class RunningTask:
 class NotebookExecutor:
     """``engine.ports.Executor`` for tasks of notebooks."""
 
-    def __init__(self) -> None:
+    def __init__(self, containers: Containers | None = None) -> None:
+        """``containers``: runs the sessions of tasks that ask for an image."""
+        self._containers = containers
         self._sessions: dict[str, Session] = {}
         self._oom = OomWatch()
         self._background: set[asyncio.Task[None]] = set()
@@ -223,17 +234,29 @@ class NotebookExecutor:
         if leaving is not None:
             await asyncio.wait([leaving])
         session = self._sessions.get(launch.run_id)
-        if session is None or session.dead:
-            session = self._sessions[launch.run_id] = Session(launch, self._library)
+        if session is None or session.dead or session.image != image_of(launch):
+            session = self._sessions[launch.run_id] = await self._new(launch)
+        elif session.guest is not None:
+            await asyncio.to_thread(hide, launch.directory)
         task = await session.run(str(launch.directory / "spec.json"))
         if not await task.claimed and session.dead and not (launch.directory / "claim").exists():
             words = session.words().splitlines()[-1:] or ["it said nothing"]
             self.release(launch.run_id)
+            if session.guest is not None:
+                await session.status()  # it has then told why
+                if problem := session.guest.problem():
+                    raise problem
             raise EnvironmentFailed(f"the notebook's session ended before it took the task: {words[0]}")
         end = asyncio.Event()
         running = RunningTask(session, task, launch, end)
         self._later(self._release_when(launch.run_id, session, end, task))
         return running
+
+    async def _new(self, launch: Launch) -> Session:
+        if not image_of(launch):
+            return Session(launch, self._library)
+        assert self._containers is not None, "only a service that runs containers is given images"
+        return Session(launch, self._library, await Guest.of(launch, self._containers))
 
     async def begin_alone(self, launch: Launch) -> AloneSession:
         """A session for one task that runs before its turn. Raises EnvironmentFailed, OSError."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlplatform.core.errors import Unsupported
 from mlplatform.ir.model import ContainerExecutor, Pipeline
 from mlplatform.planning.notebook_component import DEFAULT_IMAGE, NotebookTask, recognise_notebook
 
@@ -19,33 +18,25 @@ def asked(pipeline: Pipeline, tasks: Sequence[NotebookTask]) -> list[str]:
     return [found.get(task.position, "") for task in tasks]
 
 
-def refuse_containers(pipeline: Pipeline, containers: str) -> None:
-    """Cells that ask for an image, in a run that says what runs containers.
-
-    Raises:
-        Unsupported: there are such; they would run in another Python than this run was told to use for them.
-    """
-    if containers not in ("docker", "podman"):
-        return
+def images(pipeline: Pipeline, containers: str) -> dict[int, str]:
+    """Position in the notebook -> image, for tasks whose cells run in the image that they ask for: those of a run that
+    says what runs its containers."""
     found: dict[int, str] = {}
-    for executor in pipeline.executors.values():
+    for executor in pipeline.executors.values() if containers in ("docker", "podman") else ():
         task = recognise_notebook(executor) if isinstance(executor, ContainerExecutor) else None
         if task is not None and isinstance(executor, ContainerExecutor) and executor.image != DEFAULT_IMAGE:
-            found[task.position] = f"{task.name} asks for {executor.image}"
-    if found:
-        told = "; ".join(found[position] for position in sorted(found))
-        raise Unsupported(
-            f"cells of a notebook do not run in {containers} on this machine ({told})",
-            hint="Run it without --containers: all cells then run in the notebook's own Python, and the tasks' logs "
-            "say so. What needs its image belongs into a container component of a pipeline.",
-        )
+            found[task.position] = executor.image
+    return found
 
 
-def image_note(executor: ContainerExecutor) -> str:
-    """What is to be said of a task's image where its cells run on this machine; "" if it names none."""
-    if executor.image == DEFAULT_IMAGE:
+def image_note(executor: ContainerExecutor, containers: str) -> str:
+    """What is to be said of a task's image where its cells do not run in it; "" if they do, or if it names none."""
+    if executor.image == DEFAULT_IMAGE or containers in ("docker", "podman"):
         return ""
-    return f"image {executor.image} is for a cluster: here its cells run in the notebook's own Python"
+    return (
+        f"image {executor.image} is for a cluster: here its cells run in the notebook's own Python "
+        "(--containers podman or docker runs them in it)"
+    )
 
 
 def _of(executor: ContainerExecutor) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from mlplatform.core.errors import Unsupported
 from mlplatform.core.model import NO_VALUES
 from mlplatform.engine.caching import Hit, Miss
 from mlplatform.engine.files import read_json, write_json
@@ -42,8 +43,9 @@ class Sessions(Protocol):
 @dataclass
 class Book:
     """One run's notebook. ``keys`` by index in ``tasks``; ``asks``: what a task wants a process of its own for,
-    "" if it does not; ``ran``: index of the last task that the session ran. ``watch``: tasks also tell what they left
-    inside libraries, for those that run beside each other."""
+    "" if it does not; ``images``: digest of the image that its cells run in, "" for the notebook's own Python; ``ran``:
+    index of the last task that the session ran. ``watch``: tasks also tell what they left inside libraries, for those
+    that run beside each other."""
 
     run_id: str
     tasks: list[NotebookTask]
@@ -54,6 +56,7 @@ class Book:
     cache: bool
     digests: list[list[str]]
     asks: list[str]
+    images: list[str]
     history: bool = False
     ran: int = -1
     watch: bool = False
@@ -99,8 +102,10 @@ class NotebookRuns:
         *,
         cache: bool,
         parallel: int = 1,
+        images: Mapping[int, str] | None = None,
     ) -> None:
-        """Read the notebook of a run, once. ``surroundings``: Python, packages and folder, as texts."""
+        """Read the notebook of a run, once. ``surroundings``: Python, packages and folder, as texts; ``images``: by
+        position, the digest of the image that a task runs in."""
         if run_id in self._books:
             return
         tasks = tasks_of(pipeline)
@@ -110,14 +115,16 @@ class NotebookRuns:
         values: list[Mapping[str, Any]] = [
             {name: parameters[name] for name in task.parameters if name in parameters} for task in tasks
         ]
+        places = [(images or {}).get(task.position, "") for task in tasks]
+        around = [{**surroundings, **({"image": place} if place else {})} for place in places]
         found = [
-            keys.task_key(task, own, exact=exact, history=history, surroundings=surroundings)
-            for task, own in zip(tasks, values, strict=True)
+            keys.task_key(task, own, exact=exact, history=history, surroundings=where)
+            for task, own, where in zip(tasks, values, around, strict=True)
         ]
         digests = [[keys.cell_digest(cell, exact=exact) for cell in task.cells] for task in tasks]
         identity = f"{pipeline.name}:{surroundings.get('folder', '')}"
         asks = asked(pipeline, tasks)
-        book = Book(run_id, tasks, values, found, env, identity, cache, digests, asks, history=history)
+        book = Book(run_id, tasks, values, found, env, identity, cache, digests, asks, places, history=history)
         book.watch = parallel > 1
         book.written = frozenset(
             path for key in found for record in self.library.candidates(key) for path in record["files"]["writes"]
@@ -197,6 +204,11 @@ class NotebookRuns:
             return states[book.ran + 1]
         return None
 
+    def _live_for(self, book: Book, index: int, states: list[State]) -> State | None:
+        """The same, if that session is in the place where a task has to run."""
+        here = 0 <= book.ran < len(book.images) and book.images[book.ran] == book.images[index]
+        return self.live_state(book, states) if here else None
+
     def standing(self, book: Book, index: int, state: State) -> tuple[Record | None, str]:
         """A record of this task that holds in ``state``, or why the newest does not."""
         known = book.looked.get(index)
@@ -266,7 +278,7 @@ class NotebookRuns:
         index = book.index(task)
         states = self.states(book, index)
         bad = self.library.bad(states[index])
-        live, why = self.live_state(book, states), ""
+        live, why = self._live_for(book, index, states), ""
         begin, fresh = index, live is None or bool(unrestorable(states[index], bad, live))
         asks, note = book.asks[index], ""
         if not fresh and (asks or book.asks[book.ran]):
@@ -276,6 +288,7 @@ class NotebookRuns:
         if fresh:
             begin = starting_point(states, bad | self._all_bad(states))
             why = unrestorable(states[begin + 1], bad) if begin < index else ""
+            _refuse_elsewhere(book, begin, index, unrestorable(states[index], bad))
         if asks:
             words = (
                 f", and shares a process with others all the same: {why}" if why else ": it has a process of its own"
@@ -319,6 +332,25 @@ class NotebookRuns:
     def _count_before(self, book: Book, index: int) -> int:
         before = [cell for task in book.tasks[:index] for cell in task.cells if cell.source.strip()]
         return 1 + len(before)
+
+
+def _refuse_elsewhere(book: Book, begin: int, index: int, why: str) -> None:
+    """Tasks that a session would have to run again although they belong into another image than it is in.
+
+    Raises:
+        Unsupported: there are such.
+    """
+    here = book.images[index]
+    other = next((i for i in range(begin, index) if book.images[i] != here), None)
+    if other is None:
+        return
+    name, before = book.tasks[index].name, book.tasks[other].name
+    where = "its image" if here else "the notebook's own Python"
+    raise Unsupported(
+        f"{name} runs in {where}, and what was made before it ({before} ran elsewhere) cannot be brought there: {why}",
+        hint="Delete what cannot be kept before its task ends (del NAME), or put cells that share it into one task; "
+        "without --containers all cells run in the notebook's own Python.",
+    )
 
 
 def told_of(state: State) -> dict[str, Any]:

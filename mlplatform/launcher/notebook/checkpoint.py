@@ -27,6 +27,9 @@ from .roundtrip import LARGEST, failures, needs_check
 
 #: Names that are this large are not looked at again when no task could have touched them (bytes).
 _LARGE = 8 * 2**20
+#: How items are called that hold the data of a module; words that import one whose name is not in the text.
+_MODULE = "@module:"
+_IMPORTING = frozenset(("import_module", "__import__", "reload", "modules", "run_path", "run_module"))
 #: The shell's own names.
 _SHELL = frozenset(("In", "Out", "get_ipython", "exit", "quit", "open", "_ih", "_oh", "_dh", "_i", "_ii", "_iii"))
 
@@ -79,6 +82,8 @@ class Checkpoints:
         after, fresh = self._regroup(values, seen, before)
         self.entries = after
         reads, surprised = self._reads(flow, before, after, touched)
+        if whole or self._reaches_modules(flow, touched, before, after):
+            reads |= {name for name in before if name.startswith(_MODULE)}
         writes = {n: e.told() for n, e in after.items() if n not in before or before[n].told() != e.told()}
         told = {
             "reads": {name: before[name].told() if name in before else None for name in sorted(reads)},
@@ -95,6 +100,19 @@ class Checkpoints:
             told["reads"].update({name: entry.told() for name, entry in before.items()})
         told["held"] = _members(before, told["reads"])
         return told
+
+    def _reaches_modules(
+        self, flow: Flow, touched: set[str], before: Mapping[str, Entry], after: Mapping[str, Entry]
+    ) -> bool:
+        """Whether a task could look at the data of modules that are the notebook's own."""
+        own = {name[len(_MODULE) :] for name in (*before, *after) if name.startswith(_MODULE)}
+        if not own:
+            return False
+        words = {word for name in own for word in (name, *name.split("."))}
+        if flow.words & (words | _IMPORTING):
+            return True
+        entries = (known.get(name) for known in (before, after) for name in touched)
+        return any(entry is not None and not entry.seen.modules.isdisjoint(words) for entry in entries)
 
     def _values(self, words: frozenset[str]) -> dict[str, Any]:
         values = {name: value for name, value in self._namespace.items() if self._is_own(name, value)}
@@ -316,7 +334,8 @@ class Checkpoints:
             OSError, ValueError, or anything that loading objects raises.
         """
         self._digests.forget()
-        differing = {name: told for name, told in names.items() if self._group_of(name) != told[1]}
+        held = self.holding(names)
+        differing = {name: told for name, told in names.items() if name not in held}
         gone = [name for name in self.entries if name not in names]
         for name in gone:
             if not name.startswith("@"):
@@ -363,6 +382,18 @@ class Checkpoints:
                 return ""
             part.update({name: names[name] for name in more})
 
+    def within_reach(self, wanted: Iterable[str]) -> set[str]:
+        """Names that a task can reach which mentions ``wanted``: those, and what functions behind them look up."""
+        found: set[str] = set()
+        waiting = list(wanted)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                if (entry := self.entries.get(name)) is not None:
+                    waiting += [*entry.seen.names, *entry.texts]
+        return found
+
     def _load(self, differing: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """The groups of these names, into the namespace as they come: one may need another to be loaded (a model that
         evaluates its formula again). Raises what the last one raised that could not be loaded."""
@@ -386,6 +417,10 @@ class Checkpoints:
                 raise reason
             waiting = left
         return loaded
+
+    def holding(self, names: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of ``names`` that need not be loaded."""
+        return {name: told for name, told in names.items() if self._group_of(name) == told[1]}
 
     def _group_of(self, name: str) -> str:
         entry = self.entries.get(name)

@@ -21,12 +21,13 @@ class Seen:
     """What one pickling for comparison came to. ``shared``: ids of objects that can be changed, to find out who shares
     them. ``why``: it could not be told (then ``digest`` is empty)."""
 
-    __slots__ = ("alive", "arrays", "digest", "kinds", "names", "shared", "size", "whole", "why")
+    __slots__ = ("alive", "arrays", "digest", "kinds", "modules", "names", "shared", "size", "whole", "why")
 
     def __init__(self) -> None:
         self.digest = ""
         self.size = 0
         self.names: set[str] = set()
+        self.modules: set[str] = set()
         self.whole = False
         self.shared: set[int] = set()
         self.arrays: dict[int, frozenset[tuple[int, int, int]]] = {}
@@ -122,6 +123,7 @@ def _look(
         seen.why = reason_of(problem, value)
     seen.size = out.size
     seen.names, seen.whole, seen.kinds = pickler.names, pickler.whole, frozenset(pickler.kinds)
+    seen.modules = pickler.modules
     memo = pickler.memo.copy()
     seen.alive = (memo, pickler.foreign_memory, pickler.arrays)
     seen.arrays = {root: frozenset(map(place, arrays)) for root, arrays in pickler.arrays.items()}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
 from .. import surroundings
-from . import veil
+from . import guest, veil
 from .analysis import read_task
 from .checkpoint import Checkpoints, group_path
 from .collect import Outputs
@@ -63,6 +63,7 @@ class Tasks:
         self._checkpoints = Checkpoints(shell.user_ns, hidden, task["library"], task["token"])
         self._checkpoints.history = bool(task.get("history"))
         self._known: set[tuple[int, str]] = set()
+        self._lost: dict[str, str] = {}
 
     def run(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """One task. Raises LostState."""
@@ -75,7 +76,7 @@ class Tasks:
         else:
             veil.learn({name: str(value) for name, value in spec["env"].items() if name.startswith("MLFLOW_")})
             self._tracking.begin(spec)
-            self._begin(spec)
+            self._begin(spec, flow)
         cells: list[dict[str, Any]] = []
         told = {"task": task["name"], "position": task["position"], "cells": cells, "updates": []}
         self._outputs.begin_task()
@@ -103,13 +104,17 @@ class Tasks:
         return {"state": "SUCCEEDED", "error": None}
 
     # ------------------------------------------------------------------ before
-    def _begin(self, spec: Mapping[str, Any]) -> None:
+    def _begin(self, spec: Mapping[str, Any], flow: Flow) -> None:
         """Make this process's state the one that the task starts from."""
         task = spec["notebook"]
         start = task["start"]
         self._import_again(task)
         move = self._checkpoints.move_to
-        _, problem = tried(self._quietly, lambda: move(start["names"], start["groups"]))
+        if task.get("image"):
+            self._lost = self._quietly(lambda: guest.bring(self._checkpoints, task, flow, self._log.write))
+            problem = None
+        else:
+            _, problem = tried(self._quietly, lambda: move(start["names"], start["groups"]))
         if problem is not None:
             self._forget(start, task["library"])
             raise LostState("the state before this task cannot be loaded") from problem
@@ -222,7 +227,12 @@ class Tasks:
             record.update(empty, groups={}, blocks=[words], values={}, doubt=words)
         store = os.path.join(task["library"], "files")
         before = task["start"].get("files") or {}
-        found = tracer.of_notebook(before, store) if tracer is not None else {"doubt": "it was not watched"}
+        found: dict[str, Any] = {"doubt": "it was not watched"}
+        if tracer is not None:
+            found = tracer.of_notebook(before, store)
+        if task.get("image"):
+            guest.left_alone(record, self._lost)
+            found["env_read"] = {}  # the image's variables are in its digest, the others in the key
         record["files"] = found
         words = record.get("doubt") or found.get("doubt") or ""
         if not words and found.get("sockets"):

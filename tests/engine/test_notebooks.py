@@ -47,6 +47,45 @@ def test_edits_rerun_what_they_reach_and_nothing_else(shared: TestHome) -> None:
     assert ran(book.run(other="unrelated = 5\nalso  =  unrelated")) == []
 
 
+def test_what_shares_memory_and_what_a_module_holds_are_seen(shared: TestHome) -> None:
+    """A restored column is a copy as soon as it is changed; data of the project's modules is state."""
+    book = Book(
+        in_folder(shared, "sharing"),
+        make="import sys\nimport pandas as pd\nsys.dont_write_bytecode = True\n"
+        "open('level_of.py', 'w').write('LEVEL = 1\\n')\nimport level_of\n"
+        "df = pd.DataFrame({'a': [1.0, 2.0], 's': ['x', 'y']})\ncol = df['a']\nwords = df['s']",
+        pick="pick = 0",
+        level="level_of.LEVEL = 5",
+        change="col.iloc[pick] = 9.0\nwords.iloc[pick] = 'z'\nfirst = (float(df['a'].iloc[pick]), df['s'].iloc[pick])",
+        use="found = level_of.LEVEL",
+        other="rest = len('abc')",
+    )
+    first = book.run()
+    assert book.values(first, "first", "found") == {"first": (1.0, "x"), "found": 5}, first["error"]
+    picked = book.run(pick="pick = 1")
+    assert book.values(picked, "first", "found") == {"first": (2.0, "y"), "found": 5}
+    assert ran(picked) == ["pick", "change"]
+    raised = book.run(level="level_of.LEVEL = 7")
+    assert book.values(raised, "first", "found") == {"first": (2.0, "y"), "found": 7}
+    assert "other" not in ran(raised)
+
+
+def test_a_file_that_stays_open_is_written_by_whoever_writes_into_it(shared: TestHome) -> None:
+    book = Book(
+        in_folder(shared, "open"),
+        open="log = open('log.txt', 'w')\n_ = log.write('one\\n')",
+        more="_ = log.write('two\\n')\nlog.flush()",
+        close="log.close()\nlines = open('log.txt').read().split()\nlooking = open('log.txt')\n_ = next(looking)",
+        look="second = next(looking).strip()\nlooking.close()",
+        end="count = len(lines)",
+    )
+    assert book.values(book.run(), "lines", "second") == {"lines": ["one", "two"], "second": "two"}
+    other = book.run(more="_ = log.write('zwei\\n')\nlog.flush()")
+    assert book.values(other, "lines", "second") == {"lines": ["one", "zwei"], "second": "zwei"}
+    back = book.run(more="_ = log.write('two\\n')\nlog.flush()", end="count = len(lines) + 1")
+    assert book.values(back, "lines", "second", "count") == {"lines": ["one", "two"], "second": "two", "count": 3}
+
+
 def test_what_cannot_be_kept_merges_and_says_so(shared: TestHome) -> None:
     book = Book(
         in_folder(shared, "merge"),

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from mlplatform.core.errors import MlPlatformError
 from mlplatform.core.values import child
 from mlplatform.engine.files import read_json, write_json
-from mlplatform.engine.notebooks.overlap import Reach, conflict, met, reach_of, spoiled
+from mlplatform.engine.notebooks.overlap import Reach, conflict, met, reach_of, spoiled, stuck
 from mlplatform.engine.notebooks.runs import Book, NotebookRuns, told_of
 from mlplatform.engine.notebooks.state import Record, State, apply, difference, unrestorable
 from mlplatform.engine.ports import Launch
@@ -243,7 +243,7 @@ class Beside:
                 assumed.append((index, record))
                 continue
             mine = self._reach(book, index)
-            may = neighbour is None and not mine.trivial and not book.asks[index]
+            may = neighbour is None and not mine.trivial and not book.asks[index] and not stuck(state)
             if may and len(wanted) < free and not conflict(mine, waiting):
                 wanted.append((index, state, list(assumed)))
             waiting.append(mine)
@@ -318,6 +318,7 @@ class Beside:
         states = runs.states(book, neighbour.index)
         problem = (
             difference(record, states[-1])
+            or stuck(states[-1])
             or met(record, records[neighbour.first :], records)
             or runs.library.files_changed(record, states[-1], book.written, book.env)
         )

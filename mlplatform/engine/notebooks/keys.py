@@ -17,7 +17,8 @@ _LOOKS_AT_TEXT = re.compile(
     r"__doc__|\bhelp\s*\(|\binspect\b|getsource|co_firstlineno|\?\s*$|%pinfo|%psource", re.MULTILINE
 )
 _WORD = re.compile(r"[^\W\d]\w*")
-_FORMAT = 1
+#: Raised when what was kept before must not be used any more (2: snapshots hold who shares memory in pandas).
+_FORMAT = 2
 
 
 def normalised(source: str, *, exact: bool = False) -> str:

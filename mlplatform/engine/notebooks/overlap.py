@@ -111,10 +111,17 @@ def conflict(mine: Reach, others: Iterable[Reach]) -> str:
 
 
 # ------------------------------------------------------------------ while it runs
+def stuck(state: State) -> str:
+    """What of a state no other process has, whatever variables it is given: a handler, a hook, an open figure."""
+    return f"the notebook's process has {state.blocks[0]}" if state.blocks else ""
+
+
 def spoiled(names: Sequence[str], base: State, now: State) -> str:
     """Whether what a task began with (``names`` of the state ``base``) is no longer what it would find."""
     if now.unknown:
         return "what the tasks before it did is not known"
+    if now.blocks:
+        return stuck(now)
     for name in names:
         if not name.startswith("@") and _content(base, name) != _content(now, name):
             return f"{described(name)}, which it began with, changed"

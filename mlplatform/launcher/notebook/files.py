@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Optional
 
 from .. import reads as plain_reads
@@ -25,10 +25,49 @@ from ..verify import digest_of
 KEPT_MAX = 256 * 2**20
 
 
-def findings(path: str, spec: Mapping[str, Any], before: Mapping[str, Optional[str]], store: str) -> dict[str, Any]:
+def stamps(paths: Iterable[str]) -> dict[str, Any]:
+    """How the system tells these files apart from what they are later."""
+    return {path: _stamp(path) for path in paths}
+
+
+def changed(before: Mapping[str, Any]) -> list[str]:
+    """Those of :func:`stamps` that are not as they were, or may not be: nobody sees what is written into a file through
+    a descriptor or a mapping that an earlier task opened."""
+    mapped = _mapped()
+    return [path for path, stamp in before.items() if path in mapped or _stamp(path) != stamp]
+
+
+def _stamp(path: str) -> Any:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        return found.st_ino
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _mapped() -> frozenset[str]:
+    """Files that this process can write to as to memory."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.rstrip("\n").split(None, 5) for line in file]
+    except OSError:
+        return frozenset()
+    return frozenset(words[5] for words in lines if len(words) == 6 and words[1].startswith("rw") and "s" in words[1])
+
+
+def findings(
+    path: str,
+    spec: Mapping[str, Any],
+    before: Mapping[str, Optional[str]],
+    store: str,
+    changed: Sequence[str] = (),
+) -> dict[str, Any]:
     """What a trace comes to: ``reads`` (see ``verify.py``), ``writes`` (path -> digest, "" for a folder, None if it is
     gone), ``own_reads`` (paths of earlier tasks that it depends on -> what they held), ``peers``, ``doubt``,
-    ``executed``. ``before``: what earlier tasks of the notebook have left, in the form of ``writes``."""
+    ``executed``. ``before``: what earlier tasks of the notebook have left, in the form of ``writes``; ``changed``: what
+    of that is another now, however that came."""
     ignored = Ignored(spec)
     found = plain_reads.Findings()
     seen: dict[str, plain_reads._Seen] = {}
@@ -54,6 +93,10 @@ def findings(path: str, spec: Mapping[str, Any], before: Mapping[str, Optional[s
             _known(found, name, look, before[name], mine)
         else:
             plain_reads._settle(found, name, look, ignored, seen)
+    for name in changed:
+        if name not in found.writes:
+            found.writes.append(name)
+            mine[name] = before[name]  # what it wrote went into what was there
     places = (os.path.realpath(spec["cwd"]), os.path.realpath(tempfile.gettempdir()), spec["cwd"])
     for name in found.writes:
         _keep(found, name, kept, store, places)

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from . import libraries, rebuild, registered
+from .process import Process
 from .projects import is_project_module
 
 #: Variables that belong to the session, not to the notebook.
@@ -43,6 +44,10 @@ class Hidden:
         self._hooks = (sys.displayhook, sys.excepthook, sys.stdout, sys.stderr)
         self._random: Any = None
         self._libraries = libraries.Libraries()
+        self._process = Process(namespace)
+        self._loaded = set(sys.modules)
+        #: Modules that cells have made of nothing.
+        self._made: set[str] = set()
         self._patched: dict[str, Any] = {}
         import random
 
@@ -76,6 +81,9 @@ class Hidden:
         if sys.getrecursionlimit() != self._recursion:
             found["@recursion"] = sys.getrecursionlimit()
         found.update(self._libraries.read(words))
+        found.update(self._process.read(words))
+        if "ModuleType" in words:
+            self._made.update(name for name in set(sys.modules) - self._loaded if _is_made(sys.modules[name]))
         found.update(self._modules())
         found.update(self._patches())
         return found
@@ -94,6 +102,7 @@ class Hidden:
         sys.setrecursionlimit(items.get("@recursion") or self._recursion)
         self._write_modules(items)
         self._libraries.write(items)
+        self._process.write(items)
         self._write_patches(items)
         # Last: importing libraries adds filters of its own.
         filters: Any = warnings.filters
@@ -104,7 +113,12 @@ class Hidden:
         """Reasons why no other process could go on from here, whatever the variables are."""
         import asyncio
 
-        found = [*self._libraries.blocks(), *registered.hooks(rebuild.the_shell(), self._namespace)]
+        found = [
+            *self._libraries.blocks(),
+            *self._process.blocks(),
+            *registered.hooks(rebuild.the_shell(), self._namespace),
+        ]
+        found += ["a module made by a cell (%s)" % name for name in sorted(self._made & set(sys.modules))]
         for thread in set(threading.enumerate()) - self._threads:
             target: Any = getattr(thread, "_target", None)
             if getattr(target, "__module__", "") == "__main__" or type(thread).__module__ == "__main__":
@@ -134,6 +148,10 @@ class Hidden:
         found: dict[str, Any] = {}
         names: list[str] = []
         for name, module in list(sys.modules.items()):
+            if name in self._made:
+                made = {key: value for key, value in list(vars(module).items()) if not key.startswith("__")}
+                found["@module:" + name] = made
+                continue
             if not is_project_module(name, module):
                 continue
             names.append(name)
@@ -212,6 +230,10 @@ class Hidden:
                 if holder is not None:
                     self._patched.setdefault(place, None)
                     setattr(holder, name, value)
+
+
+def _is_made(module: Any) -> bool:
+    return type(module) is types.ModuleType and module.__spec__ is None and not hasattr(module, "__file__")
 
 
 def _holder(place: str, load: bool = False) -> tuple[Any, str]:

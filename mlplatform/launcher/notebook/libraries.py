@@ -97,9 +97,15 @@ class Libraries:
     # ------------------------------------------------------------------ writing
     def write(self, items: Mapping[str, Any]) -> None:
         """Restore items; a loaded library whose items are absent gets its defaults back."""
-        for name, reset in _RESET.items():
-            if name not in items and name in self.read(frozenset()):
-                reset()
+        now = self.read(frozenset())
+        for name in _RESET.keys() & now.keys():
+            if name not in items or name in _IN_PART:
+                _RESET[name]()
+        if "@locale" in now and "@locale" not in items:
+            importlib.import_module("locale").setlocale(importlib.import_module("locale").LC_ALL, self._locale)
+        if "@torch.random" in now and "@torch.random" not in items:
+            torch = importlib.import_module("torch")
+            torch.set_rng_state(torch.Generator().get_state())
         if state := items.get("@numpy.random"):
             import numpy as np
 
@@ -187,7 +193,13 @@ _RESET = {
     "@sklearn": _reset_sklearn,
     "@decimal": lambda: sys.modules["decimal"].setcontext(sys.modules["decimal"].Context()),
     "@logging": lambda: _set_logging({}),
+    "@torch": lambda: _set_torch(_PLAIN_TORCH),
+    "@ipython": lambda: _set_ipython({}),
 }
+
+
+#: Items that tell only what is not as usual: the rest has to be as usual again.
+_IN_PART = frozenset(("@matplotlib", "@pandas", "@sklearn", "@ipython"))
 
 
 def _numpy_options() -> Any:
@@ -246,7 +258,10 @@ def _torch_options() -> Any:
         "grad": torch.is_grad_enabled(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
-    return None if told == {"dtype": "torch.float32", "grad": True, "deterministic": False} else told
+    return None if told == _PLAIN_TORCH else told
+
+
+_PLAIN_TORCH = {"dtype": "torch.float32", "grad": True, "deterministic": False}
 
 
 def _set_torch(told: Mapping[str, Any]) -> None:
@@ -299,21 +314,24 @@ def _set_ipython(told: Mapping[str, Any]) -> None:
     from . import rebuild
 
     shell = rebuild.the_shell()
-    for name in told.get("extensions", ()):
+    if shell is None:
+        return
+    wanted = told.get("extensions", ())
+    for name in [name for name in shell.extension_manager.loaded if name != "storemagic" and name not in wanted]:
+        shell.extension_manager.unload_extension(name)
+    for name in wanted:
         shell.extension_manager.load_extension(name)
     registered.set_magics(shell, told.get("magics", {}))
-    if "precision" in told:
-        shell.display_formatter.formatters["text/plain"].float_precision = told["precision"]
-    if "interactivity" in told:
-        shell.ast_node_interactivity = told["interactivity"]
-    if "formats" in told or "figures" in told:
+    shell.display_formatter.formatters["text/plain"].float_precision = told.get("precision", "")
+    shell.ast_node_interactivity = told.get("interactivity", "last_expr")
+    kind: Any = getattr(sys.modules.get("matplotlib_inline.config"), "InlineBackend", None)
+    if "formats" in told or "figures" in told or (kind is not None and kind.initialized()):
         importlib.import_module("matplotlib.pyplot")
         inline = importlib.import_module("matplotlib_inline.config").InlineBackend.instance(parent=shell)
         if "formats" in told:
             shell.run_line_magic("matplotlib", "inline")
-            inline.figure_formats = set(told["formats"])
-        if "figures" in told:
-            inline.print_figure_kwargs = dict(told["figures"])
+        inline.figure_formats = set(told.get("formats", ("png",)))
+        inline.print_figure_kwargs = dict(told.get("figures", {"bbox_inches": "tight"}))
 
 
 def _locale() -> str:

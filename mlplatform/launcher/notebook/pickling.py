@@ -48,6 +48,8 @@ class ObjectPickler(cloudpickle.Pickler):
         self.names: set[str] = set()
         self.whole = False
         self.by_reference: set[int] = set()
+        #: Names of modules of which something is reached, and names in the code of functions.
+        self.modules: set[str] = set()
         self.arrays: dict[int, list[Any]] = {}
         self.foreign_memory: list[Any] = []
         #: Those that :func:`rebuild.array` fills an array from.
@@ -82,6 +84,10 @@ class ObjectPickler(cloudpickle.Pickler):
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(obj, getattr(torch, "Tensor", ())):
             self._tensor(obj)
+        if self._exact and kind.__module__.startswith(("pandas.core.in", "pandas._libs.internals")):
+            made = _with_references(obj)
+            if made is not None:
+                return made
         if not self._exact and _keeps_own_state(kind):
             self.met_own_state = True
             return self._all_it_holds(obj, kind)
@@ -99,6 +105,7 @@ class ObjectPickler(cloudpickle.Pickler):
     # ------------------------------------------------------------------ functions and classes
     def _function(self, obj: types.FunctionType) -> Any:
         if obj.__module__ != "__main__" and _importable(obj):
+            self.modules.add(obj.__module__)
             self.by_reference.add(id(obj))
             return NotImplemented
         found = names_of_code(obj.__code__)
@@ -124,6 +131,7 @@ class ObjectPickler(cloudpickle.Pickler):
         return (rebuild.function, made, state, None, None, rebuild.set_function)
 
     def _code(self, obj: types.CodeType) -> Any:
+        self.modules.update(obj.co_names)
         if self._exact:
             return cloudpickle._code_reduce(obj)
         told = (obj.co_name, obj.co_argcount, obj.co_posonlyargcount, obj.co_kwonlyargcount, obj.co_flags, obj.co_code)
@@ -139,6 +147,7 @@ class ObjectPickler(cloudpickle.Pickler):
 
     def _cached(self, obj: Any) -> Any:
         if obj.__module__ != "__main__" and _importable(obj):
+            self.modules.add(obj.__module__)
             self.by_reference.add(id(obj))
             return (rebuild.attribute, (obj.__module__, obj.__qualname__))
         info = obj.cache_info()
@@ -155,6 +164,7 @@ class ObjectPickler(cloudpickle.Pickler):
 
     def _class(self, obj: type) -> Any:
         if obj.__module__ != "__main__" and _importable(obj):
+            self.modules.add(obj.__module__)
             self.by_reference.add(id(obj))
             return NotImplemented
         if obj.__module__ in ("builtins", None):
@@ -174,9 +184,12 @@ class ObjectPickler(cloudpickle.Pickler):
         return (make, made, state, None, None, setter)
 
     def _module(self, obj: types.ModuleType) -> Any:
-        if sys.modules.get(obj.__name__) is not obj:
+        if sys.modules.get(obj.__name__) is not obj or (
+            type(obj) is types.ModuleType and obj.__spec__ is None and not hasattr(obj, "__file__")
+        ):
             raise Refused("a module that cannot be imported (%s)" % obj.__name__)
         self.by_reference.add(id(obj))
+        self.modules.add(obj.__name__)
         return (rebuild.module, (obj.__name__,))
 
     # ------------------------------------------------------------------ arrays
@@ -241,9 +254,9 @@ class ObjectPickler(cloudpickle.Pickler):
             text = type(obj) is io.TextIOWrapper
             encoding, errors = (obj.encoding, obj.errors) if text else (None, None)
             return (rebuild.closed_file, (obj.name, obj.mode, encoding, errors))
-        if self._exact:
+        if self._exact or not obj.closed:  # where an open file stands says nothing of what it has in its buffers
             raise Refused("an open file" if not obj.closed else "a file that was open")
-        return (rebuild.the_stream, (type(obj).__qualname__, _position(obj), bool(obj.closed)))
+        return (rebuild.the_stream, (type(obj).__qualname__,))
 
     def _dict_view(self, obj: Any) -> Any:
         return (rebuild.dict_view, (_behind(obj.mapping), _VIEWS[type(obj)]))
@@ -271,6 +284,7 @@ class ObjectPickler(cloudpickle.Pickler):
             known = self._singletons[module] = _held(module)
         name = known.get(id(obj))
         if name is not None and not isinstance(obj, type):
+            self.modules.add(module)
             self.by_reference.add(id(obj))
             return (rebuild.attribute, (module, name))
         shell = rebuild.the_shell()
@@ -295,6 +309,19 @@ _SPECIAL: Mapping[type, Any] = {
 
 
 # ------------------------------------------------------------------ helpers
+def _with_references(obj: Any) -> Any:
+    """Parts of pandas' objects know with whom they share their memory, so that whoever changes it first gets a copy. A
+    pickle forgets that, and then one would change the other."""
+    if type(obj).__name__ == "BlockValuesRefs":
+        return (rebuild.references, ())
+    if type(obj).__name__ == "SingleBlockManager":  # its own way tells the values only, not their block
+        return (type(obj), (obj.blocks[0], obj.axes[0])) if obj.blocks[0].refs.has_reference() else None
+    references: Any = getattr(obj, "refs", None) or getattr(obj, "_references", None)
+    if type(references).__name__ != "BlockValuesRefs" or not references.has_reference():
+        return None
+    return (rebuild.with_references, (*(*obj.__reduce_ex__(5), None)[:3], references))
+
+
 def _keeps_own_state(kind: type) -> bool:
     """Whether a class of the notebook or its project says itself what of an object is kept."""
     if kind.__module__ in ("builtins", "types") or not own_class(kind):
@@ -360,13 +387,6 @@ def _held(module: str) -> dict[int, str]:
 def _behind(proxy: Any) -> Any:
     (found,) = gc.get_referents(proxy)
     return found
-
-
-def _position(obj: Any) -> Any:
-    try:
-        return None if obj.closed else obj.tell()
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 def reason_of(problem: BaseException, value: Any) -> str:

@@ -150,3 +150,22 @@ def view(root: Any, kind: Any, offset: int, dtype: Any, shape: tuple[int, ...], 
     if not writeable:
         made.flags.writeable = False
     return made
+
+
+def references() -> Any:
+    """What parts of pandas' objects hold that share memory."""
+    return importlib.import_module("pandas._libs.internals").BlockValuesRefs()
+
+
+def with_references(make: Any, made_of: tuple[Any, ...], state: Any, shared: Any) -> Any:
+    """A block or an index of pandas that shares its memory with others which hold ``shared``."""
+    made = make(*made_of)
+    if state is not None:
+        made.__setstate__(state)
+    if hasattr(made, "refs"):
+        made.refs = shared
+        shared.add_reference(made)
+    else:
+        made._references = shared
+        shared.add_index_reference(made)
+    return made

@@ -78,6 +78,10 @@ def magics(shell: Any) -> dict[str, dict[str, Any]]:
 
 
 def set_magics(shell: Any, told: Mapping[str, Mapping[str, Any]]) -> None:
+    """These and no others."""
+    for kind, known in magics(shell).items():
+        for name in [name for name in known if name not in told.get(kind, {})]:
+            del shell.magics_manager.magics[kind][name]
     for kind, known in told.items():
         for name, function in known.items():
             shell.register_magic_function(function, magic_kind=kind, magic_name=name)

@@ -20,6 +20,12 @@ class TaskTracer(Tracer):
         super().__init__(spec)
         variables._read.clear()
         variables._bulk = False  # type: ignore[attr-defined]
+        self._stamps: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Raises what any attempt's raises."""
+        self._stamps = files.stamps(self._spec["notebook"]["start"].get("files") or {})
+        super().start()
 
     def gate(self, path: str) -> None:
         """Until it stops: what the outside could see ends the process before it happens; ``path`` then says what it
@@ -36,7 +42,7 @@ class TaskTracer(Tracer):
         if self._floor is not None:
             return {"reads": [], "own_reads": {}, "writes": {}, "sockets": [], "env_read": {}, "doubt": NO_TRACE}
         try:
-            found = files.findings(self._path, self._spec, before, store)
+            found = files.findings(self._path, self._spec, before, store, files.changed(self._stamps))
         except (OSError, ValueError) as problem:
             doubt = "what it read could not be evaluated: %s" % problem
             return {"reads": [], "own_reads": {}, "writes": {}, "sockets": [], "env_read": {}, "doubt": doubt}

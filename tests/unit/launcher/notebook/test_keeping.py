@@ -150,6 +150,35 @@ def test_frames_and_series_over_one_memory(namespace: dict[str, Any], tmp_path: 
     assert found["sub"].equals(namespace["sub"])
 
 
+CHANGES = {
+    "a column": ("part = df['a']", "part.iloc[0] = 99.0"),
+    "texts": ("part = df['s']", "part.iloc[0] = 'changed'"),
+    "dates": ("part = df['t']", "part.iloc[0] = pd.Timestamp('1999')"),
+    "the table": ("part = df['a']", "df.loc[0, 'a'] = -1.0\ndf['b'] = 0.0"),
+    "some rows": ("part = df.iloc[1:]", "part.iloc[0, 0] = 99.0"),
+    "a shallow copy": ("part = df.copy(deep=False)", "part.loc[0, 'b'] = 99.0"),
+    "the index": ("part = df.set_index('a').index\nrow = pd.Series(part)", "row.iloc[0] = 99.0"),
+    "an array": ("part = df['a'].to_numpy()", "df.loc[0, 'a'] = -1.0"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_to_what_shares_memory_in_pandas_goes_no_further(
+    name: str, namespace: dict[str, Any], tmp_path: Path
+) -> None:
+    make, change = CHANGES[name]
+    run(
+        namespace,
+        "import pandas as pd\ndf = pd.DataFrame({'a': [1.0, 2, 3], 'b': [4.0, 5, 6], 's': list('xyz'),"
+        " 't': pd.date_range('2020', periods=3)})\nrow = None\n" + make,
+    )
+    found = again(namespace, tmp_path, "df", "part", "row")
+    expected = {key: namespace[key] for key in found}
+    for space in (expected, found):
+        exec(change, {"pd": namespace["pd"]}, space)
+    assert {key: str(value) for key, value in found.items()} == {key: str(value) for key, value in expected.items()}
+
+
 @pytest.mark.parametrize(
     "value",
     [threading.Lock(), (n for n in range(3)), memoryview(b"abc"), io.open(__file__)],  # noqa: SIM115, UP020

@@ -24,6 +24,7 @@ from mlplatform.engine.ports import Batch
 from mlplatform.engine.records import run_event, task_event
 from mlplatform.engine.run import RunDriver
 from mlplatform.engine.submission import Setup, Submission, keep_private, read_private, read_setup, root_artifacts
+from mlplatform.engine.training.jobs import forget_run
 from mlplatform.ir.arguments import check_arguments
 from mlplatform.ir.load import loads
 from mlplatform.ir.model import Pipeline
@@ -303,6 +304,7 @@ class Manager:
             raise InvalidInput(f"run {run.run_id} is still running", hint="Cancel it first.")
         await core.in_thread(core.store.delete_run, run.run_id)
         await core.on_files(shutil.rmtree, core.home.run(run.run_id), ignore_errors=True)
+        await core.on_files(forget_run, core.home, run.run_id)
         await core.on_files(remove_unreferenced, core, core.home.artifacts / run.run_id)
         return run.run_id
 

@@ -6,16 +6,18 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from mlplatform.apis.names import TRAINING_API_VERSION, TRAINING_JOB
+from mlplatform.apis.names import LABEL_RUN, TRAINING_API_VERSION, TRAINING_JOB
 from mlplatform.apis.objects import training_job
 from mlplatform.apis.times import told_time
 from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.core.errors import Finding, InvalidInput, NotFound
+from mlplatform.core.values import child
 from mlplatform.engine.files import read_json, write_json
 from mlplatform.engine.home import Home
 from mlplatform.engine.submission import keep_private
@@ -181,6 +183,18 @@ def delete(home: Home, name: str, now: float) -> str:
             body["metadata"]["deletionTimestamp"] = told_time(now)
             write_json(JobPlace(home, body["metadata"]["name"]).object, body, durable=True)
         return str(body["metadata"]["name"])
+
+
+def forget_run(home: Home, run_id: str) -> None:
+    """The jobs that tasks of a run were, with their checkpoints: the run is gone, and none of them lives."""
+    for body in list_jobs(home):
+        if child(body["metadata"], "labels").get(LABEL_RUN) != run_id:
+            continue
+        place = JobPlace(home, str(body["metadata"]["name"]))
+        for claim in place.own_claims(training_job({**body, "status": {}}).spec):
+            shutil.rmtree(claim, ignore_errors=True)
+        place.private.unlink(missing_ok=True)
+        shutil.rmtree(place.root, ignore_errors=True)
 
 
 @contextlib.contextmanager

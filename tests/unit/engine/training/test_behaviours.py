@@ -279,7 +279,7 @@ def test_45_a_driver_that_is_killed_at_every_write_comes_to_the_same_end(
             except _Killed:
                 dead = True
                 machine.die()
-                machine.run()
+                _come_to_rest(machine)
             alive = {
                 key.attempt for key, rank in machine.place.ranks() if rank.claim.exists() and not rank.exit.exists()
             }

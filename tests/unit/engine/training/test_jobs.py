@@ -106,3 +106,18 @@ def test_the_name_of_a_rank_is_read_back(key: RankKey) -> None:
     assert read_rank_name("my-job", rank_name("my-job", key)) == key
     assert read_rank_name("my-jo", rank_name("my-job", key)) != key
     assert read_rank_name("my-job", "my-job-x") is None
+
+
+def test_jobs_of_a_run_go_with_it_and_no_others(home: Home) -> None:
+    claim = {"claimSpec": {"accessModes": ["ReadWriteOnce"]}}
+    for name, labels in (("mine", {jobs.LABEL_RUN: "r1"}), ("other", {})):
+        made = job(name=name)
+        made["metadata"]["labels"] = labels
+        made["spec"]["checkpoint"] = claim
+        jobs.create(home, made, {}, 1.0)
+        (home.claims / f"{name}-checkpoint").mkdir(parents=True)
+    jobs.forget_run(home, "r2")
+    assert len(jobs.list_jobs(home)) == 2
+    jobs.forget_run(home, "r1")
+    assert [one["metadata"]["name"] for one in jobs.list_jobs(home)] == ["other"]
+    assert [path.name for path in home.claims.iterdir()] == ["other-checkpoint"]

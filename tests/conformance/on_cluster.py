@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -115,8 +116,13 @@ class Case:
         metadata = {"labels": labels, "annotations": {FOLDER: str(self.folder)}}
         api.apply(place, _core("Namespace", self.namespace, **metadata))
         api.wait(f"{place}/serviceaccounts/default", lambda _: True)
-        if reaches:
-            os.chmod(self.folder, 0o777)
+        if reaches:  # whoever the pods run as
+            for place, _, files in os.walk(self.folder):
+                os.chmod(place, 0o777)
+                for name in files:
+                    file = Path(place, name)
+                    with contextlib.suppress(PermissionError):  # a pod's own
+                        file.chmod(file.stat().st_mode | 0o666)
         login = {"AWS_ACCESS_KEY_ID": os.environ["AWS_ACCESS_KEY_ID"]}
         login["AWS_SECRET_ACCESS_KEY"] = os.environ["AWS_SECRET_ACCESS_KEY"]
         api.apply(f"{place}/secrets/{self.store['secretName']}", _secret(self.store["secretName"], login))

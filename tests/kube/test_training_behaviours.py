@@ -42,8 +42,7 @@ ALL = [
 MOST_TELLING = [
     behaviours.test_12_what_is_deleted_is_made_again,
     behaviours.test_17_a_pod_of_another_uid_is_not_ours,
-    behaviours.test_28_claims_when_it_ends,
-    behaviours.test_29_after_its_time_it_is_deleted_and_nothing_comes_back,
+    behaviours.test_26_a_deleted_service_is_made_again,
 ]
 
 

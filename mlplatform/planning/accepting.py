@@ -8,17 +8,18 @@ from typing import Any
 
 from mlplatform.apis.codec import encode
 from mlplatform.apis.pipelinerun import PipelineRun, PipelineRunSpec
-from mlplatform.core.errors import Finding
+from mlplatform.core.errors import Finding, InvalidPipeline
 from mlplatform.core.model import Artifact, ArtifactValue
 from mlplatform.core.values import JsonValue, digest_json, whole_numbers
 from mlplatform.ir.arguments import check_arguments
 from mlplatform.ir.kubernetes import KubernetesConfig, PlatformPipelineConfig
 from mlplatform.ir.model import ContainerExecutor, Pipeline
-from mlplatform.ir.platform import all_configs, pipeline_config
+from mlplatform.ir.platform import OWN, all_configs, pipeline_config
 from mlplatform.ir.validate import validate
 from mlplatform.planning.cel import check as check_expression
 from mlplatform.planning.notebook_component import STATE, recognise_notebook
 from mlplatform.planning.python_component import recognise
+from mlplatform.planning.training.task import MEMBER, processes_of, training_of
 from mlplatform.planning.volumes import volume_action
 
 
@@ -103,4 +104,20 @@ def _unfit(pipeline: Pipeline, configs: Mapping[str, KubernetesConfig]) -> list[
             hint = "write the image's entry point into the component's command"
             message = "has no command: what it runs stands in its image, which is not looked into"
             found.append(Finding(f"{at}.container.command", message, "missing", hint))
+        found.extend(_ranks(pipeline, label))
     return found
+
+
+def _ranks(pipeline: Pipeline, label: str) -> list[Finding]:
+    """A task's pod is one process: it must not pass for the many that were asked for."""
+    try:
+        spec = training_of(pipeline, label)
+    except InvalidPipeline as error:
+        return list(error.findings)
+    count = 1 if spec is None else processes_of(spec)
+    if count == 1:
+        return []
+    at = f"platforms.{OWN}.deploymentSpec.executors.{label}.{MEMBER}.groups"
+    message = f"asks for {count} processes, and a task of a pipeline is one pod on a cluster as yet"
+    hint = "run the pipeline on one machine, or the training alone: mlplatform train FILE --backend kubernetes"
+    return [Finding(at, message, "unsupported", hint)]

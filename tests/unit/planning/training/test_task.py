@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 import mlplatform as ml
+from mlplatform.apis.pipelinerun import PipelineRun
 from mlplatform.core.errors import InvalidInput, InvalidPipeline
 from mlplatform.core.model import TaskKey
 from mlplatform.ir.load import loads
 from mlplatform.ir.model import Pipeline
 from mlplatform.ir.validate import validate
+from mlplatform.planning.accepting import Rejected, accept
 from mlplatform.planning.training.names import task_job
 from mlplatform.planning.training.task import answer_parts, devices, training_of
 
@@ -49,6 +51,24 @@ def test_it_travels_in_the_document(pipeline: Pipeline) -> None:
     assert (spec["framework"], spec["failurePolicy"]) == ("torch", {"maxRestarts": 1})
     assert devices(spec) == (4, 8)
     assert training_of(pipeline, label_of(pipeline, "plain")) is None
+
+
+def test_a_pod_does_not_pass_for_several_ranks(pipeline: Pipeline) -> None:
+    """Refused: run by one worker, it would say that it succeeded."""
+    run = PipelineRun("r", "team", "1-2")
+    label = label_of(pipeline, "fit")
+    refused = accept(run, pipeline)
+    assert isinstance(refused, Rejected)
+    (finding,) = refused.findings
+    assert finding.path == f"platforms.mlplatform.deploymentSpec.executors.{label}.training.groups"
+    assert finding.message == "asks for 8 processes, and a task of a pipeline is one pod on a cluster as yet"
+    assert "mlplatform train" in finding.hint
+    spec = training_of(pipeline, label)
+    assert spec is not None
+    one = {"name": "worker", "replicas": 1, "procsPerReplica": 1}
+    told: Any = {"deploymentSpec": {"executors": {label: {"training": {**spec, "groups": [one]}}}}}
+    alone = replace(pipeline, platforms={**pipeline.platforms, "mlplatform": told})
+    assert not isinstance(accept(run, alone), Rejected)
 
 
 def test_what_changes_the_answer(pipeline: Pipeline) -> None:

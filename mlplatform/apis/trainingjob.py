@@ -197,7 +197,10 @@ class Checkpoint:
     claim_spec: Mapping[str, Any] = anything("The spec of the PersistentVolumeClaim that is made.")
     uri: str = told("Where in an object store checkpoints go, in place of a claim.", "", max_length=2048)
     when_finished: str = told(
-        "What becomes of claims that were made when the job ends.", "Retain", enum=("Retain", "Delete"), given=True
+        "What becomes of claims that were made when the job ends. With Delete, its pods go too: they hold the claims.",
+        "Retain",
+        enum=("Retain", "Delete"),
+        given=True,
     )
     when_deleted: str = told(
         "What becomes of them when the job is deleted.", "Retain", enum=("Retain", "Delete"), given=True

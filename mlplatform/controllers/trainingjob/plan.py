@@ -191,12 +191,18 @@ def _deletions(seen: _Seen, stops: Mapping[RankKey, Stop]) -> Iterator[Delete]:
 
 
 def _leftovers(seen: _Seen) -> Iterator[Delete]:
-    """Claims of a job that ended and is to leave none, and lists of hosts that no rank reads any more."""
+    """Claims of a job that ended and is to leave none, with the pods that hold them, and lists of hosts that no rank
+    reads any more."""
     job, there = seen.observed.job, seen.observed.there
     asked = job.spec.checkpoint
     names: set[tuple[Resource, str]] = set()
     if seen.ledger.stage.finished and asked is not None and asked.when_finished == "Delete":
         names |= {(CLAIMS, body["metadata"]["name"]) for body in objects.claims(job)}
+    if any(place in there for place in names):
+        # A claim is not let go while a pod names it, though the pod has long ended.
+        for rank in sorted(seen.ranks, key=lambda rank: rank.key.name):
+            if not rank.fact.alive and not rank.deleting:
+                yield Delete(Ref(PODS, rank.key, rank.uid))
     if not seen.ledger.stage.finished:
         current = {(CONFIG_MAPS, body["metadata"]["name"]) for body in objects.hosts(job, seen.ledger)}
         names |= {place for place in there if place[0] == CONFIG_MAPS} - current

@@ -317,6 +317,7 @@ def test_28_claims_when_it_ends(cluster: TrainingCluster, when: str) -> None:
     cluster.run()
     assert cluster.phase == "Complete"
     assert len(named(cluster, CLAIMS)) == (2 if when == "Retain" else 0)
+    assert len(cluster.names()) == (2 if when == "Retain" else 0), "a pod that has ended holds its claim"
 
 
 @pytest.mark.parametrize("when", ["Retain", "Delete"])

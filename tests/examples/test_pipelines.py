@@ -154,7 +154,7 @@ def test_the_sdk_fits_models_side_by_side(home: Path) -> None:
 @pytest.mark.slow
 def test_two_ranks_train_what_is_judged_and_registered(home: Path) -> None:
     result = run(home, "digits_distributed")
-    assert 0.94 < result["outputs"]["Output"] <= 1
+    assert 0.92 < result["outputs"]["Output"] <= 1
     registered = task(result, "register")["outputs"]["model"]
     assert registered["metadata"]["registered_model_name"] == "digits-distributed"
     assert registered["metadata"]["accuracy"] == result["outputs"]["Output"]

@@ -28,13 +28,15 @@ _DROPPED_NAMES: Final = frozenset(
 #: What a worker of mpi runs where the template says nothing: mpirun starts the processes itself on one machine.
 _WAIT: Final = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); signal.pause()"
 
+#: What every rank gets, for its logs.
+_PYTHON: Final = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
 #: Further ones that the platform or a framework's launcher sets for each rank.
 _EACH: Final = ("RAY_", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "NCCL_ASYNC", "TORCH_NCCL", "OMP_NUM_THREADS", "PMI_")
 
 
 def set_here(name: str) -> bool:
     """Whether a variable is another one in each rank or attempt, and says nothing of what the job depends on."""
-    return name in _DROPPED_NAMES or name.startswith((*_DROPPED, *_EACH))
+    return name in _DROPPED_NAMES or name in _PYTHON or name.startswith((*_DROPPED, *_EACH))
 
 
 def command(
@@ -65,7 +67,7 @@ def command(
     if not os.path.isdir(folder):
         raise InvalidInput(f"the working folder {folder} of group {group.name!r} is not there")
     table = {name: value for name, value in env.items() if name not in _DROPPED_NAMES and not name.startswith(_DROPPED)}
-    table |= {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "OMP_NUM_THREADS": _threads(job, env)}
+    table |= {**_PYTHON, "OMP_NUM_THREADS": _threads(job, env)}
     table |= _told(rank)
     table |= variables(place, job, group, start, ledger) | dict(tracking)
     return Command(words, folder, table, group.accelerator.count if group.accelerator else 0)

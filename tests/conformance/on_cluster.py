@@ -117,10 +117,10 @@ class Case:
         api.apply(place, _core("Namespace", self.namespace, **metadata))
         api.wait(f"{place}/serviceaccounts/default", lambda _: True)
         if reaches:  # whoever the pods run as
-            for place, _, files in os.walk(self.folder):
-                os.chmod(place, 0o777)
+            for folder, _, files in os.walk(self.folder):
+                os.chmod(folder, 0o777)
                 for name in files:
-                    file = Path(place, name)
+                    file = Path(folder, name)
                     with contextlib.suppress(PermissionError):  # a pod's own
                         file.chmod(file.stat().st_mode | 0o666)
         login = {"AWS_ACCESS_KEY_ID": os.environ["AWS_ACCESS_KEY_ID"]}

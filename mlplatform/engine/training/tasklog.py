@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from mlplatform.core.values import child
+from mlplatform.engine.files import read_json, write_json
 from mlplatform.engine.training.places import JobPlace, RankPlace
 from mlplatform.planning.training.facts import RankKey
 from mlplatform.planning.training.shape import working_role
@@ -26,19 +28,21 @@ class TaskLog:
         self._place = place
         self._path = directory / "task.log"
         self._ranks = directory / "ranks"
-        self._told = ""
-        self._attempts: dict[int, int] = {}
-        self._failed: set[int] = set()
-        with contextlib.suppress(OSError):  # one that is taken up again goes on where it was
-            self._skip = self._path.stat().st_size > 0
-
-    _skip = False
+        self._kept = directory / "told.json"
+        before = read_json(self._kept)
+        self._told = str(before.get("told") or "")
+        self._attempts = {int(attempt): int(at) for attempt, at in child(before, "attempts").items()}
+        self._failed: set[int] = set(before.get("failed") or ())
+        self._begun = bool(before)
+        if self._begun:  # by a service that is gone: what it wrote after it last said how far it was is written again
+            with contextlib.suppress(OSError):
+                os.truncate(self._path, int(before["size"]))
 
     def follow(self, status: Mapping[str, Any]) -> None:
         """Tell what is new."""
-        if self._skip:
-            self._skip = False
-            self._catch_up(status)
+        if not self._begun:
+            self._begun = True
+            self._keep()
         lines: list[bytes] = []
         for attempt in sorted({*self._attempts, int(status.get("attempt") or 0)} - {0}):
             lines.append(self._news(attempt))
@@ -52,6 +56,13 @@ class TaskLog:
         if text:
             with self._path.open("ab") as file:
                 file.write(text)
+            self._keep()
+
+    def _keep(self) -> None:
+        """How far we are, for who takes it up."""
+        size = self._path.stat().st_size if self._path.exists() else 0
+        told = {"size": size, "told": self._told, "attempts": self._attempts, "failed": sorted(self._failed)}
+        write_json(self._kept, told)
 
     def finish(self, status: Mapping[str, Any]) -> None:
         """Keep each rank's log beside the task's: the job may go."""
@@ -88,15 +99,6 @@ class TaskLog:
             return b""
         self._attempts[attempt] = at + len(text)
         return text
-
-    def _catch_up(self, status: Mapping[str, Any]) -> None:
-        """Somebody before us told of what is there already."""
-        for attempt in range(1, int(status.get("attempt") or 0) + 1):
-            if (rank := self._first(attempt)) is not None:
-                with contextlib.suppress(OSError):
-                    self._attempts[attempt] = rank.log.stat().st_size
-        self._failed = {int(one["number"]) for one in status.get("attempts") or ()}
-        self._told = _words(status)
 
     def _end_of(self, ended: Mapping[str, Any]) -> bytes:
         """Why an attempt ended badly, with the last words of the rank that was the first to fail."""

@@ -35,6 +35,32 @@ def common(function: Callable[P, R]) -> Callable[P, R]:
     )(function)
 
 
+def backend_options(where: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """``--backend``, ``--context`` and ``--namespace``. ``where``: what the choice means for this command."""
+
+    def options(function: Callable[P, R]) -> Callable[P, R]:
+        for option in (
+            click.option(
+                "--namespace", default="", metavar="NAME", help="The cluster's namespace.  [default: the context's]"
+            ),
+            click.option(
+                "--context", default="", metavar="NAME", help="The kubeconfig's context.  [default: its current one]"
+            ),
+            click.option(
+                "--backend",
+                type=click.Choice(["local", "kubernetes"]),
+                default="local",
+                envvar="MLPLATFORM_BACKEND",
+                show_default=True,
+                help=where,
+            ),
+        ):
+            function = option(function)
+        return function
+
+    return options
+
+
 def run_argument(name: str = "run", *, required: bool = True) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """RUN: an id, a unique beginning of one, a name, or the word ``latest``."""
     return click.argument(name, required=required, metavar="RUN" if required else "[RUN]", shell_complete=_complete)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mlplatform.cli.options import command_for, common, give, print_json, write
+from mlplatform.cli.options import backend_options, command_for, common, give, print_json, write
 from mlplatform.cli.style import Style
 from mlplatform.core.errors import InvalidInput
 from mlplatform.sdk.client import LocalClient
@@ -39,16 +39,7 @@ from mlplatform.sdk.client import LocalClient
     help="Run up to N tasks of a notebook at once, where that is proven to change nothing.  [default: 1]",
 )
 @click.option("--offline", is_flag=True, help="Download nothing: packages come from the local caches.")
-@click.option(
-    "--backend",
-    type=click.Choice(["local", "kubernetes"]),
-    default="local",
-    envvar="MLPLATFORM_BACKEND",
-    show_default=True,
-    help="Where it runs: on this machine, or as a PipelineRun of a cluster.",
-)
-@click.option("--context", default="", metavar="NAME", help="The kubeconfig's context.  [default: its current one]")
-@click.option("--namespace", default="", metavar="NAME", help="The cluster's namespace.  [default: the context's]")
+@backend_options("Where it runs: on this machine, or as a PipelineRun of a cluster.")
 @common
 def run(
     file: str,

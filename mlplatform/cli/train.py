@@ -8,27 +8,12 @@ from typing import Any
 
 import click
 
-from mlplatform.cli.options import common, give, print_json, write
+from mlplatform.cli.options import backend_options, common, give, print_json, write
 from mlplatform.core.errors import InvalidInput, MlPlatformError
 from mlplatform.sdk.training.run import trouble
 
-
-def where(function: Any) -> Any:
-    """``--backend``, ``--context`` and ``--namespace``."""
-    for option in (
-        click.option("--namespace", default="", metavar="NAME", help="The cluster's namespace."),
-        click.option("--context", default="", metavar="NAME", help="The kubeconfig's context.  [default: current]"),
-        click.option(
-            "--backend",
-            type=click.Choice(["local", "kubernetes"]),
-            default="local",
-            envvar="MLPLATFORM_BACKEND",
-            show_default=True,
-            help="Where it runs: processes of this machine, or a TrainingJob of a cluster.",
-        ),
-    ):
-        function = option(function)
-    return function
+#: Where a training job runs.
+where = backend_options("Where it runs: processes of this machine, or a TrainingJob of a cluster.")
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mlplatform.cli.options import common, give, write
+from mlplatform.cli.options import backend_options, common, give, write
 from mlplatform.cli.style import is_terminal
 from mlplatform.core.errors import InvalidInput, ServiceError
 from mlplatform.engine.home import open_home
@@ -17,16 +17,7 @@ from mlplatform.sdk.client import LocalClient, require_engine
 
 @click.command()
 @click.option("--browser/--no-browser", default=None, help="Open it in a browser.  [default: on a terminal]")
-@click.option(
-    "--backend",
-    type=click.Choice(["local", "kubernetes"]),
-    default="local",
-    envvar="MLPLATFORM_BACKEND",
-    show_default=True,
-    help="The pages of this machine's runs, or of the server in a cluster.",
-)
-@click.option("--context", default="", metavar="NAME", help="The kubeconfig's context.  [default: its current one]")
-@click.option("--namespace", default="", metavar="NAME", help="The cluster's namespace.  [default: the context's]")
+@backend_options("The pages of this machine's runs, or of the server in a cluster.")
 @click.option("--platform-namespace", default="", envvar="MLPLATFORM_PLATFORM_NAMESPACE", metavar="NAME",
               help="Where the platform is installed.  [default: mlplatform-system]")  # fmt: skip
 @click.option("--account", default="", metavar="NAME",

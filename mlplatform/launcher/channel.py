@@ -21,11 +21,15 @@ class Channel:
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    def _read(self) -> bytes:
+        """What has arrived; empty at the end. Raises BlockingIOError: nothing has."""
+        return self._socket.recv(1 << 16)
+
     def receive(self) -> list[dict[str, Any]]:
         """Every whole line that has arrived."""
         while not self.closed:
             try:
-                piece = self._socket.recv(1 << 16)
+                piece = self._read()
             except BlockingIOError:
                 break
             except OSError:
@@ -65,20 +69,8 @@ class Pipes(Channel):
     def fileno(self) -> int:
         return self._source
 
-    def receive(self) -> list[dict[str, Any]]:
-        """Every whole line that has arrived."""
-        while not self.closed:
-            try:
-                piece = os.read(self._source, 1 << 16)
-            except BlockingIOError:
-                break
-            except OSError:
-                piece = b""
-            if not piece:
-                self.closed = True
-            self._buffer += piece
-        *lines, self._buffer = self._buffer.split(b"\n")
-        return [json.loads(line) for line in lines if line]
+    def _read(self) -> bytes:
+        return os.read(self._source, 1 << 16)
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Write one line."""

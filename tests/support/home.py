@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from mlplatform.sdk.testing import LocalPlatform
 from tests.support.pipelines import Builder
 
 
@@ -72,3 +75,16 @@ def states(result: Mapping[str, Any]) -> dict[str, str]:
         for task in result["tasks"]
         if not task.get("is_group")
     }
+
+
+@contextmanager
+def platform_in(folder: Path) -> Iterator[LocalPlatform]:
+    """A home for runs that tests of this process make, as ``ml_local`` gives one for a single test."""
+    made = LocalPlatform(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in made.environment.items():
+            patch.setenv(name, value)
+        try:
+            yield made
+        finally:
+            made.close()

@@ -18,22 +18,15 @@ from mlplatform.core.states import RunState, TaskState
 from mlplatform.engine.training.places import JobPlace
 from mlplatform.sdk.run import Run
 from mlplatform.sdk.testing import LocalPlatform
+from tests.support.home import platform_in
 
 PATIENCE = 120.0
 
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
-    made = LocalPlatform(tmp_path_factory.mktemp("home"))
-    before = {name: os.environ.get(name) for name in made.environment}
-    os.environ.update(made.environment)
-    yield made
-    made.close()
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    with platform_in(tmp_path_factory.mktemp("home")) as made:
+        yield made
 
 
 def until(what: Callable[[], Any]) -> Any:

@@ -3,9 +3,9 @@ and for one that a pipeline's task makes, on one machine and on a cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 FRAMEWORKS: Final = ("torch", "jax", "ray", "mpi", "python")
 _RAY_HEAD: Final = (
@@ -25,6 +25,75 @@ class Shape:
     gpus: int = 0
     products: tuple[str, ...] = ()
     elastic: tuple[int, int] | None = None
+
+
+class Wanted(Protocol):
+    """What people say of a training: of a job by itself (``TrainingJob``), of a task (``Ranks``)."""
+
+    @property
+    def framework(self) -> str: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def procs_per_worker(self) -> int | None: ...
+    @property
+    def gpus_per_worker(self) -> int: ...
+    @property
+    def gpu(self) -> str | Sequence[str]: ...
+    @property
+    def elastic(self) -> tuple[int, int] | None: ...
+    @property
+    def max_restarts(self) -> int: ...
+    @property
+    def checkpoints(self) -> str: ...
+    @property
+    def keep(self) -> int: ...
+    @property
+    def hang_seconds(self) -> int: ...
+    @property
+    def grace(self) -> int: ...
+
+
+def shape_of(wanted: Wanted) -> Shape:
+    """How many ranks of what kind were asked for."""
+    products = [wanted.gpu] if isinstance(wanted.gpu, str) else wanted.gpu
+    return Shape(
+        wanted.framework,
+        wanted.workers,
+        wanted.procs_per_worker,
+        wanted.gpus_per_worker,
+        tuple(products),
+        wanted.elastic,
+    )
+
+
+def spec_of(wanted: Wanted, groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A TrainingJob's spec with these groups. Checkpoints go to a claim, so that they outlive a rank."""
+    several = wanted.checkpoints == "shared" and wanted.workers > 1
+    claim = {
+        "accessModes": ["ReadWriteMany" if several else "ReadWriteOnce"],
+        "resources": {"requests": {"storage": "10Gi"}},
+    }
+    scope = "Rank" if wanted.checkpoints == "each" else "Job"
+    spec: dict[str, Any] = {
+        "framework": wanted.framework,
+        "groups": list(groups),
+        "failurePolicy": {"maxRestarts": wanted.max_restarts},
+        "preemption": {"gracePeriodSeconds": wanted.grace},
+        "checkpoint": {"scope": scope, "claimSpec": claim, "keep": wanted.keep},
+    }
+    if wanted.hang_seconds:
+        spec["health"] = {"progressTimeoutSeconds": wanted.hang_seconds}
+    return spec
+
+
+def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Both specs, member by member; where both have one, the other's."""
+    found = {**one, **other}
+    for name in one.keys() & other.keys():
+        if isinstance(one[name], Mapping) and isinstance(other[name], Mapping):
+            found[name] = merged(one[name], other[name])
+    return found
 
 
 def groups(shape: Shape) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar, overload
 import mlplatform.training as scripts
 from mlplatform.core.errors import Finding, InvalidInput, InvalidPipeline
 from mlplatform.ir.platform import OWN
-from mlplatform.planning.training.shape import FRAMEWORKS, Shape, groups
+from mlplatform.planning.training.shape import FRAMEWORKS, groups, merged, shape_of, spec_of
 from mlplatform.planning.training.task import MEMBER, read_spec
 from mlplatform.sdk.define.components import PythonComponent, TaskOptions
 from mlplatform.sdk.define.interface import Signature
@@ -48,34 +48,7 @@ class Ranks:
         findings = list(self._findings())
         if findings:
             raise InvalidPipeline("a training component cannot be so", findings=findings)
-        products = [self.gpu] if isinstance(self.gpu, str) else self.gpu
-        shape = Shape(
-            self.framework,
-            self.workers,
-            self.procs_per_worker,
-            self.gpus_per_worker,
-            tuple(products),
-            self.elastic,
-        )
-        several = self.checkpoints == "shared" and self.workers > 1
-        claim = {
-            "accessModes": ["ReadWriteMany" if several else "ReadWriteOnce"],
-            "resources": {"requests": {"storage": "10Gi"}},
-        }
-        made: dict[str, Any] = {
-            "framework": self.framework,
-            "groups": groups(shape),
-            "failurePolicy": {"maxRestarts": self.max_restarts},
-            "preemption": {"gracePeriodSeconds": self.grace},
-            "checkpoint": {
-                "scope": "Rank" if self.checkpoints == "each" else "Job",
-                "claimSpec": claim,
-                "keep": self.keep,
-            },
-        }
-        if self.hang_seconds:
-            made["health"] = {"progressTimeoutSeconds": self.hang_seconds}
-        made = _merged(made, self.spec)
+        made = merged(spec_of(self, groups(shape_of(self))), self.spec)
         try:
             read_spec(made)
         except InvalidPipeline:
@@ -100,12 +73,6 @@ class Ranks:
 
 
 _RANKS: Final = frozenset(item.name for item in dataclasses.fields(Ranks))
-
-
-def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    from mlplatform.sdk.training.job import merged
-
-    return merged(one, other)
 
 
 class TrainingComponent(PythonComponent[P, R]):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mlplatform.core.errors import InvalidInput
-from mlplatform.planning.training.shape import FRAMEWORKS, Shape, groups, words, working_role
+from mlplatform.planning.training.shape import FRAMEWORKS, groups, merged, shape_of, spec_of, words, working_role
 
 if TYPE_CHECKING:
     from mlplatform.sdk.training.run import TrainingRun
@@ -129,15 +129,7 @@ class TrainingJob:
         """
         from mlplatform.apis.names import TRAINING_API_VERSION, TRAINING_JOB
 
-        spec: dict[str, Any] = {
-            "framework": self.framework,
-            "groups": self._groups(cluster),
-            "failurePolicy": {"maxRestarts": self.max_restarts},
-            "preemption": {"gracePeriodSeconds": self.grace},
-            "checkpoint": self._checkpoint(),
-        }
-        if self.hang_seconds:
-            spec["health"] = {"progressTimeoutSeconds": self.hang_seconds}
+        spec = spec_of(self, self._groups(cluster))
         if self.deadline is not None:
             spec["runPolicy"] = {"activeDeadlineSeconds": self.deadline}
         if self.experiment:
@@ -162,18 +154,9 @@ class TrainingJob:
 
     def _groups(self, cluster: bool) -> list[dict[str, Any]]:
         process = self._words(cluster)
-        products = [self.gpu] if isinstance(self.gpu, str) else self.gpu
-        shape = Shape(
-            self.framework,
-            self.workers,
-            self.procs_per_worker,
-            self.gpus_per_worker,
-            tuple(products),
-            self.elastic,
-        )
         own = not callable(self.what) and not isinstance(self.what, (str, Path))
         found: list[dict[str, Any]] = []
-        for group in groups(shape):
+        for group in groups(shape_of(self)):
             role = str(group.get("role", "worker"))
             if own and role == working_role(self.framework) and self.framework != "ray":
                 made = process  # a command is run as it is
@@ -196,14 +179,6 @@ class TrainingJob:
         if asked := {name: value for name, value in asked.items() if value}:
             container["resources"] = {"requests": asked, "limits": {k: v for k, v in asked.items() if k == "memory"}}
         return {**group, "template": {"spec": {"containers": [container]}}}
-
-    def _checkpoint(self) -> dict[str, Any]:
-        """A claim, so that checkpoints outlive a rank."""
-        several = self.checkpoints == "shared" and self.workers > 1
-        mode = "ReadWriteMany" if several else "ReadWriteOnce"
-        claim = {"accessModes": [mode], "resources": {"requests": {"storage": "10Gi"}}}
-        scope = "Rank" if self.checkpoints == "each" else "Job"
-        return {"scope": scope, "claimSpec": claim, "keep": self.keep}
 
     def _words(self, cluster: bool) -> list[str]:
         """The command of one process. A script that travels is ``_SCRIPT`` in it."""
@@ -244,15 +219,6 @@ class TrainingJob:
 
 #: Stands for the script among words; told from a word that a user wrote by being this very object.
 _SCRIPT: Final = "".join(("mlplatform", "-", "script"))
-
-
-def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, member by member; where both have one, the other's."""
-    found = {**one, **other}
-    for name in one.keys() & other.keys():
-        if isinstance(one[name], Mapping) and isinstance(other[name], Mapping):
-            found[name] = merged(one[name], other[name])
-    return found
 
 
 def _numbered(words: Sequence[str]) -> list[tuple[int, str]]:

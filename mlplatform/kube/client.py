@@ -2,8 +2,8 @@
 
 The client holds no state but its transport; threads share one. Every method raises the errors of
 :mod:`mlplatform.kube.errors`. Writes are never sent twice: after :class:`~mlplatform.kube.errors.Unavailable` nobody
-knows whether they took effect, and whoever asked has to look. What the server refused for being busy (429) is sent
-again, a few times, after the time that it names.
+knows whether they took effect, and whoever asked has to look. What the server refused for being busy (429),
+or because it is still starting, is sent again, a few times, after the time that it names.
 """
 
 from __future__ import annotations

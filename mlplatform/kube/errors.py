@@ -10,7 +10,7 @@
     +-- Invalid             422, 400, 413: refused as it is; findings name the fields
     +-- Forbidden           403: no right to do that, or an admission policy, quota or pod security refused
     +-- Unauthorized        401: the credentials are not accepted
-    +-- TooManyRequests     429: refused for now; ``retry_after`` seconds
+    +-- TooManyRequests     429, or 503 of a server that is still starting: refused for now; ``retry_after`` seconds
     +-- Unavailable         5xx, timeouts, lost connections: nothing is known about what happened
 
 Every one carries ``status`` (the HTTP status; 0: no answer), ``reason`` (Kubernetes' word) and ``retry_after``
@@ -62,7 +62,7 @@ class Unauthorized(KubernetesError):
 
 
 class TooManyRequests(KubernetesError):
-    """The API server is busy and has done nothing: try again after ``retry_after`` seconds."""
+    """The API server is busy, or still starting, and has done nothing: try again after ``retry_after`` seconds."""
 
     retryable = True
 
@@ -97,6 +97,8 @@ def error_of(status: int, body: bytes | Mapping[str, Any], doing: str, retry_aft
     cls = _BY_STATUS.get(status, Unavailable if status >= 500 or status == 0 else KubernetesError)
     if status == 409 and reason == "AlreadyExists":
         cls = AlreadyExists
+    if status == 503 and reason == "ServiceUnavailable" and details.get("retryAfterSeconds"):
+        cls = TooManyRequests  # it has just started and does not serve all its paths yet: nothing was done
     if reason in ("Expired", "Gone"):
         cls = Gone
     findings = _findings(details.get("causes") or ())

@@ -184,6 +184,9 @@ class Cluster:
 
 
 def _is_ready(node: Object) -> bool:
+    # the taint goes a while after the condition has come: until then nothing is placed there
+    if any(taint["key"] == "node.kubernetes.io/not-ready" for taint in node["spec"].get("taints", [])):
+        return False
     return any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
 
 

@@ -107,6 +107,20 @@ def test_a_busy_server_is_asked_again_after_the_time_it_names() -> None:
     assert slept == [2, 1]
 
 
+def test_a_server_that_still_starts_is_asked_again() -> None:
+    slept: list[float] = []
+    transport = Scripted(
+        answer(
+            503, reason="ServiceUnavailable", message="before all known HTTP paths", details={"retryAfterSeconds": 5}
+        ),
+        answer(200, a=1),
+    )
+    assert Client(transport, sleep=slept.append).create(CONFIG_MAPS, {"metadata": {"name": "a", "namespace": "b"}}) == {
+        "a": 1
+    }
+    assert slept == [5]
+
+
 def test_patience_ends() -> None:
     transport = Scripted(*[answer(429, {"retry-after": "1"}) for _ in range(4)])
     with pytest.raises(errors.TooManyRequests) as raised:

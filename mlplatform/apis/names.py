@@ -55,5 +55,8 @@ LABEL_GROUP: Final = f"{TRAINING_GROUP}/group"
 LABEL_RANK: Final = f"{TRAINING_GROUP}/rank"
 LABEL_JOB_ATTEMPT: Final = f"{TRAINING_GROUP}/attempt"
 
+#: On a training job that goes on where another one of its name was: the step of the checkpoint that there is.
+ANNOTATION_RESUME: Final = f"{TRAINING_GROUP}/resume-from"
+
 #: Keeps a rank's pod until what became of it is in the job's status.
 FINALIZER_RANK: Final = f"{TRAINING_GROUP}/rank-result"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlplatform.apis.codec import decode, encode
-from mlplatform.apis.names import API_VERSION, PIPELINE_RUN
+from mlplatform.apis.names import API_VERSION, FINALIZER_RESULT, PIPELINE_RUN
 from mlplatform.apis.pipelinerun import PipelineRun, PipelineRunSpec, PipelineRunStatus
 from mlplatform.apis.recurringrun import RecurringRun, RecurringRunSpec, RecurringRunStatus
 from mlplatform.apis.taskrecords import TaskRecordsSpec
@@ -54,6 +54,8 @@ def training_job(data: Mapping[str, Any]) -> TrainingJob:
     meta: Mapping[str, Any] = data.get("metadata") or {}
     return TrainingJob(
         **_identity(meta),
+        held=FINALIZER_RESULT in (meta.get("finalizers") or ()),
+        owners=tuple(meta.get("ownerReferences") or ()),
         spec=decode(TrainingJobSpec, data.get("spec") or {}, "spec"),
         status=decode(TrainingJobStatus, data.get("status") or {}, "status"),
     )

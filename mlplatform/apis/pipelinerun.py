@@ -164,6 +164,10 @@ class TaskStatus:
     cache_key: str = told("Under what later runs find its result. Empty: it is not reused.", "")
     cached_from: str = told("The run and task whose result was reused.", "")
     note: str = told("Why it ran or was reused, or why its result is not kept for reuse.", "")
+    training: str = told("The TrainingJob that it is, where several ranks run it.", "")
+    checkpoint_step: int | None = told(
+        "The newest checkpoint that its training saved; its next attempt goes on from it.", None
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from mlplatform.apis.conditions import Condition
 from mlplatform.apis.fields import About, told
@@ -138,6 +140,19 @@ class TrackingStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultStatus:
+    """What a rank that runs a task of a pipeline left behind: rank 0, or the one that the job failed by."""
+
+    attempt: int = told("The attempt that the rank was in.", 0)
+    group: str = told("Its group.", "", max_length=12)
+    rank: int = told("The rank.", 0)
+    pod: str = told("Its pod.", "", max_length=253)
+    image: str = told("The image that it ran in, and its digest.", "", max_length=1024)
+    message: str = told("The last word of its launcher.", "", max_length=8192)
+    peers: tuple[str, ...] = told("Whom the ranks talked to, beside each other.", (), max_items=20, each=_TEXT)
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingJobStatus:
     """What became of the job."""
 
@@ -157,6 +172,7 @@ class TrainingJobStatus:
     goodput: GoodputStatus | None = told("Where the time went.", None)
     attempts: tuple[AttemptStatus, ...] = told("The last tries.", (), max_items=20)
     tracking: TrackingStatus | None = told("Where metrics are.", None)
+    result: ResultStatus | None = told("What came of it, where it is a task of a pipeline.", None)
     ledger: LedgerStatus | None = told("What was decided; for the controller.", None)
 
 
@@ -171,4 +187,8 @@ class TrainingJob:
     generation: int = 1
     created_at: float = 0.0
     deleting: bool = False
+    #: Whether it is a task of a pipeline, whose run keeps it until it knows how it ended.
+    held: bool = False
+    #: Whose it is, as its metadata has it.
+    owners: tuple[Mapping[str, Any], ...] = ()
     status: TrainingJobStatus = field(default_factory=TrainingJobStatus)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from mlplatform.apis.names import TRAINING_API_VERSION
 from mlplatform.controllers.framework.model import Caches, Controller
 from mlplatform.core.errors import InvalidInput, KubernetesError
 from mlplatform.kube.client import Client
@@ -29,6 +30,7 @@ def pipelinerun(client: Client, environment: Mapping[str, str]) -> Sequence[Cont
         launcher_image=environment.get("MLPLATFORM_LAUNCHER_IMAGE") or usual.launcher_image,
         launcher_pull_policy=environment.get("MLPLATFORM_LAUNCHER_PULL_POLICY") or usual.launcher_pull_policy,
         server=environment.get("MLPLATFORM_SERVER", usual.server),
+        trainings=_knows(client, f"/apis/{TRAINING_API_VERSION}"),
     )
     return [PipelineRuns(settings, client.last_lines, ServerLookups(client))]
 
@@ -46,13 +48,14 @@ def trainingjob(client: Client, environment: Mapping[str, str]) -> Sequence[Cont
         launcher_image=environment.get("MLPLATFORM_LAUNCHER_IMAGE", ""),
         launcher_pull_policy=environment.get("MLPLATFORM_LAUNCHER_PULL_POLICY") or "IfNotPresent",
     )
-    return [TrainingJobs(settings, devices=_knows_devices(client))]
+    return [TrainingJobs(settings, devices=_knows(client, "/apis/resource.k8s.io/v1"))]
 
 
-def _knows_devices(client: Client) -> bool:
-    """Whether the cluster has claims on devices (Kubernetes 1.34 and later; where it does not answer yet: it has)."""
+def _knows(client: Client, group: str) -> bool:
+    """Whether the cluster has the kinds of a group: claims on devices (Kubernetes 1.34 and later), training jobs (where
+    they were installed). Where it does not answer yet: it has."""
     try:
-        client.read("/apis/resource.k8s.io/v1")
+        client.read(group)
     except ObjectNotFound:
         return False
     except KubernetesError:

@@ -19,7 +19,7 @@ from mlplatform.ir.validate import validate
 from mlplatform.planning.cel import check as check_expression
 from mlplatform.planning.notebook_component import STATE, recognise_notebook
 from mlplatform.planning.python_component import recognise
-from mlplatform.planning.training.task import MEMBER, processes_of, training_of
+from mlplatform.planning.training.task import MEMBER, training_of
 from mlplatform.planning.volumes import volume_action
 
 
@@ -104,20 +104,25 @@ def _unfit(pipeline: Pipeline, configs: Mapping[str, KubernetesConfig]) -> list[
             hint = "write the image's entry point into the component's command"
             message = "has no command: what it runs stands in its image, which is not looked into"
             found.append(Finding(f"{at}.container.command", message, "missing", hint))
-        found.extend(_ranks(pipeline, label))
+        found.extend(_ranks(pipeline, label, executor))
     return found
 
 
-def _ranks(pipeline: Pipeline, label: str) -> list[Finding]:
-    """A task's pod is one process: it must not pass for the many that were asked for."""
+def _ranks(pipeline: Pipeline, label: str, executor: ContainerExecutor) -> list[Finding]:
+    """What several ranks cannot run as a task."""
     try:
         spec = training_of(pipeline, label)
     except InvalidPipeline as error:
         return list(error.findings)
-    count = 1 if spec is None else processes_of(spec)
-    if count == 1:
+    if spec is None:
         return []
-    at = f"platforms.{OWN}.deploymentSpec.executors.{label}.{MEMBER}.groups"
-    message = f"asks for {count} processes, and a task of a pipeline is one pod on a cluster as yet"
-    hint = "run the pipeline on one machine, or the training alone: mlplatform train FILE --backend kubernetes"
-    return [Finding(at, message, "unsupported", hint)]
+    at = f"platforms.{OWN}.deploymentSpec.executors.{label}.{MEMBER}"
+    found: list[Finding] = []
+    if recognise(executor) is None:
+        message = "is for Python components: ranks of a task run no other"
+        found.append(Finding(at, message, "unsupported", "make it a training job of its own (ml.TrainingJob)"))
+    if spec["framework"] == "mpi":
+        message = "starts its ranks over SSH, by an image of their own, which a task of a pipeline cannot do as yet"
+        hint = "make it a training job of its own: mlplatform train FILE --framework mpi --backend kubernetes"
+        found.append(Finding(f"{at}.framework", message, "unsupported", hint))
+    return found

@@ -69,8 +69,11 @@ def task_pod(
     *,
     workspace: bool = False,
     reuse: Reuse = Reuse(),
+    ranks: Mapping[str, Any] | None = None,
+    compare: bool = False,
 ) -> TaskPod:
-    """The pod of one attempt, the same every time.
+    """The pod of one attempt, the same every time. ``ranks``: what its launcher is told beside, where it is a rank.
+    ``compare``: it only looks whether an earlier result stands.
 
     Raises:
         PlanningError: a value is missing or of the wrong form; the text says which.
@@ -80,7 +83,8 @@ def task_pod(
     request = task_request(asked)
     parts = pod_parts(config, values)
     name = pod_name(run.name, key, asked.start.attempt)
-    told = _told(request, parts, run, reuse, asked.start.cache_key)
+    told = _told(request, parts, run, reuse, asked.start.cache_key) | ({"ranks": ranks} if ranks else {})
+    told |= {"compare": True} if compare else {}
     text = json.dumps(told, ensure_ascii=True, separators=(",", ":"), sort_keys=True)
     carried, own = _carry(run, name, text, asked)
     _places(parts, run, workspace)

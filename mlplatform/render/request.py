@@ -28,13 +28,15 @@ _PATH: Final = re.compile(r"\{\{\$\.inputs\.artifacts\[\\*['\"]([^'\"]+?)\\*['\"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A task to be put into a pod. ``context``: what its placeholders stand for."""
+    """A task to be put into a pod. ``context``: what its placeholders stand for. ``training``: the spec (without
+    templates) of the training job that it is, where several ranks run it."""
 
     start: StartTask
     component: Component
     executor: ContainerExecutor
     context: RunContext
     store: RunStore
+    training: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from mlplatform.planning.cachekey import Parts, Uncacheable, command_code, make_
 from mlplatform.planning.python_component import PythonComponent, recognise
 from mlplatform.planning.render import render_image
 from mlplatform.planning.sources import SourceValues
+from mlplatform.planning.training.task import answer_parts
 from mlplatform.render.request import Asked
 
 _DIGEST: Final = re.compile(r"@(sha256:[0-9a-f]{64})$")
@@ -56,6 +57,8 @@ def task_parts(
         return Uncacheable(unseen)
     python = recognise(executor)
     code = command_code(executor) if python is None else python_code(executor, python, python.kfp_version)
+    if asked.training is not None:
+        code = {**code, "training": answer_parts(asked.training)}
     outputs = asked.component.outputs
     return make_parts(
         code=code,

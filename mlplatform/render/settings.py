@@ -16,4 +16,6 @@ class PodSettings:
     user: int = 1000
     server: str = ""
     grace_seconds: int = 30
+    #: Whether the cluster knows training jobs.
+    trainings: bool = True
     env: Mapping[str, str] = field(default_factory=dict[str, str])

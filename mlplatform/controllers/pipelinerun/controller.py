@@ -21,6 +21,7 @@ from mlplatform.controllers.pipelinerun.reading import Reading
 from mlplatform.controllers.pipelinerun.results import Results
 from mlplatform.controllers.pipelinerun.reuse import Nothing
 from mlplatform.controllers.pipelinerun.tasks import BY_TASK
+from mlplatform.controllers.pipelinerun.trainings import read_job
 from mlplatform.core.errors import InvalidInput, KubernetesError
 from mlplatform.core.model import TaskError
 from mlplatform.kube.errors import Forbidden, Invalid, ObjectNotFound
@@ -36,7 +37,7 @@ from mlplatform.kube.objects import (
     metadata,
     uid_of,
 )
-from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
+from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS, TRAINING_JOBS
 from mlplatform.planning.accepting import Accepted, Rejected, spec_digest
 from mlplatform.render.settings import PodSettings
 
@@ -48,20 +49,21 @@ _KEPT_RESULTS: Final = 500
 
 
 class PipelineRuns:
-    """Runs pipelines: one pod a task."""
+    """Runs pipelines: one pod a task, or a training job where several ranks run it."""
 
     name = "pipelinerun"
     resource: Resource = PIPELINE_RUNS
     finalizer = FINALIZER_RESULT
-    owned: Iterable[Owned] = (
-        Owned(PODS, selector=f"{_OURS},{LABEL_RUN}"),
-        Owned(RECORDS),
-        Owned(CLAIMS, selector=_OURS, label=LABEL_RUN, indexes={"managed": LABEL_MANAGED}),
-    )
 
     def __init__(self, settings: PodSettings, read_log: ReadLog | None = None, lookups: Lookups | None = None) -> None:
         """``read_log``: how a result that is too large for a termination message is read from its pod's log.
         ``lookups``: how it is known whether a node is gone, and what volumes wait for; None: that is not known."""
+        self.owned: Iterable[Owned] = (
+            Owned(PODS, selector=f"{_OURS},{LABEL_RUN}"),
+            *((Owned(TRAINING_JOBS, selector=f"{_OURS},{LABEL_RUN}"),) if settings.trainings else ()),
+            Owned(RECORDS),
+            Owned(CLAIMS, selector=_OURS, label=LABEL_RUN, indexes={"managed": LABEL_MANAGED}),
+        )
         self._settings = settings
         self._read_log = read_log
         self._lookups = lookups
@@ -85,6 +87,8 @@ class PipelineRuns:
             self._reading.forget(run.uid)
         owned = Reading().owned if over else self._reading.owned
         pods = [pod for pod in owned(caches, PODS, body, read_pod) if pod is not None]
+        if self._settings.trainings:
+            pods += [job for job in owned(caches, TRAINING_JOBS, body, read_job) if job is not None]
         read = [self._with_result(pod) for pod in pods]
         records = {chunk.index: chunk.tasks for chunk in owned(caches, RECORDS, body, task_records)}
         claims = {
@@ -136,6 +140,8 @@ class PipelineRuns:
             if len(self._results) >= _KEPT_RESULTS:
                 self._results.clear()
             self._results[pod.uid] = known
+        if isinstance(known, Result):
+            known = replace(known, unkept=pod.unkept)
         at = known.finished_at if isinstance(known, Result) else None
         return replace(pod, end=known, finished_at=at if at is not None else pod.finished_at)
 
@@ -144,7 +150,7 @@ class PipelineRuns:
             error = TaskError("OUTPUT_TOO_LARGE", "the outputs are too large for a termination message")
             return Result("FAILED", error=error, retryable=False)
         try:
-            lines = self._read_log(pod.namespace, pod.name, "main", place.lines)
+            lines = self._read_log(pod.namespace, pod.pod, "main", place.lines)
         except (ObjectNotFound, Invalid):
             return Lost("its log, which held its result, is gone")
         except KubernetesError:

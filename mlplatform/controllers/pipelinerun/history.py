@@ -12,9 +12,10 @@ from typing import Final
 from mlplatform.apis.pipelinerun import ErrorStatus, TaskStatus
 from mlplatform.apis.times import told_time
 from mlplatform.controllers.pipelinerun.message import Elsewhere, Result
-from mlplatform.controllers.pipelinerun.pods import Lost, PodSeen
+from mlplatform.controllers.pipelinerun.pods import Deleted, Lost, PodSeen
 from mlplatform.core.model import TaskKey
 from mlplatform.core.states import TaskState
+from mlplatform.kube.ours import TRAINING_JOBS
 from mlplatform.planning.taskstatus import History, facts_of, merged, told, values_json
 
 #: Attempts lost with their pod or node in a row after which a task fails all the same.
@@ -45,7 +46,7 @@ def _after(before: TaskStatus, pod: PodSeen) -> TaskStatus:
     task = replace(
         before,
         attempt=pod.attempt,
-        pod=pod.name,
+        pod=pod.pod,
         started_at=told_time(pod.started_at),
         finished_at=told_time(pod.finished_at),
         waiting_for="",
@@ -55,13 +56,18 @@ def _after(before: TaskStatus, pod: PodSeen) -> TaskStatus:
         cache_key=pod.cache_key,
         cached_from="",
         note=pod.why,
+        training=pod.name if pod.kind == TRAINING_JOBS else "",
     )
+    if pod.end is not None and pod.checkpoint is not None:
+        task = replace(task, checkpoint_step=pod.checkpoint)
     match pod.end:
         case None | Elsewhere():
             waiting = str(pod.trouble) if pod.trouble is not None else ""
             return replace(task, state=TaskState.RUNNING, finished_at="", waiting_for=waiting)
         case Lost(why):
             return _lost(task, pod, why)
+        case Deleted():
+            return _lost(task, pod, "its training job was deleted")
         case Result() as result:
             return ended(task, result)
 
@@ -84,8 +90,9 @@ def _kept(task: TaskStatus, result: Result) -> TaskStatus:
         note = f"nothing it depends on changed since run {source}"
         return replace(task, cached_from=result.cached_from, note=note)
     note = result.note or task.note
-    if result.peers and task.cache_key:
-        why = f"not kept for reuse: it talked to the network ({result.peers[0]})"
+    unkept = result.unkept or (f"it talked to the network ({result.peers[0]})" if result.peers else "")
+    if unkept and task.cache_key:
+        why = f"not kept for reuse: {unkept}"
         return replace(task, cache_key="", note=f"{note}; {why}" if note else why)
     return replace(task, note=note)
 

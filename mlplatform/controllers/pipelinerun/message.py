@@ -35,6 +35,8 @@ class Result:
     image: str = ""
     note: str = ""
     peers: tuple[str, ...] = ()
+    #: Why a good one is not kept for reuse.
+    unkept: str = ""
 
 
 @dataclass(frozen=True, slots=True)

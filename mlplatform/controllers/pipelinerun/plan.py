@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 
 from mlplatform.apis.pipelinerun import PipelineRun, TaskStatus
@@ -16,11 +17,12 @@ from mlplatform.controllers.pipelinerun.doubts import doubtful, settled
 from mlplatform.controllers.pipelinerun.history import History
 from mlplatform.controllers.pipelinerun.message import Elsewhere, Result
 from mlplatform.controllers.pipelinerun.observed import Observed
-from mlplatform.controllers.pipelinerun.pods import PodSeen
+from mlplatform.controllers.pipelinerun.pods import Deleted, PodSeen
 from mlplatform.controllers.pipelinerun.tasks import failure, work_of, workspace_claim
 from mlplatform.core.model import TaskError, TaskKey
 from mlplatform.core.states import TaskState
-from mlplatform.kube.objects import CLAIMS, CONFIG_MAPS, PODS, Key, Object
+from mlplatform.kube.objects import CLAIMS, CONFIG_MAPS, Key, Object
+from mlplatform.kube.ours import TRAINING_JOBS
 from mlplatform.planning.accepting import Accepted, Rejected
 from mlplatform.planning.brain import Brain
 from mlplatform.planning.model import Limits
@@ -89,8 +91,15 @@ def plan_run(
     return _Planning(observed, observed.accepted, now, brains, settings, refused or {}).plan(resuming)
 
 
+def _judged(pod: PodSeen, stopping: bool) -> PodSeen:
+    """A training job that a person deleted has failed; one of a run that is stopped was stopped."""
+    if stopping or not isinstance(pod.end, Deleted):
+        return pod
+    return replace(pod, end=Result("FAILED", error=TaskError("TASK_FAILED", "its training job was deleted")))
+
+
 def _ref(pod: PodSeen) -> Ref:
-    return Ref(PODS, Key(pod.namespace, pod.name), pod.uid)
+    return Ref(pod.kind, Key(pod.namespace, pod.name), pod.uid)
 
 
 def _fenced(pods: Iterable[PodSeen]) -> list[Delete]:
@@ -151,6 +160,10 @@ class _Planning:
     def run(self) -> PipelineRun:
         return self.observed.run
 
+    @cached_property
+    def _jobs(self) -> dict[str, PodSeen]:
+        return {pod.name: pod for pod in self.observed.pods if pod.kind == TRAINING_JOBS}
+
     def plan(self, resuming: bool) -> Plan:
         run = self.run
         recorded = past.merged(self._chunks(), run.status.tasks)
@@ -158,9 +171,9 @@ class _Planning:
             recorded = self._reset(recorded)
         if run.status.spec_digest and run.status.spec_digest != self.accepted.digest:
             return Plan(status=telling.changed(run, self.now))
-        history = past.with_pods(recorded, self.observed.pods)
         deadline = telling.deadline_at(run, self.accepted.settings, self.now)
         expired = deadline is not None and deadline <= self.now
+        history = past.with_pods(recorded, [_judged(pod, run.spec.cancel or expired) for pod in self.observed.pods])
         kept = self._brain(history, resuming, run.spec.cancel or expired)
         brain = kept.brain
         history |= {key: task for key, task in kept.results.items() if _newer(task, history.get(key))}
@@ -237,9 +250,24 @@ class _Planning:
                 claims, making = self.observed.claims, self._making()
                 known, offers = self.observed.known, not task.lost
                 work = work_of(
-                    start, self.run, self.accepted, brain, self.settings, claims, making, begun, known, offers=offers
+                    start,
+                    self.run,
+                    self.accepted,
+                    brain,
+                    self.settings,
+                    claims,
+                    making,
+                    begun,
+                    known,
+                    offers=offers,
+                    jobs=self._jobs,
+                    resume=task.checkpoint_step,
                 )
                 task = replace(task, cache_key=work.key, note=work.note, image=work.image)
+                if work.drop is not None:
+                    # The attempt before is over, and counted: that is on record by the next one's being so.
+                    history[start.key] = task
+                    self.delete += [] if work.drop.deleting else [Delete(_ref(work.drop))]
                 if work.later:
                     self.waiting[start.key] = work.later
                     continue

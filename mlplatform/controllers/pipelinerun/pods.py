@@ -20,7 +20,7 @@ from mlplatform.controllers.pipelinerun.message import Elsewhere, Result, read_m
 from mlplatform.controllers.pipelinerun.trouble import Trouble, not_ready, trouble_of
 from mlplatform.core.model import TaskError, TaskKey
 from mlplatform.core.values import child
-from mlplatform.kube.objects import Object, being_deleted, has_finalizer, key_of, metadata, uid_of
+from mlplatform.kube.objects import PODS, Object, Resource, being_deleted, has_finalizer, key_of, metadata, uid_of
 from mlplatform.render.pod import LAUNCHER, MAIN
 
 #: Words of the kubelet, the scheduler and the garbage collector for a pod that ended through no fault of its own.
@@ -58,8 +58,16 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Deleted:
+    """Somebody deleted its training job: we did, or a person."""
+
+
+End = Result | Lost | Elsewhere | Deleted
+
+
+@dataclass(frozen=True, slots=True)
 class PodSeen:
-    """One attempt's pod. ``end`` is None while it lives."""
+    """One attempt's pod, or the training job that its pods are of. ``end`` is None while it lives."""
 
     name: str
     namespace: str
@@ -69,7 +77,7 @@ class PodSeen:
     running: bool = False
     deleting: bool = False
     held: bool = True
-    end: Result | Lost | Elsewhere | None = None
+    end: End | None = None
     started_at: float | None = None
     finished_at: float | None = None
     trouble: Trouble | None = None
@@ -85,12 +93,22 @@ class PodSeen:
     image: str = ""
     cache_key: str = ""
     why: str = ""
+    kind: Resource = PODS
+    #: Of a training job: the pod of rank 0; why its result is not kept for reuse; the newest checkpoint.
+    rank: str = ""
+    unkept: str = ""
+    checkpoint: int | None = None
+
+    @property
+    def pod(self) -> str:
+        """The pod that answers for the attempt, "" where there is none yet."""
+        return self.name if self.kind == PODS else self.rank
 
 
 def read_pod(pod: Object) -> PodSeen | None:
     """The pod of an attempt; None for one that is not ours to read."""
     meta = metadata(pod)
-    key = _key(str(child(meta, "annotations").get(ANNOTATION_KEY) or ""))
+    key = key_in(child(meta, "annotations"))
     number = str(child(meta, "labels").get(LABEL_ATTEMPT) or "")
     if key is None or not number.isdigit():
         return None
@@ -118,7 +136,7 @@ def read_pod(pod: Object) -> PodSeen | None:
         started_at=read_time(ended.get("startedAt") or running.get("startedAt")),
         finished_at=_finished_at(end, ended, status, meta),
         trouble=trouble,
-        request=_request(spec),
+        request=request_of(spec),
         node=str(spec.get("nodeName") or ""),
         unready=end is None and status.get("phase") == "Running" and not_ready(status),
         preparing=end is None and trouble is None and bool(spec.get("nodeName")) and _untouched(status),
@@ -149,15 +167,17 @@ def _untouched(status: Mapping[str, Any]) -> bool:
     return status.get("phase") in (None, "Pending") and all("waiting" in child(entry, "state") for entry in entries)
 
 
-def _key(text: str) -> TaskKey | None:
+def key_in(annotations: Mapping[str, Any]) -> TaskKey | None:
+    """The task that annotations name."""
     try:
-        path, iteration = json.loads(text)
+        path, iteration = json.loads(str(annotations.get(ANNOTATION_KEY) or ""))
         return TaskKey(tuple(str(word) for word in path), tuple(int(index) for index in iteration))
     except (ValueError, TypeError):
         return None
 
 
-def _request(spec: Mapping[str, Any]) -> str:
+def request_of(spec: Mapping[str, Any]) -> str:
+    """The object that holds what a pod with this spec is told, "" where that is in the pod."""
     for volume in _list(spec, "volumes"):
         if volume.get("name") == "mlplatform-request":
             return str(child(volume, "configMap").get("name") or "")
@@ -194,6 +214,8 @@ def _end(pod: Object, status: Mapping[str, Any], ended: Mapping[str, Any]) -> Re
         told = read_message(str(ended.get("message") or ""))
         if isinstance(told, Result) and told.state == "TERMINATED":
             return _terminated(pod, status, reason)
+        if isinstance(told, Result) and told.state == "CHANGED":
+            return Lost(told.note)
         if told is not None:
             return told
         if phase not in ("Failed", "Succeeded"):

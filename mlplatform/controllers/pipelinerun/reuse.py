@@ -23,6 +23,7 @@ from mlplatform.planning.cachekey import Parts, Uncacheable, distance, explain
 from mlplatform.planning.model import StartTask
 from mlplatform.planning.sources import SourceValues
 from mlplatform.planning.templates import RunContext
+from mlplatform.planning.training.task import training_of
 from mlplatform.render.places import run_store
 from mlplatform.render.request import Asked
 from mlplatform.render.reuse import asked_anew, pinned, task_parts
@@ -101,7 +102,8 @@ def run_context(start: StartTask, run: PipelineRun, accepted: Accepted) -> RunCo
 def asked_of(start: StartTask, run: PipelineRun, accepted: Accepted, executor: ContainerExecutor) -> Asked:
     """A task to be put into a pod."""
     component = accepted.pipeline.components[start.component]
-    return Asked(start, component, executor, run_context(start, run, accepted), run_store(run))
+    training = training_of(accepted.pipeline, start.executor)
+    return Asked(start, component, executor, run_context(start, run, accepted), run_store(run), training)
 
 
 def choose(

@@ -87,6 +87,7 @@ def started(task: TaskStatus, attempt: int) -> TaskStatus:
         cache_key="",
         cached_from="",
         note="",
+        training="",
     )
 
 
@@ -101,7 +102,9 @@ def cancelled(task: TaskStatus, now: float) -> TaskStatus:
 
 def begun_again(task: TaskStatus) -> TaskStatus:
     """A task of a resumed run that is to run once more."""
-    return TaskStatus(task.path, task.iteration, TaskState.PENDING, attempt=task.attempt)
+    return TaskStatus(
+        task.path, task.iteration, TaskState.PENDING, attempt=task.attempt, checkpoint_step=task.checkpoint_step
+    )
 
 
 # ---------------------------------------------------------------------- times

@@ -10,7 +10,8 @@ from mlplatform.apis.names import LABEL_MADE_BY, LABEL_MANAGED, LABEL_RUN, MANAG
 from mlplatform.apis.pipelinerun import PipelineRun
 from mlplatform.controllers.pipelinerun.message import Result
 from mlplatform.controllers.pipelinerun.observed import Claim
-from mlplatform.controllers.pipelinerun.reuse import Known, Nothing, asked_of, choose, run_context
+from mlplatform.controllers.pipelinerun.pods import PodSeen
+from mlplatform.controllers.pipelinerun.reuse import Choice, Known, Nothing, asked_of, choose, run_context
 from mlplatform.core.errors import MlPlatformError, PlanningError
 from mlplatform.core.model import Artifact, TaskError, Values
 from mlplatform.ir.kubernetes import KubernetesConfig
@@ -25,7 +26,9 @@ from mlplatform.planning.templates import RunContext
 from mlplatform.planning.volumes import CREATE, volume_action
 from mlplatform.render.names import claim_name, run_label, workspace_name
 from mlplatform.render.pod import Reuse, task_pod
+from mlplatform.render.request import Asked
 from mlplatform.render.settings import PodSettings
+from mlplatform.render.taskjob import comparing_pod, job_name, rank_job
 
 #: The value of the label by which claims of CreatePVC tasks are known.
 BY_TASK = "create-pvc"
@@ -44,6 +47,8 @@ class Work:
     key: str = ""
     note: str = ""
     image: str = ""
+    #: The training job of an earlier attempt, which has to go first.
+    drop: PodSeen | None = None
 
 
 def work_of(
@@ -58,12 +63,22 @@ def work_of(
     known: Known | None = None,
     *,
     offers: bool = True,
+    jobs: Mapping[str, PodSeen] | None = None,
+    resume: int | None = None,
 ) -> Work:
     """What is to be done for a task. Whatever is wrong with it is its failure, never an exception. ``making``: claims
     that this very plan makes. ``begun``: it is on record that this attempt began. ``known``: results of earlier runs;
-    ``offers``: whether its pod may still be asked to compare one with what there is."""
+    ``offers``: whether its pod may still be asked to compare one with what there is. ``jobs``: the run's training jobs
+    that are there, by name; ``resume``: the checkpoint that the attempt before left."""
     try:
-        return _work(start, run, accepted, brain, settings, claims, making, begun, known or Nothing(), offers)
+        executor = accepted.pipeline.executors[start.executor]
+        if isinstance(executor, ImporterExecutor) or volume_action(executor):
+            return _work(start, run, accepted, brain, claims, making, begun)
+        asked = asked_of(start, run, accepted, executor)
+        if asked.training is not None and (old := (jobs or {}).get(job_name(run, asked))) is not None:
+            return Work(later="the training job of the attempt before goes away", drop=old)
+        choice = choose(asked, run, accepted, brain, known or Nothing(), offers=offers)
+        return _computed(asked, choice, run, accepted, brain, settings, resume)
     except MlPlatformError as error:
         lines = [error.message, *map(str, error.findings)]
         return Work(result=failure(TaskError(error.code, "\n".join(lines), hint=error.hint)))
@@ -78,27 +93,32 @@ def _work(
     run: PipelineRun,
     accepted: Accepted,
     brain: Brain,
-    settings: PodSettings,
     claims: Mapping[str, Claim],
     making: frozenset[str],
     begun: bool,
-    known: Known,
-    offers: bool,
 ) -> Work:
-    """Raises MlPlatformError: it cannot be done."""
-    pipeline = accepted.pipeline
-    executor = pipeline.executors[start.executor]
-    component = pipeline.components[start.component]
+    """A task that needs no pod. Raises MlPlatformError: it cannot be done."""
+    executor = accepted.pipeline.executors[start.executor]
+    component = accepted.pipeline.components[start.component]
     if isinstance(executor, ImporterExecutor):
         context = run_context(start, run, accepted)
         return Work(result=_imported(start, executor, list(component.outputs.artifacts), context))
-    action = volume_action(executor)
-    if action:
-        if action == CREATE:
-            return _make(start, run, claims)
-        return _remove(start, brain, claims, making, begun)
-    asked = asked_of(start, run, accepted, executor)
-    choice = choose(asked, run, accepted, brain, known, offers=offers)
+    if volume_action(executor) == CREATE:
+        return _make(start, run, claims)
+    return _remove(start, brain, claims, making, begun)
+
+
+def _computed(
+    asked: Asked,
+    choice: Choice,
+    run: PipelineRun,
+    accepted: Accepted,
+    brain: Brain,
+    settings: PodSettings,
+    resume: int | None,
+) -> Work:
+    """A task that computes, or whose result is there. Raises MlPlatformError: it cannot be done."""
+    start = asked.start
     if choice.hit is not None:
         hit = Result("CACHED", choice.hit.outputs, cached_from=choice.hit.source)
         return Work(result=hit, key=choice.key, note=choice.note, image=choice.image)
@@ -106,7 +126,15 @@ def _work(
     values = SourceValues(brain, start.key, start.inputs)
     workspace = accepted.settings.workspace is not None
     reuse = Reuse(choice.key, choice.note, choice.told)
-    made = task_pod(run, asked, config, values, settings, workspace=workspace, reuse=reuse)
+    if asked.training is None:
+        made = task_pod(run, asked, config, values, settings, workspace=workspace, reuse=reuse)
+    elif choice.offer is not None:
+        made = comparing_pod(run, asked, config, values, settings, workspace=workspace, reuse=reuse)
+    elif not settings.trainings:
+        hint = "Have whoever runs it install them (mlplatform install), and start the operator again."
+        raise PlanningError("several ranks are to run the task, and this cluster knows no TrainingJobs", hint=hint)
+    else:
+        made = rank_job(run, asked, config, values, settings, workspace=workspace, reuse=reuse, resume=resume)
     objects = (made.pod,) if made.request is None else (made.request, made.pod)
     return Work(create=objects, key=choice.key, note=choice.note)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from mlplatform.apis.names import FINALIZER_RANK, LABEL_JOB, LABEL_MANAGED, MANAGER
+from mlplatform.apis.names import ANNOTATION_RESUME, FINALIZER_RANK, LABEL_JOB, LABEL_MANAGED, MANAGER
 from mlplatform.apis.objects import training_job
 from mlplatform.apis.trainingjob import TrainingJobSpec
-from mlplatform.apis.trainingstatus import TrainingJob
+from mlplatform.apis.trainingstatus import ProgressStatus, TrainingJob
 from mlplatform.controllers.framework.model import Caches, Owned, Plan, Refusal
 from mlplatform.controllers.trainingjob.keys import new_keys
 from mlplatform.controllers.trainingjob.observed import Keys, Observed
@@ -74,6 +75,7 @@ class TrainingJobs:
             job = training_job(body)
         except InvalidInput as error:
             return Observed(_outline(body), invalid=error)
+        job = _going_on(job, body)
         pods = caches.owned_by(PODS, body)
         there = {(kind, key_of(one).name): uid_of(one) for kind in self._beside for one in caches.owned_by(kind, body)}
         for claim in caches.indexed(CLAIMS, _BY_JOB, key.name):
@@ -90,6 +92,16 @@ class TrainingJobs:
     def refused(self, observed: Observed, now: float, refusals: Sequence[Refusal]) -> Plan:
         words = refused_words([(refusal.body, refusal.error) for refusal in refusals])
         return plan_job(observed, now, self._settings, words)
+
+
+def _going_on(job: TrainingJob, body: Object) -> TrainingJob:
+    """The job, which may go on where another one of its name was."""
+    notes: Object = metadata(body).get("annotations") or {}
+    step = str(notes.get(ANNOTATION_RESUME) or "")
+    if not step.isdecimal() or job.status.ledger is not None:
+        return job
+    progress = replace(job.status.progress or ProgressStatus(), checkpoint_step=int(step))
+    return replace(job, status=replace(job.status, progress=progress))
 
 
 def _part(body: Object, name: str) -> Object:

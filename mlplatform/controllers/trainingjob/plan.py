@@ -8,23 +8,25 @@ the same time do the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mlplatform.apis.codec import encode
 from mlplatform.apis.conditions import Condition, with_conditions
+from mlplatform.apis.times import told_time
 from mlplatform.apis.trainingstatus import TrainingJob, TrainingJobStatus
 from mlplatform.controllers.framework.model import Delete, EventNote, Plan, Ref
 from mlplatform.controllers.trainingjob.observed import Observed
 from mlplatform.controllers.trainingjob.pods import RankPod, read_pod
 from mlplatform.controllers.trainingjob.resources import DEVICE_TEMPLATES, TRAINING_JOBS
+from mlplatform.controllers.trainingjob.results import result_of
 from mlplatform.kube.objects import CLAIMS, CONFIG_MAPS, PODS, SECRETS, Key, Object, Resource
 from mlplatform.planning.training.facts import Decision, Ledger, RankKey, RankState, Remove, Stage, Start, Stop, View
 from mlplatform.planning.training.gang import decide, jitter_of
 from mlplatform.planning.training.kept import kept, ledger_of, report_of, same_but_clocks
 from mlplatform.planning.training.read import training_spec
 from mlplatform.planning.training.spec import TrainingSpec
-from mlplatform.planning.training.status import FAILED, status_of
+from mlplatform.planning.training.status import DELETED, ENDED, FAILED, status_of
 from mlplatform.render.training import objects
 from mlplatform.render.training.environment import TrainingSettings
 from mlplatform.render.training.names import pod_name, secret_name
@@ -107,6 +109,9 @@ def _look(observed: Observed, spec: TrainingSpec, now: float, refused: Mapping[s
     assert decision.ledger is not None
     ledger = kept(decision.ledger)
     status = status_of(spec, view, ledger, now, before=job.status, generation=job.generation, quota=_NO_KUEUE)
+    result = result_of(job, ledger, ranks)
+    if result != status.result:
+        status = replace(status, result=result)
     return _Seen(observed, spec, ranks, decision, ledger, before, status)
 
 
@@ -213,9 +218,18 @@ def _leftovers(seen: _Seen) -> Iterator[Delete]:
 
 def _deleted(observed: Observed, now: float) -> Plan:
     """The job is going away, and waits for what it owns: nothing has to be recorded any more."""
+    job = observed.job
     read = [read_pod(pod, observed.nodes, now) for pod in observed.pods]
     ranks = [rank for rank in read if rank is not None]
+    status = None
+    if not ranks and job.held and job.status.phase not in ENDED:
+        # Somebody waits to hear that no rank runs any more.
+        words = "it was deleted before it had ended"
+        told = Condition(FAILED, "True", DELETED, words, observed_generation=job.generation)
+        after = replace(job.status, phase="Failed", reason=DELETED, message=words, completion_time=told_time(now))
+        status = encode(replace(after, conditions=with_conditions(job.status.conditions, [told], now)))
     return Plan(
+        status=status,
         release=[Ref(PODS, rank.key, rank.uid) for rank in ranks if rank.held and not rank.fact.alive],
         delete=[Delete(Ref(PODS, rank.key, rank.uid)) for rank in ranks if not rank.deleting],
         requeue_after=LOOK_AGAIN if ranks else None,

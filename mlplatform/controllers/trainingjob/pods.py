@@ -22,6 +22,8 @@ PULLING: Final = 300.0
 _PULL: Final = frozenset({"ErrImagePull", "ImagePullBackOff"})
 _NEVER: Final = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 _TROUBLE: Final = _PULL | _NEVER | {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+#: What the last word of a launcher of ours has in it.
+LAST_WORD: Final = '"mlplatform":1'
 #: What a pod's own reason, and that of its disruption, means in our words.
 _REASONS: Final = {
     "Evicted": "Evicted",
@@ -62,6 +64,9 @@ class RankPod:
     lost: bool = False
     #: Its node is silent, and nobody vouches that it is off.
     waiting_for_node: bool = False
+    #: What a launcher of ours left as its last word, and in which image (by digest).
+    message: str = ""
+    image: str = ""
 
 
 def read_pod(pod: Json, nodes: Mapping[str, NodeSeen | None], now: float) -> RankPod | None:
@@ -85,7 +90,21 @@ def read_pod(pod: Json, nodes: Mapping[str, NodeSeen | None], now: float) -> Ran
             fact = _with(fact, f"node {fact.node} is silent: it has to come back, be removed, or be tainted "
                          "node.kubernetes.io/out-of-service before the rank can start elsewhere")  # fmt: skip
     held = has_finalizer(pod, FINALIZER_RANK)
-    return RankPod(fact, key_of(pod), uid_of(pod), held, deleting, ghost, lost, waiting)
+    message, image = _last_word(pod)
+    return RankPod(fact, key_of(pod), uid_of(pod), held, deleting, ghost, lost, waiting, message, image)
+
+
+def _last_word(pod: Json) -> tuple[str, str]:
+    """(what the launcher of the rank's container left, the image's name and digest)."""
+    spec: Json = pod.get("spec") or {}
+    nothing: Json = {}
+    own = next(iter(_list(spec, "containers")), nothing)
+    seen = _list(pod.get("status") or nothing, "containerStatuses")
+    status = next((one for one in seen if one.get("name") == own.get("name")), nothing)
+    message = str(_state(status, "terminated").get("message") or "")
+    _, found, digest = str(status.get("imageID") or "").rpartition("sha256:")
+    image = f"{str(own.get('image') or '').partition('@')[0]}@sha256:{digest}" if found else ""
+    return message if LAST_WORD in message else "", image
 
 
 def _lost(fact: RankFact, now: float) -> RankFact:

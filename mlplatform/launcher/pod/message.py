@@ -24,6 +24,8 @@ def compact(data: Mapping[str, Any]) -> str:
 
 def outline(result: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
     """What of an attempt's result the operator needs."""
+    if result.get("aside"):
+        request = {**request, "outputs": {"artifacts": {}}, "log_uri": ""}
     lists = sorted(name for name, entry in request["outputs"]["artifacts"].items() if entry.get("list"))
     told: dict[str, Any] = {
         "mlplatform": 1,
@@ -35,7 +37,7 @@ def outline(result: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, 
     }
     if lists:
         told["lists"] = lists
-    told |= {name: result[name] for name in ("cached", "note", "peers") if result.get(name)}
+    told |= {name: result[name] for name in ("cached", "note", "peers", "aside") if result.get(name)}
     if problem := result.get("error"):
         told["error"] = {name: str(problem.get(name) or "") for name in ("code", "message", "traceback", "hint")}
         told["error"]["message"] = told["error"]["message"][:1000]

@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from ..bundle import guest_launcher, kfp_folder, user_environment
 from ..failures import AttemptFailed, error
-from . import guest, message, places, tracking, transfer, values
+from . import guest, message, places, ranks, tracking, transfer, values
 from .logs import Pump
 from .request import read_request, task_environment
 
@@ -29,6 +29,9 @@ class Stop:
 
     def __init__(self) -> None:
         self.asked = False
+        self.grace = GRACE
+        #: What a rank's command ended with; None: this is no rank, or it did not begin.
+        self.status: Optional[int] = None
         self.child: Optional[subprocess.Popen[bytes]] = None
 
     def listen(self) -> None:
@@ -68,10 +71,12 @@ def run() -> int:
         if earlier and not changed:
             sys.stderr.write(f"mlplatform: the result of {earlier['source']} is reused\n")
             result = _reused(earlier)
+        elif request.get("compare"):
+            result = {"state": "CHANGED", "finished_at": time.time(), "note": changed}
         else:
             result = _attempt(request, environ, stop, started)
             result["note"] = changed
-        if result["state"] == "SUCCEEDED":
+        if result["state"] == "SUCCEEDED" and not result.get("aside"):
             transfer.keep_outputs(result, request)
             values.keep(result, request)
     except AttemptFailed as problem:
@@ -87,6 +92,8 @@ def run() -> int:
     except OSError as problem:
         sys.stderr.write(f"mlplatform: the result could not be left behind: {problem}\n")
         return 1
+    if stop.status:
+        return ranks.exit_code(stop.status)
     return {"SUCCEEDED": 0, "CACHED": 0, "TERMINATED": TERMINATED}.get(str(result["state"]), 1)
 
 
@@ -109,7 +116,7 @@ def _failed(problem: AttemptFailed) -> dict[str, Any]:
 def _attempt(request: dict[str, Any], environ: Mapping[str, str], stop: Stop, started: float) -> dict[str, Any]:
     """result.json of the attempt. Raises AttemptFailed, OSError."""
     asked = tracking.Asked(environ)
-    env = task_environment(environ, places.work("home"))
+    env = ranks.environment(task_environment(environ, places.work("home")))
     for folder in ("home", "attempt", "scratch"):
         os.makedirs(places.work(folder), mode=0o700, exist_ok=True)
     python = request["kind"] in ("python", "notebook")
@@ -126,13 +133,12 @@ def _attempt(request: dict[str, Any], environ: Mapping[str, str], stop: Stop, st
     else:
         transfer.fetch(request.get("fetch") or {}, _without_bytes(request), spec["cwd"])
     _to_log(spec, env, asked.variables())
+    if request.get("ranks"):
+        return _rank(request, spec, env, stop, argv[0])
     pump = Pump(places.work("attempt", "task.log"), lambda path: transfer.keep_log(path, request))
     spec["log"] = f"/proc/self/fd/{pump.write}"
     spec["env"] = env
-    path = places.work("attempt", "spec.json")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        json.dump(spec, file)
+    path = _written(spec)
     pump.start()
     if stop.asked:
         return {"state": "TERMINATED"}
@@ -150,6 +156,47 @@ def _attempt(request: dict[str, Any], environ: Mapping[str, str], stop: Stop, st
     return result
 
 
+def _written(spec: Mapping[str, Any]) -> str:
+    """The file that says what to do. Raises OSError."""
+    path = places.work("attempt", "spec.json")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        json.dump(spec, file)
+    return path
+
+
+def _rank(
+    request: dict[str, Any], spec: dict[str, Any], env: dict[str, str], stop: Stop, python: str
+) -> dict[str, Any]:
+    """One rank of the task: what its processes came to. Raises AttemptFailed, OSError."""
+    told = request["ranks"]
+    ranks.with_library(spec, env, python)
+    uris = ranks.log_uris(request, env)
+
+    def keep(path: str) -> None:
+        for uri in uris:
+            transfer.keep_log(path, {**request, "log_uri": uri})
+
+    spec |= {"results": ranks.folder(), "gpus": None}
+    argv = ranks.command(told, env, python, _written(spec))
+    neighbours = ranks.Neighbours(env) if spec["peers"] else None
+    pump = Pump(places.work("attempt", "task.log"), keep)
+    pump.start()
+    stop.grace = max(GRACE, float(told["grace"]) - 5.0)  # the pod has the rest, to keep what there is
+    if stop.asked:
+        return {"state": "TERMINATED"}
+    stop.child = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=pump.write, stderr=pump.write)
+    pump.close_ours()
+    stop.status = _wait(stop)
+    pump.finish()
+    result = ranks.result(stop.status, env)
+    if neighbours is not None:
+        result["peers"] = neighbours.others(result.get("peers") or [])
+    if stop.status and not result.get("exit_code") and (wrong := guest.check_python(python, env)):
+        raise AttemptFailed("ENVIRONMENT_FAILED", wrong, "Use a newer image: @ml.training(image=...).")
+    return result
+
+
 def _wait(stop: Stop) -> int:
     child = stop.child
     if child is None:
@@ -161,7 +208,7 @@ def _wait(stop: Stop) -> int:
         except subprocess.TimeoutExpired:
             if not stop.asked:
                 continue
-            deadline = deadline or time.monotonic() + GRACE
+            deadline = deadline or time.monotonic() + stop.grace
             if time.monotonic() > deadline:
                 stop.tell(signal.SIGKILL)
 

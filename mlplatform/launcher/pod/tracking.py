@@ -60,7 +60,7 @@ class Asked:
 
 
 def _post(server: str) -> dict[str, str]:
-    with open(places.token(), encoding="ascii") as file:
+    with open(os.environ.get("MLP_SERVER_TOKEN_FILE") or places.token(), encoding="ascii") as file:
         token = file.read().strip()
     request = urllib.request.Request(  # noqa: S310 - the operator's word
         server.rstrip("/") + "/api/v1/pods/tracking", b"{}", method="POST",

@@ -31,6 +31,8 @@ RESTARTING: Final = "Restarting"
 HUNG: Final = "Hung"
 COMPLETE: Final = "Complete"
 FAILED: Final = "Failed"
+#: The reason of one that was deleted before its end.
+DELETED: Final = "Deleted"
 
 _PHASES: Final = {
     Stage.SUSPENDED: "Suspended",
@@ -88,6 +90,7 @@ def status_of(
         goodput=goodput_status(ledger.goodput),
         attempts=tuple(attempt_status(attempt) for attempt in ledger.attempts),
         tracking=before.tracking,
+        result=before.result,
         ledger=ledger_status(ledger),
     )
     return before if _without_clocks(status) == _without_clocks(before) else status

@@ -70,11 +70,6 @@ def answer_parts(spec: Mapping[str, Any]) -> JsonValue:
     }
 
 
-def processes_of(spec: Mapping[str, Any]) -> int:
-    """How many processes work together."""
-    return sum(group.replicas * processes(group) for group in read_spec(spec).groups)
-
-
 def devices(spec: Mapping[str, Any]) -> tuple[int, int]:
     """(ranks, GPUs) of all groups together."""
     read = read_spec(spec)

@@ -61,8 +61,9 @@ def claims(job: TrainingJob) -> list[Json]:
     names = [job_claim(job.name)]
     if asked.scope == "Rank":
         names = [rank_claim(job.name, group.name, rank) for group in job.spec.groups for rank in range(group.replicas)]
-    # Nobody's: it outlives the job. Without a word about owners it is the job's and goes with it.
-    owner: Json = {"ownerReferences": []} if asked.when_deleted == "Retain" else {}
+    # Nobody's: it outlives the job (that of a task, as long as its run). Without a word about owners it is the job's
+    # and goes with it.
+    owner: Json = {"ownerReferences": _owners(job)} if asked.when_deleted == "Retain" else {}
     spec = {"accessModes": ["ReadWriteOnce"], **asked.claim_spec}
     return [
         {
@@ -73,6 +74,10 @@ def claims(job: TrainingJob) -> list[Json]:
         }
         for name in names
     ]
+
+
+def _owners(job: TrainingJob) -> list[Json]:
+    return [{**one, "controller": False, "blockOwnerDeletion": False} for one in job.owners] if job.held else []
 
 
 def needs_keys(job: TrainingJob) -> bool:

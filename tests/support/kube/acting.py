@@ -16,7 +16,7 @@ from mlplatform.controllers.pipelinerun.controller import PipelineRuns
 from mlplatform.controllers.pipelinerun.lookups import ServerLookups
 from mlplatform.kube.client import Client
 from mlplatform.kube.objects import PODS, Key, Object, key_of
-from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
+from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS, TRAINING_JOBS
 from mlplatform.kube.wire import Transport
 from mlplatform.render.settings import PodSettings
 from mlplatform.sdk.kubernetes.reading import read_objects, records_of
@@ -53,7 +53,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.fake = FakeServer(lambda: self.clock[0])
-        for resource in (PIPELINE_RUNS, RECORDS):
+        for resource in (PIPELINE_RUNS, RECORDS, TRAINING_JOBS):
             self.fake.register(resource)
         self.client = Client(self.fake)
         self.client.create(PIPELINE_RUNS, pipeline_run_object(self.key.name, self.key.namespace, self.spec))

@@ -13,7 +13,7 @@ from mlplatform.controllers.framework.manager import Manager
 from mlplatform.controllers.pipelinerun.controller import PipelineRuns
 from mlplatform.kube.client import Client
 from mlplatform.kube.objects import Key, Object
-from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
+from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS, TRAINING_JOBS
 from mlplatform.render.settings import PodSettings
 from mlplatform.sdk.kubernetes.reading import read_objects, records_of
 from mlplatform.sdk.report import run_report
@@ -29,7 +29,7 @@ class Cluster:
 
     def __init__(self, folder: Path, **node: Any) -> None:
         self.fake = FakeServer(time.time)
-        for resource in (PIPELINE_RUNS, RECORDS):
+        for resource in (PIPELINE_RUNS, RECORDS, TRAINING_JOBS):
             self.fake.register(resource)
         self.client = Client(self.fake)
         self.node = Node(self.client, folder, **node)

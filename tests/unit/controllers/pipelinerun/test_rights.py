@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +16,14 @@ from mlplatform.controllers.framework.manager import Manager, Settings, Sharing
 from mlplatform.controllers.pipelinerun.controller import PipelineRuns
 from mlplatform.controllers.pipelinerun.lookups import ServerLookups
 from mlplatform.kube.client import Client
-from mlplatform.kube.objects import PODS
-from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
+from mlplatform.kube.objects import PODS, key_of
+from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS, TRAINING_JOBS
 from mlplatform.kube.wire import Request
 from mlplatform.render.settings import PodSettings
 from tests.support.kube.acting import RUN, START, Gone, Stage
 from tests.support.kube.faults import Recording
 from tests.support.kube.toy import manager
+from tests.support.kube.trainedtasks import document as trained
 from tests.unit.controllers.pipelinerun.documents import MIXED, document, task
 
 Rights = set[tuple[str, str]]
@@ -183,6 +185,24 @@ def claims() -> Rights:
     return played.used
 
 
+def training(folder: Path) -> Rights:
+    """A task that several ranks run: the first attempt fails, the next one is begun."""
+    played = Play(lambda *_: {"Output": 7}, PipelineRunSpec(document=trained(folder)))
+    twice(played, "/trainingjobs")
+    client = played.stage.client
+    played.stage.operator.settle()
+    played.stage.finish(played.stage.pods()[0])
+    played.stage.look()
+    [job] = client.list(TRAINING_JOBS).items
+    failed = {"status": {"phase": "Failed", "reason": "BudgetSpent", "attempt": 1, "message": "no more"}}
+    client.patch(TRAINING_JOBS, key_of(job), failed, subresource="status")
+    for _ in range(4):
+        played.stage.look(30)
+    [again] = client.list(TRAINING_JOBS).items
+    assert again["metadata"]["uid"] != job["metadata"]["uid"]
+    return played.used
+
+
 def preparing_and_doubtful() -> Rights:
     """A pod that does not begin, then runs on a node that is gone."""
     played = Play(value, PipelineRunSpec(document=document({"a": task()})))
@@ -210,10 +230,10 @@ def watching() -> Rights:
 
 
 @pytest.fixture(scope="module")
-def used() -> Rights:
+def used(tmp_path_factory: pytest.TempPathFactory) -> Rights:
     """What it asks for in a life with everything in it."""
     lives = (mixed, cancelled, deleted, many, large_request, large_result, claims, preparing_and_doubtful, watching)
-    return set().union(*(live() for live in lives))
+    return training(tmp_path_factory.mktemp("trained")).union(*(live() for live in lives))
 
 
 def test_nothing_is_asked_for_that_is_not_held(used: Rights) -> None:

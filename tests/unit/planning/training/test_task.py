@@ -53,22 +53,18 @@ def test_it_travels_in_the_document(pipeline: Pipeline) -> None:
     assert training_of(pipeline, label_of(pipeline, "plain")) is None
 
 
-def test_a_pod_does_not_pass_for_several_ranks(pipeline: Pipeline) -> None:
-    """Refused: run by one worker, it would say that it succeeded."""
+def test_what_a_cluster_cannot_run(pipeline: Pipeline) -> None:
     run = PipelineRun("r", "team", "1-2")
+    assert not isinstance(accept(run, pipeline), Rejected)
     label = label_of(pipeline, "fit")
-    refused = accept(run, pipeline)
-    assert isinstance(refused, Rejected)
-    (finding,) = refused.findings
-    assert finding.path == f"platforms.mlplatform.deploymentSpec.executors.{label}.training.groups"
-    assert finding.message == "asks for 8 processes, and a task of a pipeline is one pod on a cluster as yet"
-    assert "mlplatform train" in finding.hint
     spec = training_of(pipeline, label)
     assert spec is not None
-    one = {"name": "worker", "replicas": 1, "procsPerReplica": 1}
-    told: Any = {"deploymentSpec": {"executors": {label: {"training": {**spec, "groups": [one]}}}}}
-    alone = replace(pipeline, platforms={**pipeline.platforms, "mlplatform": told})
-    assert not isinstance(accept(run, alone), Rejected)
+    told: Any = {"deploymentSpec": {"executors": {label: {"training": {**spec, "framework": "mpi"}}}}}
+    refused = accept(run, replace(pipeline, platforms={**pipeline.platforms, "mlplatform": told}))
+    assert isinstance(refused, Rejected)
+    (finding,) = refused.findings
+    assert finding.path == f"platforms.mlplatform.deploymentSpec.executors.{label}.training.framework"
+    assert "mlplatform train" in finding.hint
 
 
 def test_what_changes_the_answer(pipeline: Pipeline) -> None:

@@ -45,7 +45,7 @@ class Stage:
     act: Act
     spec: PipelineRunSpec
     clock: list[float] = field(default_factory=lambda: [START])
-    started: list[str] = field(default_factory=list)
+    started: list[str] = field(default_factory=list[str])
     key: Key = RUN
     #: What the kubelet tells of every image; whether pods find earlier results as they were.
     digest: str = "sha256:" + "a" * 64

@@ -91,7 +91,7 @@ class TaskCluster(TrainingCluster):
         name = pod["metadata"]["annotations"][ANNOTATION_TASK]
         request = json.loads(pod["spec"]["containers"][0]["env"][-1]["value"].replace("$$", "$"))
         self.started.append(f"{name}:{request['attempt']}")
-        given = request["executor_input"]["inputs"].get("parameterValues") or {}
+        given: dict[str, Any] = request["executor_input"]["inputs"].get("parameterValues") or {}
         outputs = {out: next(iter(given.values()), 0) for out in request["outputs"]["parameters"]}
         if request.get("compare"):
             earlier = {part: request["reuse"][part] for part in ("parameters", "artifacts")}
@@ -111,9 +111,9 @@ class TaskCluster(TrainingCluster):
         self.run()
 
     def _ended(self, pod: Object, code: int, message: str) -> None:
-        ended = {"exitCode": code, "message": message, "startedAt": told_time(self.now)}
-        container = {"name": "main", "imageID": f"registry/work@{DIGEST}", "state": {"terminated": {**ended}}}
-        container["state"]["terminated"]["finishedAt"] = timestamp(self.now)
+        times = {"startedAt": told_time(self.now), "finishedAt": timestamp(self.now)}
+        ended: Object = {"exitCode": code, "message": message, **times}
+        container: Object = {"name": "main", "imageID": f"registry/work@{DIGEST}", "state": {"terminated": ended}}
         current = self.client.get(PODS, key_of(pod))
         phase = "Failed" if code else "Succeeded"
         status = {**current["status"], "phase": phase, "containerStatuses": [container]}

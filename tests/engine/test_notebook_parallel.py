@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.home import TestHome, home_in
-from tests.support.notebooks import Book, TaggedBook, in_folder, task, texts, why
+from tests.support.notebooks import Book, TaggedBook, in_folder, shown, task, texts, why
 
 #: Work that takes a while, so that what begins beside it does so while it runs.
 WORK = "import time\n_until = time.monotonic() + 0.8\nwhile time.monotonic() < _until:\n    pass\n"
@@ -62,6 +62,19 @@ def test_independent_tasks_overlap(shared: TestHome) -> None:
     assert texts(result) == ["one\n", "two\n"]
     again = book.run("--parallel", "3")
     assert all(each["cached"] for each in again["tasks"])
+
+
+def test_libraries_know_in_every_process_that_this_is_a_notebook(shared: TestHome) -> None:
+    """pandas decides while it is imported how many columns it shows."""
+    book = Book(
+        in_folder(shared, "columns"),
+        make="import pandas as pd\nimport matplotlib.pyplot as plt",
+        work=WORK + "slow = 1",
+        wide="wide = pd.DataFrame([range(15)], columns=[f'a_long_name_{n}' for n in range(15)])\nwide",
+    )
+    result = both(book, "slow")
+    assert ran_beside(result, "wide")
+    assert "..." not in "".join(shown(result)[0]["text/plain"])
 
 
 def test_what_is_shared_behind_names_keeps_its_order(shared: TestHome) -> None:

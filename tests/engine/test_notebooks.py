@@ -13,7 +13,7 @@ import pytest
 
 from mlplatform.sdk.notebook import notebook
 from tests.support.home import TestHome, home_in
-from tests.support.notebooks import Book, in_folder, ran, texts, why
+from tests.support.notebooks import Book, in_folder, ran, shown, texts, why
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,52 @@ def test_a_file_that_stays_open_is_written_by_whoever_writes_into_it(shared: Tes
     assert book.values(other, "lines", "second") == {"lines": ["one", "zwei"], "second": "zwei"}
     back = book.run(more="_ = log.write('two\\n')\nlog.flush()", end="count = len(lines) + 1")
     assert book.values(back, "lines", "second", "count") == {"lines": ["one", "two"], "second": "two", "count": 3}
+
+
+def test_nothing_of_ours_keeps_an_object_alive(shared: TestHome) -> None:
+    """What cannot be kept for another process is given up at its end as it is anywhere."""
+    book = Book(
+        in_folder(shared, "weak"),
+        make="import weakref\nsrc = iter([1, 2, 3])\ntwice = map(str, src)\nclass Node:\n"
+        "    known = weakref.WeakValueDictionary()\n"
+        "    def __init__(self, key): self.key = key; Node.known[key] = self\nkept = Node(0)",
+        other="other = Node(7)\nthere = sorted(Node.known)",
+        gone="del other\nleft = sorted(Node.known)",
+    )
+    assert book.values(book.run(), "there", "left") == {"there": [0, 7], "left": [0]}
+
+
+def test_a_session_that_goes_on_from_a_state_is_the_notebook_s_still(shared: TestHome) -> None:
+    """What was typed before, how many columns of a table are shown, figures that an earlier cell made, ``%store``."""
+    book = Book(
+        in_folder(shared, "history"),
+        make="import pandas as pd\nimport matplotlib.pyplot as plt\nfigure, axes = plt.subplots()\nplt.close(figure)",
+        wide="wide = pd.DataFrame([range(30)], columns=[f'a_long_name_{n}' for n in range(30)])",
+        before="before = 'x'",
+        look="typed = (In[2], _i, _ii)\nno_store = get_ipython().find_line_magic('store') is None",
+        give="len(before)",
+        under="under = (_, __)",
+        show="wide.iloc[:, :15]",
+        draw="axes.set_title('late')\nfigure",
+    )
+    first = book.run()
+    again = book.run(
+        look="typed = (In[2], _i, _ii)\nno_store = get_ipython().find_line_magic('store') is None\nmore = 1",
+        give="len(before) + 1",
+        show="wide.iloc[:, :15]  # as before\npass\nwide.iloc[:, :15]",
+        draw="axes.set_title('late')\naxes.set_xlabel('x')\nfigure",
+    )
+    assert book.values(first, "under") == {"under": (1, "")}
+    assert book.values(again, "under") == {"under": (2, "")}
+    wanted = {"typed": (book.cells["wide"], book.cells["before"], book.cells["wide"]), "no_store": False}
+    assert ran(again) == ["look", "give", "under", "show", "draw"]
+    for result in (first, again):
+        assert book.values(result, "typed", "no_store") == wanted, result["error"]
+        _, table, figure = shown(result)
+        text = "".join(table["text/plain"])
+        assert "..." not in text
+        assert "a_long_name_14" in text
+        assert "image/png" in figure
 
 
 def test_what_cannot_be_kept_merges_and_says_so(shared: TestHome) -> None:

@@ -77,6 +77,12 @@ def texts(result: dict[str, Any]) -> list[str]:
     return ["".join(output.get("text") or "") for cell in cells for output in cell.get("outputs", [])]
 
 
+def shown(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the cells of the executed notebook displayed and gave: type -> content, output by output."""
+    cells = json.loads(Path(result["notebook"]).read_bytes())["cells"]
+    return [output["data"] for cell in cells for output in cell.get("outputs", []) if "data" in output]
+
+
 def in_folder(shared: TestHome, name: str) -> TestHome:
     """The same home, another folder for the notebook."""
     folder = shared.folder / name

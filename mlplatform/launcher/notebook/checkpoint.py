@@ -19,7 +19,7 @@ from . import parts, veil
 from .codenames import identifiers
 from .comparing import Seen, look, shared_roots
 from .flow import Flow, is_history
-from .guard import tried
+from .guard import tried_apart
 from .hidden import ASKING, STREAMS, Hidden, is_setting
 from .keeping import keep, load
 from .pickling import reason_of
@@ -250,14 +250,14 @@ class Checkpoints:
 
     def _keep(self, group: str, own: Mapping[str, Any], roots: frozenset[int]) -> tuple[int, str]:
         path = group_path(self._library, group)
-        known, problem = tried(parts.in_use_again, path)
+        known, problem = tried_apart(parts.in_use_again, path)
         if problem is None:
             return known, ""
         os.makedirs(os.path.dirname(path), exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
         os.close(handle)
         with open(temporary, "wb") as file:
-            size, problem = tried(keep, own, self._namespace, file, roots, self._digests)
+            size, problem = tried_apart(keep, own, self._namespace, file, roots, self._digests)
         if problem is not None:
             os.unlink(temporary)
             return 0, "%s: %s" % (", ".join(own), reason_of(problem, own[next(iter(own))]))
@@ -276,7 +276,7 @@ class Checkpoints:
         for name, entry in after.items():
             if entry.group not in bad or name.startswith("@"):
                 continue
-            data, problem = tried(cloudpickle.dumps, values[name])
+            data, problem = tried_apart(cloudpickle.dumps, values[name])
             if problem is not None:
                 continue
             data = veil.cover(data)
@@ -406,7 +406,7 @@ class Checkpoints:
             left: list[str] = []
             reason: Optional[Exception] = None
             for group in waiting:
-                found, problem = tried(load, group_path(self._library, group), self._digests)
+                found, problem = tried_apart(load, group_path(self._library, group), self._digests)
                 if problem is not None:
                     left.append(group)
                     reason = problem

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any, Optional
 
 from . import parts, veil
-from .guard import tried
+from .guard import tried_apart
 from .pickling import ObjectPickler, reason_of
 
 
@@ -116,7 +116,7 @@ def _look(
     pickler = ObjectPickler(out, namespace, False, take)
     pickler.shared_roots = shared_roots
     pickler.lenient = lenient
-    _, problem = tried(pickler.dump, value)
+    _, problem = tried_apart(pickler.dump, value)
     if problem is None:
         seen.digest = out.hasher.hexdigest()
     else:

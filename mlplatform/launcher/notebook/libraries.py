@@ -242,6 +242,26 @@ def _pandas() -> Any:
     return found
 
 
+def settle() -> None:
+    """Libraries that were imported ahead, where there was no notebook, decide again what they decide by that."""
+    config: Any = sys.modules.get("pandas._config.config")
+    name = "display.max_columns"  # as many as fit in a terminal's width, 20 in a notebook
+    option = getattr(config, "_registered_options", {}).get(name)
+    if option is not None and option.defval == 0:
+        config._registered_options[name] = option._replace(defval=20)
+        config.reset_option(name)
+
+
+def resolve_backend() -> None:
+    """pyplot resolves its backend with the first figure, which another process may have made: the shell learns only
+    then to show figures as images."""
+    if "matplotlib.pyplot" not in sys.modules or "matplotlib_inline.backend_inline" in sys.modules:
+        return
+    chosen = str(dict.get(importlib.import_module("matplotlib").rcParams, "backend"))
+    if chosen in ("inline", "module://matplotlib_inline.backend_inline"):
+        importlib.import_module("matplotlib_inline.backend_inline")
+
+
 def _sklearn() -> Any:
     module: Any = sys.modules.get("sklearn._config")
     if module is None:

@@ -22,7 +22,7 @@ from cloudpickle import cloudpickle
 
 from . import rebuild
 from .codenames import REACHES_ALL_INSIDE, evaluated_names, names_of_code
-from .guard import tried
+from .guard import tried_apart
 from .roundtrip import attributes, own_class
 
 _LRU = type(functools.lru_cache(maxsize=None)(lambda: None))
@@ -238,7 +238,7 @@ class ObjectPickler(cloudpickle.Pickler):
         return (rebuild.view, made)
 
     def _tensor(self, obj: Any) -> None:
-        place, problem = tried(lambda: obj.untyped_storage().data_ptr())
+        place, problem = tried_apart(lambda: obj.untyped_storage().data_ptr())
         if problem is None:  # tensors without a plain storage (sparse, meta) share none
             self.arrays.setdefault(place or id(obj), []).append(obj)
 

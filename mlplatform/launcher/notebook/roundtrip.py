@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
-from .guard import tried
+from .guard import tried_apart
 from .projects import is_project_module
 
 #: Types from here always come back, or our own pickler sees to it.
@@ -102,11 +102,11 @@ def _in_child(
 
 
 def _why(path: str, values: Mapping[str, Any], load: Callable[[str], Any]) -> str:
-    loaded, problem = tried(load, path)
+    loaded, problem = tried_apart(load, path)
     if problem is not None:
         return "it cannot be loaded again: %s: %s" % (type(problem).__name__, str(problem)[:200])
     for name, value in values.items():
-        place, problem = tried(lambda name=name, value=value: difference(value, loaded[name], name))
+        place, problem = tried_apart(lambda name=name, value=value: difference(value, loaded[name], name))
         if problem is not None:
             return "%s cannot be compared with what comes back: %r" % (name, problem)
         if place:

@@ -16,7 +16,7 @@ import re
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -137,9 +137,31 @@ def make_shell(outputs: Outputs, place: int) -> Any:
     config.IPKernelApp.tqdm = "a notebook"
     config.InteractiveShell.autoindent = False
     shell = ZMQInteractiveShell.instance(config=config)
+    extensions: Any = shell.extension_manager
+    extensions.load_extension("storemagic")  # as a kernel does
     shell.colors = shell.colors if shell.colors.lower() != "nocolor" else "Neutral"
     builtins.input = no_input
     return shell
+
+
+def set_history(shell: Any, earlier: Iterable[tuple[int, str]]) -> None:
+    """``In``, ``_i`` and their like as they are where all ``earlier`` cells (their numbers and sources) were entered
+    here, whoever ran them. The names of what they gave are there; whether ``_`` is still one of them and not the
+    user's own, the display hook tells by what it thinks came last."""
+    given = sorted((int(name[1:]), name) for name in shell.user_ns if re.fullmatch(r"_\d+", name))
+    hook = shell.displayhook
+    hook.___, hook.__, hook._ = ["", "", "", *(shell.user_ns[name] for _, name in given)][-3:]
+    history = shell.history_manager
+    entered = [(number, source.rstrip("\n")) for number, source in earlier]
+    for kept in (history.input_hist_raw, history.input_hist_parsed):
+        del kept[1:]
+    for number, source in entered:
+        parsed, problem = tried(shell.transform_cell, source)
+        history.input_hist_raw.append(source)
+        history.input_hist_parsed.append(source if problem is not None else parsed.rstrip("\n"))
+        shell.user_ns["_i%d" % number] = source
+    last = [*[""] * 4, *(source for _, source in entered)][-4:]
+    history._iii, history._ii, history._i, history._i00 = last
 
 
 def kernel_environment() -> None:

@@ -20,7 +20,8 @@ from .flow import Flow
 from .guard import tried
 from .importing import import_again
 from .leavings import marks, met
-from .shell import Failed, Runner, kernel_environment, make_shell
+from .libraries import resolve_backend, settle
+from .shell import Failed, Runner, kernel_environment, make_shell, set_history
 from .streams import Log, Streams
 from .tracing import TaskTracer
 from .tracking import Tracking
@@ -52,6 +53,7 @@ class Tasks:
         sys.path.insert(0, "")
         sys.argv[:] = [""]
         shell = make_shell(self._outputs, zlib.crc32(os.fsencode(spec["cwd"])))
+        settle()
         streams.install()
         self._runner = Runner(shell, self._outputs, streams)
         from . import rebuild
@@ -118,8 +120,11 @@ class Tasks:
         if problem is not None:
             self._forget(start, task["library"])
             raise LostState("the state before this task cannot be loaded") from problem
+        self._quietly(resolve_backend)
         for number, source in task.get("earlier") or ():
             self._remember(number, source)
+        if flow.history or flow.whole:
+            set_history(self._runner.shell, task.get("earlier") or ())
         if again := task.get("replay"):
             self._tracking.silently(spec, lambda: list(map(self._again, again)))
 
@@ -133,6 +138,7 @@ class Tasks:
         if problem is not None:
             return "what it needs cannot be loaded in a process of its own: %r" % (problem,)
         if not refused:
+            self._quietly(resolve_backend)
             write_json(task["beside"]["began"], {"names": sorted(self._checkpoints.entries)})
             for number, source in task.get("earlier") or ():
                 self._remember(number, source)
@@ -247,10 +253,12 @@ class Tasks:
         write_json(task["pointer"], {"key": task["key"], "token": task["token"]})
 
     def _quietly(self, job: Any) -> Any:
-        """Objects may print while they are looked at: that is no output of a cell."""
+        """Objects may print while they are looked at: that is no output of a cell. Libraries may be imported, and ask
+        whether this is a notebook."""
         self._outputs.muted = True
         try:
-            return self._runner.call(job)
+            with self._runner.shell.builtin_trap:
+                return self._runner.call(job)
         finally:
             self._outputs.muted = False
 

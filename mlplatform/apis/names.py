@@ -51,6 +51,8 @@ PROGRESS_AUDIENCE: Final = f"progress.{TRAINING_GROUP}"
 
 #: On everything of a training job: its name. On its pods: group, rank and attempt (a number, from 1).
 LABEL_JOB: Final = f"{TRAINING_GROUP}/job"
+#: On its pods, as jobs of several namespaces may be called the same.
+LABEL_JOB_UID: Final = f"{TRAINING_GROUP}/job-uid"
 LABEL_GROUP: Final = f"{TRAINING_GROUP}/group"
 LABEL_RANK: Final = f"{TRAINING_GROUP}/rank"
 LABEL_JOB_ATTEMPT: Final = f"{TRAINING_GROUP}/attempt"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,10 @@ from mlplatform.kube.errors import ObjectNotFound
 
 if TYPE_CHECKING:
     from mlplatform.controllers.framework.process import Beside
+
+
+#: How often, a second apart, a cluster that does not answer is asked what it has.
+_ASKED: Final = 60
 
 
 def pipelinerun(client: Client, environment: Mapping[str, str]) -> Sequence[Controller[Any]]:
@@ -48,7 +53,9 @@ def trainingjob(client: Client, environment: Mapping[str, str]) -> Sequence[Cont
         launcher_image=environment.get("MLPLATFORM_LAUNCHER_IMAGE", ""),
         launcher_pull_policy=environment.get("MLPLATFORM_LAUNCHER_PULL_POLICY") or "IfNotPresent",
     )
-    return [TrainingJobs(settings, devices=_knows(client, "/apis/resource.k8s.io/v1"))]
+    # claims on devices are there from Kubernetes 1.34 on, Kueue where somebody installed it
+    devices, kueue = _knows(client, "/apis/resource.k8s.io/v1"), _asked(client, "/apis/kueue.x-k8s.io/v1beta2")
+    return [TrainingJobs(settings, devices=devices, kueue=kueue)]
 
 
 def _knows(client: Client, group: str) -> bool:
@@ -61,6 +68,20 @@ def _knows(client: Client, group: str) -> bool:
     except KubernetesError:
         return True
     return True
+
+
+def _asked(client: Client, group: str) -> bool:
+    """The same of what is rarely there: a cluster that does not answer is asked for a minute."""
+    for left in reversed(range(_ASKED)):
+        try:
+            client.read(group)
+        except ObjectNotFound:
+            return False
+        except KubernetesError:
+            time.sleep(1.0 if left else 0.0)
+        else:
+            return True
+    return False
 
 
 def progress_endpoint(client: Client, caches: Caches, host: str, port: int) -> Beside:

@@ -9,10 +9,12 @@ server has most to say of its own.
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import time
 import uuid
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -20,11 +22,15 @@ import pytest
 from mlplatform.kube.client import Client
 from mlplatform.kube.objects import NAMESPACES, RESOURCE_QUOTAS, Key, Object
 from mlplatform.kube.transport import connect
+from mlplatform.kube.wire import Transport
 from tests.cluster.cluster import Cluster
+from tests.support.kube.arena import make_namespace
+from tests.support.kube.faults import Mortal, Write
 from tests.support.kube.platform import apply_crds
 from tests.support.kube.realtraining import RealTrainingCluster
 from tests.support.kube.training import job
 from tests.unit.controllers.trainingjob import test_behaviours as behaviours
+from tests.unit.controllers.trainingjob.test_dying import GOODPUT, live, outcome
 
 Behaviour = Callable[..., None]
 
@@ -43,7 +49,10 @@ MOST_TELLING = [
     behaviours.test_12_what_is_deleted_is_made_again,
     behaviours.test_17_a_pod_of_another_uid_is_not_ours,
     behaviours.test_26_a_deleted_service_is_made_again,
+    behaviours.test_goodput_tells_where_each_second_went,
 ]
+#: At each so many-th write of a job's life its operator dies. All of them: MLPLATFORM_TEST_STRIDE=1, two minutes.
+STRIDE = int(os.environ.get("MLPLATFORM_TEST_STRIDE") or 13)
 
 
 def cases() -> list[Any]:
@@ -102,3 +111,36 @@ def test_43_a_quota_that_is_full_is_told(real: RealTrainingCluster) -> None:
     while real.phase != "Running":  # the server forgets a quota a moment after it is gone
         assert time.monotonic() < deadline, real.status
         real.run(30)
+
+
+def _life(transport: Transport, start: float, die_at: int = 0) -> tuple[str, list[Write], int]:
+    """What is left of a job's life in a namespace of its own, what was written, and how often its operator died."""
+    client = Client(transport)
+    namespace = f"life-{uuid.uuid4().hex[:8]}"
+    make_namespace(client, namespace)
+    cluster = RealTrainingCluster(now=start, transport=transport, namespace=namespace)
+    mortal = Mortal(cluster.wire, die_at)
+    cluster.operator = cluster.new_operator(mortal)
+    live(cluster)
+    left = json.dumps(outcome(cluster), sort_keys=True).replace(cluster.nodes, "node")
+    cluster.clear()
+    client.delete(NAMESPACES, Key("", namespace))
+    return left, mortal.written, cluster.deaths
+
+
+def test_45_an_operator_that_dies_at_any_write_comes_to_the_same_end(api_server: Cluster) -> None:
+    apply_crds(api_server)
+    transport, start = connect(str(api_server.kubeconfig)).transport, float(int(time.time()))
+    wanted, writes, _ = _life(transport, start)
+    status = json.loads(wanted)[0]
+    assert (status["phase"], status["restartsCounted"], status["attempt"]) == ("Complete", 2, 4)
+    assert status["goodput"] == GOODPUT
+    assert len(writes) > 30
+
+    def dying(number: int) -> str:
+        left, _, deaths = _life(transport, start, number)
+        return "" if (left, deaths) == (wanted, 1) else f"{writes[number - 1]}, {deaths} deaths: {left}, not {wanted}"
+
+    with ThreadPoolExecutor(6) as pool:
+        assert [wrong for wrong in pool.map(dying, range(1, len(writes) + 1, STRIDE)) if wrong] == []
+    transport.close()

@@ -166,60 +166,6 @@ def test_what_cannot_run_says_why(cluster: Cluster, namespace: str, submit: Call
     assert phase("Starting")(cluster.api.wait(path, told))
 
 
-@pytest.mark.parametrize(
-    ("asked", "node"),
-    [
-        ({"products": ["small", "none"]}, "small"),
-        ({"products": ["small", "big"], "minMemoryMiB": 40960}, "big"),
-        ({"products": ["small", "big"], "minMemoryMiB": 40961}, ""),
-        ({"products": ["none"]}, ""),
-        ({"products": ["big"], "count": 8}, "big"),
-        ({"products": ["big"], "count": 9}, ""),
-    ],
-)
-def test_ranks_run_on_the_right_accelerators_and_nowhere_else(
-    cluster: Cluster, namespace: str, submit: Callable[[Object], str], asked: Object, node: str
-) -> None:
-    """Nodes of kwok's, with products that nobody else has."""
-    own = {word: f"{namespace}-{word}" for word in ("small", "big", "none")}
-    names = cluster.add_nodes(2, gpus=8, prefix=f"gpu-{namespace}", tainted=True)
-    try:
-        for name, product, memory in zip(names, ("small", "big"), ("16384", "40960"), strict=True):
-            labels = {"nvidia.com/gpu.product": own[product], "nvidia.com/gpu.memory": memory}
-            cluster.api.patch(f"/api/v1/nodes/{name}", {"metadata": {"labels": labels}})
-        asked = asked | {"products": [own[word] for word in asked["products"]]}
-        body = job(group(replicas=1, accelerator=asked))
-        stands = [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}]
-        template = body["spec"]["groups"][0]["template"]
-        template["spec"]["tolerations"] = stands
-        template["metadata"] = {"annotations": {"mlplatform.test/forever": "true"}}
-        path = submit(body)
-        pod = f"/api/v1/namespaces/{namespace}/pods/job-worker-a1-0"
-
-        def decided(seen: Object) -> bool:
-            conditions = seen["status"].get("conditions", ())
-            return any(one["type"] == "PodScheduled" and one.get("reason") != "SchedulingGated" for one in conditions)
-
-        if node:  # the scheduler may look before it has heard of the labels, and looks again when it has
-            found = cluster.api.wait(pod, lambda seen: seen["spec"].get("nodeName"))["spec"]["nodeName"]
-            assert found == names[("small", "big").index(node)]
-        else:
-            cluster.api.wait(pod, decided)
-
-            def told(seen: Object) -> bool:
-                conditions = (seen.get("status") or {}).get("conditions", ())
-                return any(
-                    one["type"] == "Placed" and "nodes are available" in one.get("message", "") for one in conditions
-                )
-
-            assert phase("Starting")(cluster.api.wait(path, told))
-            assert "nodeName" not in cluster.api.get(pod)["spec"]
-        cluster.api.delete(path)
-        cluster.api.wait(f"/api/v1/namespaces/{namespace}/pods", lambda pods: not pods["items"])
-    finally:
-        cluster.remove_nodes(names)
-
-
 # ---------------------------------------------------------------------- what the API server thinks of the objects
 FRAMEWORKS: dict[str, Object] = {
     "torch": job(

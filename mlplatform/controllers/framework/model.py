@@ -5,7 +5,7 @@ what order, whatever the plan:
 
 1. ``apply`` (server-side, our field manager), then ``create`` (once; what is there already and is ours is fine);
 2. ``status`` (only where it differs, guarded by the resource version that was observed);
-3. ``release`` (our finalizer comes off) and ``delete``.
+3. ``tell`` (statuses of others' objects), ``release`` (our finalizer comes off) and ``delete``.
 
 So what a status says exists, and what is released is recorded. The process may die between any two writes: the next
 one observes, plans, and does what is missing. After a key's writes nothing is planned for it until the caches have seen
@@ -41,6 +41,16 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class Tell:
+    """Change the status of an object of another kind, as long as it is the ``version`` that was observed. ``status``: a
+    merge patch."""
+
+    ref: Ref
+    version: str
+    status: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class EventNote:
     """What a user should read under ``kubectl describe``. Repeated ones are counted, too many are dropped."""
 
@@ -65,6 +75,7 @@ class Plan:
     apply: Sequence[Object] = ()
     create: Sequence[Object] = ()
     status: Mapping[str, Any] | None = None
+    tell: Sequence[Tell] = ()
     release: Sequence[Ref] = ()
     delete: Sequence[Delete] = ()
     requeue_after: float | None = None

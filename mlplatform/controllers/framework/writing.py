@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from mlplatform.controllers.framework.caches import InformerCaches
 from mlplatform.controllers.framework.differences import DIGEST, contains, digest, merge_patch, stripped
-from mlplatform.controllers.framework.model import Delete, Plan, Ref, Refusal
+from mlplatform.controllers.framework.model import Delete, Plan, Ref, Refusal, Tell
 from mlplatform.core.errors import InternalError, KubernetesError
 from mlplatform.kube.client import Client
 from mlplatform.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, ObjectNotFound, Unavailable
@@ -117,7 +117,9 @@ class Writer:
             self._settled[key] = (mark, version_of(written))
 
     def finish(self, key: Key, plan: Plan, outcome: Outcome) -> None:
-        """``release`` and ``delete`` of a plan."""
+        """``tell``, ``release`` and ``delete`` of a plan."""
+        for one in plan.tell:
+            self._tell(key, one, outcome)
         self._each(lambda ref: self._release(key, ref, outcome), plan.release)
         self._each(lambda one: self._delete(key, one, outcome), plan.delete)
 
@@ -189,6 +191,14 @@ class Writer:
             return self._client.get(resource, key)
         except ObjectNotFound:
             raise Conflict(f"{error}; then it was gone", status=409) from error
+
+    def _tell(self, key: Key, tell: Tell, outcome: Outcome) -> None:
+        ref = tell.ref
+        self._ask(key)
+        body = {"metadata": {"resourceVersion": tell.version}, "status": tell.status}
+        written = self._client.patch(ref.resource, ref.key, body, subresource="status")
+        outcome.wrote()
+        self._expectations.wrote(key, ref.resource, version_of(written))
 
     def _release(self, key: Key, ref: Ref, outcome: Outcome) -> None:
         live = self._live(ref.resource, ref.key)

@@ -15,7 +15,15 @@ from mlplatform.controllers.trainingjob.keys import new_keys
 from mlplatform.controllers.trainingjob.observed import Keys, Observed
 from mlplatform.controllers.trainingjob.plan import plan_job, refused_words
 from mlplatform.controllers.trainingjob.pods import NodeSeen
-from mlplatform.controllers.trainingjob.resources import DEVICE_TEMPLATES, TRAINING_JOBS
+from mlplatform.controllers.trainingjob.queueing import NOT_THERE, Queueing
+from mlplatform.controllers.trainingjob.resources import (
+    DEVICE_TEMPLATES,
+    FLAVORS,
+    QUEUE_PRIORITIES,
+    TOPOLOGIES,
+    TRAINING_JOBS,
+    WORKLOADS,
+)
 from mlplatform.core.errors import InvalidInput
 from mlplatform.kube.objects import (
     CLAIMS,
@@ -37,6 +45,8 @@ from mlplatform.render.training.objects import needs_keys
 
 _OURS: Final = f"{LABEL_MANAGED}={MANAGER},{LABEL_JOB}"
 _BY_JOB: Final = "training job"
+#: Kinds of Kueue's that administrators make.
+_ADMINISTRATED: Final = (FLAVORS, TOPOLOGIES, QUEUE_PRIORITIES)
 _OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
 
 
@@ -53,10 +63,13 @@ class TrainingJobs:
         make_keys: Callable[[], Keys] = new_keys,
         *,
         devices: bool = True,
+        kueue: bool = False,
     ) -> None:
-        """``devices``: whether the cluster knows claims on devices (resource.k8s.io/v1, from Kubernetes 1.34 on)."""
+        """``devices``: whether the cluster knows claims on devices (resource.k8s.io/v1, from Kubernetes 1.34 on);
+        ``kueue``: whether Kueue is there (kueue.x-k8s.io/v1beta2), to give jobs that name a queue their places."""
         self._settings = settings or TrainingSettings()
         self._make_keys = make_keys
+        self._kueue = kueue
         beside = (SERVICES, SECRETS, CONFIG_MAPS, *((DEVICE_TEMPLATES,) if devices else ()))
         self._beside = (SECRETS, CONFIG_MAPS, *((DEVICE_TEMPLATES,) if devices else ()))
         self.owned: Iterable[Owned] = (
@@ -65,6 +78,7 @@ class TrainingJobs:
             Owned(CLAIMS, selector=_OURS, label=LABEL_JOB, indexes={_BY_JOB: LABEL_JOB}),
             *(Owned(kind, selector=_OURS) for kind in beside),
             Owned(NODES),
+            *((Owned(WORKLOADS, selector=_OURS), *(Owned(kind) for kind in _ADMINISTRATED)) if kueue else ()),
         )
 
     def observe(self, caches: Caches, key: Key) -> Observed | None:
@@ -84,7 +98,22 @@ class TrainingJobs:
         names = {name for pod in pods if (name := _part(pod, "spec").get("nodeName"))}
         nodes = {name: _node(caches.get(NODES, Key("", name))) for name in sorted(names)}
         wants = needs_keys(job) and (SECRETS, secret_name(job.name)) not in there
-        return Observed(job, tuple(pods), nodes, there, self._make_keys() if wants else None)
+        keys = self._make_keys() if wants else None
+        return Observed(job, tuple(pods), nodes, there, keys, queueing=self._queueing(caches, body, job))
+
+    def _queueing(self, caches: Caches, body: Object, job: TrainingJob) -> Queueing:
+        if not self._kueue:
+            return NOT_THERE
+        found = next(iter(caches.owned_by(WORKLOADS, body)), None)
+        admission = _part(_part(found or {}, "status"), "admission")
+        sets: list[Object] = admission.get("podSetAssignments") or []
+        names = {str(name) for one in sets for name in _part(one, "flavors").values()}
+        flavors = {name: flavor for name in names if (flavor := caches.get(FLAVORS, Key("", name))) is not None}
+        asked = [one.topology.key for one in job.spec.groups if one.topology is not None and one.topology.key]
+        levels = frozenset(_levels(caches)) & set(asked) if asked else frozenset[str]()
+        wanted = job.spec.queue.priority_class_name if job.spec.queue is not None else ""
+        class_ = caches.get(QUEUE_PRIORITIES, Key("", wanted)) if wanted else None
+        return Queueing(True, found, flavors, levels, int(class_["value"]) if class_ is not None else None)
 
     def plan(self, observed: Observed, now: float) -> Plan:
         return plan_job(observed, now, self._settings)
@@ -102,6 +131,14 @@ def _going_on(job: TrainingJob, body: Object) -> TrainingJob:
         return job
     progress = replace(job.status.progress or ProgressStatus(), checkpoint_step=int(step))
     return replace(job, status=replace(job.status, progress=progress))
+
+
+def _levels(caches: Caches) -> Iterable[str]:
+    """Labels of nodes that are levels of a topology of Kueue's."""
+    for name in caches.versions(TOPOLOGIES, ""):
+        body = caches.get(TOPOLOGIES, Key("", name)) or {}
+        for level in _part(body, "spec").get("levels") or ():
+            yield str(level.get("nodeLabel"))
 
 
 def _part(body: Object, name: str) -> Object:

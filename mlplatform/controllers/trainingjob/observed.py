@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.controllers.trainingjob.pods import NodeSeen
+from mlplatform.controllers.trainingjob.queueing import NOT_THERE, Queueing
 from mlplatform.core.errors import InvalidInput
 from mlplatform.kube.objects import Object, Resource
 
@@ -32,3 +33,4 @@ class Observed:
     there: Mapping[tuple[Resource, str], str] = field(default_factory=dict[tuple[Resource, str], str])
     keys: Keys | None = None
     invalid: InvalidInput | None = None
+    queueing: Queueing = NOT_THERE

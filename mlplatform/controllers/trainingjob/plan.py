@@ -14,13 +14,15 @@ from typing import Any, Final
 from mlplatform.apis.codec import encode
 from mlplatform.apis.conditions import Condition, with_conditions
 from mlplatform.apis.times import told_time
-from mlplatform.apis.trainingstatus import TrainingJob, TrainingJobStatus
+from mlplatform.apis.trainingstatus import TrainingJobStatus
 from mlplatform.controllers.framework.model import Delete, EventNote, Plan, Ref
 from mlplatform.controllers.trainingjob.observed import Observed
 from mlplatform.controllers.trainingjob.pods import RankPod, read_pod
+from mlplatform.controllers.trainingjob.queueing import admitted, asked, inject, let_go, verdict_of
 from mlplatform.controllers.trainingjob.resources import DEVICE_TEMPLATES, TRAINING_JOBS
 from mlplatform.controllers.trainingjob.results import result_of
 from mlplatform.kube.objects import CLAIMS, CONFIG_MAPS, PODS, SECRETS, Key, Object, Resource
+from mlplatform.planning.training.admission import Verdict
 from mlplatform.planning.training.facts import Decision, Ledger, RankKey, RankState, Remove, Stage, Start, Stop, View
 from mlplatform.planning.training.gang import decide, jitter_of
 from mlplatform.planning.training.kept import kept, ledger_of, report_of, same_but_clocks
@@ -31,12 +33,10 @@ from mlplatform.render.training import objects
 from mlplatform.render.training.environment import TrainingSettings
 from mlplatform.render.training.names import pod_name, secret_name
 from mlplatform.render.training.pod import rank_pod
+from mlplatform.render.training.workload import workload_name
 
 #: Seconds until a job that waits for a silent node, or for an image, is looked at again.
 LOOK_AGAIN: Final = 15.0
-_NO_KUEUE: Final = (
-    "gang.mode is Kueue, and this operator does not speak to Kueue yet: suspend the job and set gang.mode to Own"
-)
 _KINDS: Final = {
     "PersistentVolumeClaim": CLAIMS,
     "Secret": SECRETS,
@@ -56,6 +56,7 @@ class _Seen:
     ledger: Ledger
     before: Ledger | None
     status: TrainingJobStatus
+    verdict: Verdict
 
     @property
     def by_key(self) -> dict[RankKey, RankPod]:
@@ -74,7 +75,8 @@ def plan_job(
     spec = training_spec(job.name, job.spec)
     if not spec.managed:
         return Plan()
-    seen = _look(observed, spec, round(now, 3), refused or {})
+    verdict = verdict_of(job, observed.queueing, settings)
+    seen = _look(observed, verdict, round(now, 3), refused or {})
     status = None if seen.status is job.status else encode(seen.status)
     wake = _wake(seen, now)
     if not same_but_clocks(seen.before, seen.ledger):
@@ -83,18 +85,25 @@ def plan_job(
     stops = {step.key: step for step in seen.decision.steps if isinstance(step, Stop)}
     removes = any(isinstance(step, Remove) for step in seen.decision.steps)
     own = Delete(Ref(TRAINING_JOBS, Key(job.namespace, job.name), job.uid))
+    alive = any(rank.fact.alive for rank in seen.ranks)
+    works = seen.status.phase == "Running"
+    queue = asked(job, observed.queueing, settings, seen.ledger, alive=alive, works=works, now=now)
+    recorded = [Ref(PODS, rank.key, rank.uid) for rank in seen.ranks if rank.held and _recorded(rank, seen, stops)]
     return Plan(
         apply=[objects.service(job)] if _stands(seen.ledger) and objects.needs_service(job) else [],
-        create=[*_beside(seen), *_pods(seen, starts, settings)],
+        create=[*queue.create, *_beside(seen), *_pods(seen, starts, settings)],
         status=status,
-        release=[Ref(PODS, rank.key, rank.uid) for rank in seen.ranks if rank.held and _recorded(rank, seen, stops)],
-        delete=[*_deletions(seen, stops), *_leftovers(seen), *([own] if removes else [])],
+        tell=queue.tell,
+        release=[*recorded, *queue.release],
+        delete=[*_deletions(seen, stops), *_leftovers(seen), *queue.delete, *([own] if removes else [])],
         requeue_after=wake,
     )
 
 
-def _look(observed: Observed, spec: TrainingSpec, now: float, refused: Mapping[str, str]) -> _Seen:
-    job = observed.job
+def _look(observed: Observed, verdict: Verdict, now: float, refused: Mapping[str, str]) -> _Seen:
+    whole = observed.job
+    observed = replace(observed, job=admitted(whole, verdict))
+    job, spec = observed.job, training_spec(whole.name, admitted(whole, verdict).spec)
     read = (read_pod(pod, observed.nodes, now) for pod in observed.pods)
     ranks = tuple(rank for rank in read if rank is not None)
     before = ledger_of(job.status)
@@ -102,22 +111,23 @@ def _look(observed: Observed, spec: TrainingSpec, now: float, refused: Mapping[s
         ledger=before,
         ranks={rank.fact.key: rank.fact for rank in ranks},
         report=report_of(job.status.progress),
-        admitted=not _asks_kueue(job),
+        admitted=verdict.admitted,
+        evicted=verdict.evicted,
         refused=_refused(spec, before, refused),
     )
+    # What Kueue would not take tells of the whole job.
+    quota = refused.get(workload_name(whole), verdict.words)
+    desired = {group.name: group.replicas for group in whole.spec.groups}
     decision = decide(spec, view, now, jitter_of(job.uid))
     assert decision.ledger is not None
     ledger = kept(decision.ledger)
-    status = status_of(spec, view, ledger, now, before=job.status, generation=job.generation, quota=_NO_KUEUE)
+    status = status_of(
+        spec, view, ledger, now, before=job.status, generation=job.generation, quota=quota, desired=desired
+    )
     result = result_of(job, ledger, ranks)
     if result != status.result:
         status = replace(status, result=result)
-    return _Seen(observed, spec, ranks, decision, ledger, before, status)
-
-
-def _asks_kueue(job: TrainingJob) -> bool:
-    """Whether nothing but Kueue may admit it. (Auto goes without where Kueue is not there.)"""
-    return job.spec.gang is not None and job.spec.gang.mode == "Kueue"
+    return _Seen(observed, spec, ranks, decision, ledger, before, status, verdict)
 
 
 def _refused(spec: TrainingSpec, ledger: Ledger | None, refused: Mapping[str, str]) -> dict[RankKey, str]:
@@ -169,7 +179,7 @@ def _pods(seen: _Seen, starts: Iterable[Start], settings: TrainingSettings) -> I
     job = seen.observed.job
     for start in starts:
         if pod_name(job.name, start.key) not in names:
-            yield rank_pod(job, start, seen.ledger, settings)
+            yield inject(rank_pod(job, start, seen.ledger, settings), start.key, seen.verdict)
 
 
 # ---------------------------------------------------------------------- what goes
@@ -228,9 +238,10 @@ def _deleted(observed: Observed, now: float) -> Plan:
         told = Condition(FAILED, "True", DELETED, words, observed_generation=job.generation)
         after = replace(job.status, phase="Failed", reason=DELETED, message=words, completion_time=told_time(now))
         status = encode(replace(after, conditions=with_conditions(job.status.conditions, [told], now)))
+    queue = let_go(observed.queueing, alive=any(rank.fact.alive for rank in ranks))
     return Plan(
         status=status,
-        release=[Ref(PODS, rank.key, rank.uid) for rank in ranks if rank.held and not rank.fact.alive],
+        release=[*(Ref(PODS, rank.key, rank.uid) for rank in ranks if rank.held and not rank.fact.alive), *queue],
         delete=[Delete(Ref(PODS, rank.key, rank.uid)) for rank in ranks if not rank.deleting],
         requeue_after=LOOK_AGAIN if ranks else None,
     )

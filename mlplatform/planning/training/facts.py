@@ -222,6 +222,8 @@ class View:
     admitted: bool = True
     #: Ranks that could not be made: why, as the one who refused put it (quota, policy).
     refused: Mapping[RankKey, str] = field(default_factory=dict[RankKey, str])
+    #: Why quota that was given is taken back: one word, and more of them.
+    evicted: tuple[str, str] = ("Preempted", "the queue took the quota back")
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,9 @@ def _settled(look: Look, jitter: float) -> Ledger:
     if spec.suspend and ledger.stage not in (Stage.SUSPENDED, Stage.SUSPENDING):
         return _moved(_stopped(look, "Suspended"), Stage.SUSPENDING, look.now, "Suspended")
     if not look.view.admitted and ledger.stage in (Stage.PLACING, Stage.RUNNING, Stage.RESTARTING):
-        kept = replace(_stopped(look, "Preempted"), uncounted=ledger.uncounted + 1)
-        return _moved(kept, Stage.RELEASING, look.now, "Preempted", "the queue took the quota back")
+        reason, words = look.view.evicted
+        kept = replace(_stopped(look, reason), uncounted=ledger.uncounted + 1)
+        return _moved(kept, Stage.RELEASING, look.now, reason, words)
     return _STAGES[ledger.stage](look, jitter)
 
 

@@ -3,7 +3,7 @@ counts) follows from the ledger and the facts; the ledger itself is kept beside 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -59,6 +59,7 @@ def status_of(
     before: TrainingJobStatus | None = None,
     generation: int = 0,
     quota: str = "",
+    desired: Mapping[str, int] | None = None,
 ) -> TrainingJobStatus:
     """The status of a job.
 
@@ -69,6 +70,7 @@ def status_of(
             where nothing but clocks would change it comes back as it is.
         generation: of the spec.
         quota: why there is no quota yet, in words.
+        desired: by group, how many ranks the job would have, where quota was given for fewer.
     """
     before = before or TrainingJobStatus()
     ledger = kept(ledger)
@@ -84,7 +86,7 @@ def status_of(
         start_time=told_time(ledger.started_at),
         completion_time=told_time(ledger.finished_at),
         conditions=_conditions(look, before, now, generation, quota),
-        groups=tuple(_group(look, group, before) for group in spec.groups),
+        groups=tuple(_group(look, group, before, desired or {}) for group in spec.groups),
         progress=before.progress,
         checkpoint=checkpoint_status(ledger),
         goodput=goodput_status(ledger.goodput),
@@ -110,7 +112,7 @@ def phase(look: Look) -> str:
 
 
 # ---------------------------------------------------------------------- groups
-def _group(look: Look, group: Group, before: TrainingJobStatus) -> GroupStatus:
+def _group(look: Look, group: Group, before: TrainingJobStatus, desired: Mapping[str, int]) -> GroupStatus:
     ledger = look.ledger
     held = group_ledger(ledger, group.name)
     facts = [fact for rank in range(group.replicas) if (fact := look.fact(group, rank)) is not None]
@@ -123,7 +125,7 @@ def _group(look: Look, group: Group, before: TrainingJobStatus) -> GroupStatus:
         failed = was.failed if was is not None and ended else failed
     return replace(
         held,
-        desired=group.replicas,
+        desired=desired.get(group.name, group.replicas),
         admitted=group.replicas if _has_quota(look) else 0,
         active=sum(1 for fact in facts if fact.alive and fact.placed),
         ready=sum(1 for fact in facts if fact.state is RankState.RUNNING and fact.ready),

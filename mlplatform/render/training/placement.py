@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mlplatform.apis.names import LABEL_GROUP, LABEL_JOB
+from mlplatform.apis.names import LABEL_GROUP, LABEL_JOB, LABEL_JOB_UID
 from mlplatform.apis.trainingjob import Accelerator, ReplicaGroup, Topology
+from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.render.training.names import devices_name
 
 Json = dict[str, Any]
@@ -16,15 +17,18 @@ _REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED: Final = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
-def place(spec: Json, rank: Json, job: str, group: ReplicaGroup, avoid: tuple[str, ...], one_node: bool) -> None:
-    """Add to a pod's ``spec``, whose container ``rank`` computes. ``one_node``: all ranks of the job share a node (a
-    claim that only one node can mount)."""
+def place(
+    spec: Json, rank: Json, owner: TrainingJob, group: ReplicaGroup, avoid: tuple[str, ...], one_node: bool
+) -> None:
+    """Add to a pod's ``spec``, whose container ``rank`` computes. ``one_node``: all ranks of the job ``owner`` share a
+    node (a claim that only one node can mount)."""
+    job = owner.name
     if group.accelerator is not None and group.accelerator.count:
         _accelerate(spec, rank, job, group, group.accelerator)
     if avoid:
         require_nodes(spec, [{"key": HOSTNAME, "operator": "NotIn", "values": sorted(avoid)}])
     if group.topology is not None and group.topology.key:
-        _near(spec, job, group, group.topology)
+        _near(spec, owner, group, group.topology)
     if one_node:
         _pods(spec, "podAffinity", True, {"topologyKey": HOSTNAME, "labelSelector": {"matchLabels": {LABEL_JOB: job}}})
 
@@ -62,14 +66,16 @@ def require_nodes(spec: Json, needs: list[Json]) -> None:
     ]
 
 
-def _near(spec: Json, job: str, group: ReplicaGroup, topology: Topology) -> None:
-    own = {"matchLabels": {LABEL_JOB: job, LABEL_GROUP: group.name}}
+def _near(spec: Json, job: TrainingJob, group: ReplicaGroup, topology: Topology) -> None:
+    own = {"matchLabels": {LABEL_JOB: job.name, LABEL_GROUP: group.name}}
     _pods(spec, "podAffinity", topology.mode == "Required", {"topologyKey": topology.key, "labelSelector": own})
     if topology.exclusive:
+        # By the UID, since jobs of other namespaces may be called the same. (The scheduler of Kubernetes 1.36 takes
+        # every namespace for one that a namespaceSelector with NotIn selects.)
         others = {
             "matchExpressions": [
                 {"key": LABEL_JOB, "operator": "Exists"},
-                {"key": LABEL_JOB, "operator": "NotIn", "values": [job]},
+                {"key": LABEL_JOB_UID, "operator": "NotIn", "values": [job.uid]},
             ]
         }
         term = {"topologyKey": topology.key, "labelSelector": others, "namespaceSelector": {}}

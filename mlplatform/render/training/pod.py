@@ -6,7 +6,7 @@ import copy
 import json
 from typing import Any, Final
 
-from mlplatform.apis.names import FINALIZER_RANK, MANAGER, PROGRESS_AUDIENCE
+from mlplatform.apis.names import FINALIZER_RANK, LABEL_JOB_UID, MANAGER, PROGRESS_AUDIENCE
 from mlplatform.apis.trainingjob import Checkpoint, Preemption, ReplicaGroup
 from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.planning.training.facts import Ledger, Start
@@ -45,7 +45,7 @@ def rank_pod(job: TrainingJob, start: Start, ledger: Ledger, settings: TrainingS
     metadata: Json = {
         "name": name,
         "namespace": job.namespace,
-        "labels": {**(given.get("labels") or {}), **rank_labels(job.name, start.key)},
+        "labels": {**(given.get("labels") or {}), **rank_labels(job.name, start.key), LABEL_JOB_UID: job.uid},
         "finalizers": [FINALIZER_RANK],
     }
     if given.get("annotations"):
@@ -79,7 +79,7 @@ def _spec(job: TrainingJob, group: ReplicaGroup, start: Start, ledger: Ledger, s
     _restrict(spec, settings)
     _checkpoints(spec, rank, job, start)
     _volumes(spec, rank, job, group, ledger, settings)
-    place(spec, rank, job.name, group, start.avoid_nodes, _one_node(job))
+    place(spec, rank, job, group, start.avoid_nodes, _one_node(job))
     return spec
 
 

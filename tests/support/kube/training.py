@@ -11,7 +11,14 @@ from mlplatform.apis.names import LABEL_GROUP, LABEL_JOB_ATTEMPT, LABEL_RANK, TR
 from mlplatform.controllers.framework.loop import Parts
 from mlplatform.controllers.framework.manager import Manager, Settings
 from mlplatform.controllers.trainingjob.controller import TrainingJobs
-from mlplatform.controllers.trainingjob.resources import DEVICE_TEMPLATES, TRAINING_JOBS
+from mlplatform.controllers.trainingjob.resources import (
+    DEVICE_TEMPLATES,
+    FLAVORS,
+    QUEUE_PRIORITIES,
+    TOPOLOGIES,
+    TRAINING_JOBS,
+    WORKLOADS,
+)
 from mlplatform.kube.client import Client
 from mlplatform.kube.errors import ObjectNotFound
 from mlplatform.kube.events import Recorder
@@ -58,6 +65,8 @@ class TrainingCluster:
     lost: set[str] = field(default_factory=set[str])
     #: Ranks are on nodes that are called so, with their number.
     nodes: str = "node"
+    #: Whether Kueue is there (its part is played by the test).
+    kueue: bool = False
     #: The namespace that the operator looks at; "": all.
     watched: str = ""
 
@@ -65,6 +74,9 @@ class TrainingCluster:
         self.fake = FakeServer(lambda: self.now)
         self.fake.register(TRAINING_JOBS)
         self.fake.register(DEVICE_TEMPLATES, status=False)
+        self.fake.register(WORKLOADS)
+        for kind in (FLAVORS, TOPOLOGIES, QUEUE_PRIORITIES):
+            self.fake.register(kind, status=False)
         self.client = Client(self.fake, sleep=lambda _: None)
         self.operator = self.new_operator()
         self.deaths = 0
@@ -76,7 +88,7 @@ class TrainingCluster:
         parts = Parts(
             client, Recorder(client, "training", "training-0", now=now), Metrics(), now=now, clock=lambda: self.now
         )
-        return Manager(client, parts, [TrainingJobs(self.settings)], Settings(namespace=self.watched))
+        return Manager(client, parts, [TrainingJobs(self.settings, kueue=self.kueue)], Settings(namespace=self.watched))
 
     def _check(self) -> None:
         """No two attempts of a rank live at once."""

@@ -484,6 +484,39 @@ def test_44_resumed_and_running_its_phase_is_running(cluster: TrainingCluster) -
     assert cluster.status["goodput"]["lostSeconds"] == 10
 
 
+def test_goodput_tells_where_each_second_went(cluster: TrainingCluster) -> None:
+    cluster.room = 1
+    cluster.submit(job(gang={"mode": "Own", "scheduleTimeoutSeconds": 12}))
+    cluster.run(12)  # startup: one rank has no place, and both are taken back
+    cluster.room = 2
+    cluster.run(25)  # queued until both are tried again
+    cluster.run(30)
+    cluster.report(step=30, checkpointStep=30, checkpointTime=told_time(cluster.now))
+    cluster.run()  # what was worked is safe
+    cluster.run(11)
+    cluster.end("worker", 1, 1)
+    cluster.run()  # lost
+    cluster.run(17)  # restart
+    cluster.run(8)
+    cluster.report(step=38, checkpointStep=38, checkpointTime=told_time(cluster.now - 3))
+    cluster.change(suspend=True)  # saved 3 s ago
+    cluster.run(1000)
+    cluster.change(suspend=False)
+    cluster.run(40)
+    cluster.end_all()
+    cluster.run()
+    assert cluster.phase == "Complete"
+    assert cluster.status["goodput"] == {
+        "percent": 52,
+        "wallSeconds": 143,
+        "productiveSeconds": 30 + 5 + 40,
+        "queuedSeconds": 25,
+        "startupSeconds": 12,
+        "lostSeconds": 11 + 3,
+        "restartSeconds": 17,
+    }
+
+
 # ---------------------------------------------------------------------- accidents beyond the list
 def test_nobody_looks_for_the_one_rank_of_a_python_job(cluster: TrainingCluster) -> None:
     cluster.submit(job(group(replicas=1), framework="python"))
@@ -560,7 +593,7 @@ def test_a_job_that_only_kueue_may_admit_waits_and_says_so(cluster: TrainingClus
     said = cluster.says("QuotaReserved")
     assert said is not None
     assert said[:2] == ("False", "WaitingForQuota")
-    assert "set gang.mode to Own" in said[2]
+    assert "install it and restart the operator, or suspend the job and set gang.mode to Own" in said[2]
     cluster.change(suspend=True)
     cluster.change(suspend=False, gang={"mode": "Own"})
     assert cluster.phase == "Running"

@@ -14,11 +14,17 @@ CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage":
 
 
 def play(die_at: int = 0, moment: str = "before") -> tuple[TrainingCluster, list[Write]]:
-    """A job with two failures and a suspension, to its end. The cluster itself watches that no two attempts of a rank
-    live at once."""
+    """A job's life on a cluster of its own, and what was written. The cluster itself watches that no two attempts of a
+    rank live at once."""
     cluster = TrainingCluster()
     mortal = Mortal(cluster.fake, die_at, moment)
     cluster.operator = cluster.new_operator(mortal)
+    live(cluster)
+    return cluster, mortal.written
+
+
+def live(cluster: TrainingCluster) -> None:
+    """A job with two failures and a suspension, to its end."""
     cluster.submit(job(group(replicas=2), checkpoint={"scope": "Job", "claimSpec": CLAIM}))
     cluster.run(30)
     cluster.end("worker", 1, 1)
@@ -34,7 +40,6 @@ def play(die_at: int = 0, moment: str = "before") -> tuple[TrainingCluster, list
     cluster.run(20)
     cluster.end_all()
     cluster.run()
-    return cluster, mortal.written
 
 
 def outcome(cluster: TrainingCluster) -> Any:
@@ -45,6 +50,8 @@ def outcome(cluster: TrainingCluster) -> Any:
 
 
 KINDS = (CLAIMS, SERVICES)
+#: 30 s lost to the first failure and 5 s to the second, 30 and 60 s until the next attempt, 20 s of work that counts.
+GOODPUT = {"percent": 13, "wallSeconds": 145, "productiveSeconds": 20, "lostSeconds": 35, "restartSeconds": 90}
 
 
 @pytest.mark.timeout(600)
@@ -53,14 +60,7 @@ def test_dying_before_or_after_any_write_changes_nothing() -> None:
     wanted = outcome(first)
     status = wanted[0]
     assert (status["phase"], status["restartsCounted"], status["attempt"]) == ("Complete", 2, 4)
-    # 30 s lost to the first failure and 5 s to the second, 30 and 60 s until the next attempt, 20 s of work that counts
-    assert status["goodput"] == {
-        "percent": 13,
-        "wallSeconds": 145,
-        "productiveSeconds": 20,
-        "lostSeconds": 35,
-        "restartSeconds": 90,
-    }
+    assert status["goodput"] == GOODPUT
     assert len(writes) > 30
     # What the server has after the n-th write is what it has before the next one: only the last needs both.
     deaths = [(number, "before") for number in range(1, len(writes) + 1)] + [(len(writes), "after")]

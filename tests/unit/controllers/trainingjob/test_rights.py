@@ -5,8 +5,8 @@ from __future__ import annotations
 import yaml
 
 from mlplatform.cli.manifests import root
-from mlplatform.controllers.trainingjob.resources import TRAINING_JOBS
-from mlplatform.kube.objects import Object
+from mlplatform.controllers.trainingjob.resources import TRAINING_JOBS, WORKLOADS
+from mlplatform.kube.objects import Key, Object
 from tests.support.kube.faults import Recording
 from tests.support.kube.training import KEY, TrainingCluster, group, job
 
@@ -59,11 +59,31 @@ def test_it_uses_what_it_may_and_may_what_it_uses() -> None:
     used = played(job(group("launcher", 1, role="launcher"), group(), framework="mpi", **ends))
     used |= played(job(group(accelerator=device), checkpoint=storage, **ends))
     used |= _leftovers()
+    used |= _queued()
     may = held()
     assert used - may == set()
     # An operator that looks once more and again, as here, has no watches; and nobody else makes the same things.
     unused = {(verb, name) for verb, name in may - used if verb not in ("watch", "get")}
     assert unused == {right for right in NOT_SEEN if right in unused}
+
+
+def _queued() -> Rights:
+    """A job in a queue, admitted, evicted and deleted."""
+    cluster = TrainingCluster(kueue=True)
+    recording = Recording(cluster.fake)
+    cluster.operator = cluster.new_operator(recording)
+    cluster.submit(job(queue={"name": "gpus"}))
+    for evicted in ("False", "True"):
+        told = {"QuotaReserved": "True", "Admitted": "True", "Evicted": evicted}
+        conditions = [{"type": kind, "status": status, "reason": "Preempted"} for kind, status in told.items()]
+        [body] = cluster.client.list(WORKLOADS, "default").items
+        key = Key("default", body["metadata"]["name"])
+        status = {"status": {"admission": {}, "conditions": conditions}}
+        cluster.client.patch(WORKLOADS, key, status, subresource="status")
+        cluster.run()
+    cluster.change(suspend=True)
+    assert cluster.client.list(WORKLOADS, "default").items == []
+    return recording.used
 
 
 def _leftovers() -> Rights:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mlplatform.controllers.framework.waiting import Waiting
 from mlplatform.kube.cache import BY_NAMESPACE, BY_OWNER, Cache
 from mlplatform.kube.objects import Key, Object, Resource, uid_of
 from mlplatform.kube.watch import Meta
@@ -13,8 +14,9 @@ from mlplatform.kube.watch import Meta
 class InformerCaches:
     """One controller's view: the caches of the kinds that it names."""
 
-    def __init__(self, caches: Mapping[Resource, Cache]) -> None:
+    def __init__(self, caches: Mapping[Resource, Cache], waiting: Waiting | None = None) -> None:
         self._caches = dict(caches)
+        self._waiting = waiting or Waiting()
 
     def get(self, resource: Resource, key: Key) -> Object | None:
         return self._caches[resource].get(key)
@@ -27,6 +29,9 @@ class InformerCaches:
 
     def indexed(self, resource: Resource, index: str, value: str) -> list[Object]:
         return self._caches[resource].indexed(index, value)
+
+    def waiting(self, primary: Object) -> Mapping[str, Any] | None:
+        return self._waiting.of(primary)
 
     def versions(self, resource: Resource, namespace: str) -> dict[str, tuple[str, bool]]:
         found = self._caches[resource].indexed_meta(BY_NAMESPACE, namespace)

@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from mlplatform.controllers.framework.caches import InformerCaches
 from mlplatform.controllers.framework.model import Controller, EventNote, Owned, Plan
+from mlplatform.controllers.framework.waiting import Waiting
 from mlplatform.controllers.framework.writing import NotOurs, Outcome, Writer
 from mlplatform.core.errors import KubernetesError
 from mlplatform.kube.cache import BY_OWNER_NAME, Change, owner_name
@@ -28,10 +29,16 @@ _log = logging.getLogger(__name__)
 
 Seen = TypeVar("Seen")
 
+#: With so many keys in the queue, patience is twice as long; it grows to so many times what it is.
+_CROWD: Final = 100
+_MOST_PATIENT: Final = 20.0
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What every loop of a process shares. ``chance`` gives numbers in [0, 1); ``width``: writes of a plan at once."""
+    """What every loop of a process shares. ``chance`` gives numbers in [0, 1); ``width``: writes of a plan at once;
+    ``patience``: seconds that a status which only tells may wait to be written with what follows, more while many keys
+    wait for a worker."""
 
     client: Client
     recorder: Recorder
@@ -42,6 +49,7 @@ class Parts:
     clock: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = lambda: 0.5
     width: int = 1
+    patience: float = 0.0
 
 
 class Loop(Generic[Seen]):
@@ -53,7 +61,8 @@ class Loop(Generic[Seen]):
         self._parts = parts
         self._informers = dict(informers)
         self._primary = informers[controller.resource].cache
-        self._caches = InformerCaches({resource: one.cache for resource, one in informers.items()})
+        self._waiting = Waiting()
+        self._caches = InformerCaches({resource: one.cache for resource, one in informers.items()}, self._waiting)
         self._expectations: Expectations[Key] = Expectations(informers, self.queue.add)
         owned = tuple(controller.owned)
         self._writer = Writer(
@@ -184,13 +193,30 @@ class Loop(Generic[Seen]):
         told = plan
         if outcome.refusals:
             told = self.controller.refused(observed, now, tuple(outcome.refusals))
-        if told.status is not None:
-            self._writer.status(key, primary, told.status, outcome)
+        again = self._status(key, primary, told, outcome)
         self._writer.finish(key, told, outcome)
-        if outcome.writes or outcome.refusals:
+        if outcome.writes or outcome.refusals or again is not None:
             self._say(primary, told.events)
         self._again(key, told, outcome)
+        if again is not None:
+            self.queue.add_after(key, again)
         return "refused" if outcome.refusals else "written" if outcome.writes else "same"
+
+    def _status(self, key: Key, primary: Object, plan: Plan, outcome: Outcome) -> float | None:
+        """Write it, or let it wait: so many seconds at most. None: it does not wait."""
+        if plan.status is not None and plan.may_wait and not outcome.refusals and self._parts.patience:
+            if not self._writer.differs(primary, plan.status):
+                self._waiting.done(key)
+                return None
+            now = self._parts.clock()
+            patience = self._parts.patience * min(_MOST_PATIENT, 1.0 + len(self.queue) / _CROWD)
+            left = self._waiting.wait(key, primary, plan.status, now) + patience - now
+            if left > 0:
+                return left
+        if plan.status is not None:
+            self._writer.status(key, primary, plan.status, outcome)
+        self._waiting.done(key)
+        return None
 
     def _again(self, key: Key, plan: Plan, outcome: Outcome) -> None:
         if outcome.refusals and plan.requeue_after is None:
@@ -248,6 +274,7 @@ class Loop(Generic[Seen]):
         self.queue.forget(key)
         self._expectations.forget(key)
         self._writer.forget(key)
+        self._waiting.done(key)
 
     def _concerned(self, resource: Resource, change: Change) -> set[Key]:
         if resource == self.controller.resource and resource not in self._owned:

@@ -68,13 +68,16 @@ class Plan:
 
     Objects without ``metadata.namespace`` get the primary's; those without ``metadata.ownerReferences`` become the
     primary's (``[]`` says: nobody's). ``status`` is the whole wanted status, None leaves it alone; a value that is None
-    in it is the same as a missing one. ``requeue_after``: seconds until the key is looked at again, should nothing
-    happen before. ``events`` are told only where this plan wrote something: planning the same again says nothing.
+    in it is the same as a missing one. ``may_wait``: the status only tells, so it may be written a moment later,
+    together with what follows; nothing of the plan needs it to be kept. ``requeue_after``: seconds until the key is
+    looked at again, should nothing happen before. ``events`` are told only where this plan wrote something or let its
+    status wait: planning the same again says nothing.
     """
 
     apply: Sequence[Object] = ()
     create: Sequence[Object] = ()
     status: Mapping[str, Any] | None = None
+    may_wait: bool = False
     tell: Sequence[Tell] = ()
     release: Sequence[Ref] = ()
     delete: Sequence[Delete] = ()
@@ -118,6 +121,10 @@ class Caches(Protocol):
 
     def indexed(self, resource: Resource, index: str, value: str) -> list[Object]:
         """The objects that ``Owned.indexes`` puts under ``value``, in the order of their keys."""
+        ...
+
+    def waiting(self, primary: Object) -> Mapping[str, Any] | None:
+        """The status that was decided for the primary as it is here, and waits to be written (``Plan.may_wait``)."""
         ...
 
     def versions(self, resource: Resource, namespace: str) -> dict[str, tuple[str, bool]]:

@@ -37,12 +37,14 @@ class Beside(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``health``: host and port of probes and metrics (port 0: any; None: none). ``width``: writes at once.
+    """``health``: host and port of probes and metrics (port 0: any; None: none). ``width``: writes at once;
+    ``patience``: seconds that a status which only tells may wait.
     ``beside``: for a controller's name, what is to be done beside it, given the client and the controller's caches."""
 
     settings: Settings = field(default_factory=Settings)
     health: tuple[str, int] | None = ("0.0.0.0", 8080)  # noqa: S104 - probes come from the node
     width: int = 4
+    patience: float = 0.5
     beside: Mapping[str, Callable[[Client, Caches], Beside]] = field(
         default_factory=dict[str, Callable[[Client, Caches], Beside]]
     )
@@ -61,7 +63,7 @@ class Process:
         metered = Client(Metered(client.transport, self.metrics), field_manager=client.field_manager)
         chance = random.Random().random  # noqa: S311 - jitter
         recorder = Recorder(metered, REPORTER, identity())
-        parts = Parts(metered, recorder, self.metrics, chance=chance, width=options.width)
+        parts = Parts(metered, recorder, self.metrics, chance=chance, width=options.width, patience=options.patience)
         self.manager = Manager(metered, parts, controllers, options.settings)
         self.beside = [
             options.beside[loop.controller.name](metered, loop.caches)

@@ -97,6 +97,11 @@ class Writer:
         self._each(create, wanted)
         return outcome
 
+    def differs(self, primary: Object, wanted: Mapping[str, Any]) -> bool:
+        """Whether :meth:`status` would have something to write."""
+        before: Mapping[str, Any] = primary.get("status") or {}
+        return bool(merge_patch(before, stripped(wanted)))
+
     def status(self, key: Key, primary: Object, wanted: Mapping[str, Any], outcome: Outcome) -> None:
         """Write the status where it differs from what was observed. Raises Conflict where that is not what is there."""
         status = stripped(wanted)

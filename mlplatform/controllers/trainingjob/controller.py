@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from mlplatform.apis.codec import decode
 from mlplatform.apis.names import ANNOTATION_RESUME, FINALIZER_RANK, LABEL_JOB, LABEL_MANAGED, MANAGER
 from mlplatform.apis.objects import training_job
 from mlplatform.apis.trainingjob import TrainingJobSpec
-from mlplatform.apis.trainingstatus import ProgressStatus, TrainingJob
+from mlplatform.apis.trainingstatus import ProgressStatus, TrainingJob, TrainingJobStatus
 from mlplatform.controllers.framework.model import Caches, Owned, Plan, Refusal
 from mlplatform.controllers.trainingjob.keys import new_keys
 from mlplatform.controllers.trainingjob.observed import Keys, Observed
@@ -85,8 +86,11 @@ class TrainingJobs:
         body = caches.get(TRAINING_JOBS, key)
         if body is None:
             return None
+        waiting, kept = caches.waiting(body), None
         try:
             job = training_job(body)
+            if waiting is not None:
+                job, kept = replace(job, status=decode(TrainingJobStatus, waiting, "status")), job.status
         except InvalidInput as error:
             return Observed(_outline(body), invalid=error)
         job = _going_on(job, body)
@@ -99,7 +103,7 @@ class TrainingJobs:
         nodes = {name: _node(caches.get(NODES, Key("", name))) for name in sorted(names)}
         wants = needs_keys(job) and (SECRETS, secret_name(job.name)) not in there
         keys = self._make_keys() if wants else None
-        return Observed(job, tuple(pods), nodes, there, keys, queueing=self._queueing(caches, body, job))
+        return Observed(job, tuple(pods), nodes, there, keys, queueing=self._queueing(caches, body, job), kept=kept)
 
     def _queueing(self, caches: Caches, body: Object, job: TrainingJob) -> Queueing:
         if not self._kueue:

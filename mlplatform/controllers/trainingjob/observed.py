@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlplatform.apis.trainingstatus import TrainingJob
+from mlplatform.apis.trainingstatus import TrainingJob, TrainingJobStatus
 from mlplatform.controllers.trainingjob.pods import NodeSeen
 from mlplatform.controllers.trainingjob.queueing import NOT_THERE, Queueing
 from mlplatform.core.errors import InvalidInput
@@ -25,7 +25,8 @@ class Keys:
 class Observed:
     """``pods``: of this job (its UID), as they are. ``nodes``: those that the pods are on; None: gone. ``there``: what
     else is there of the job, by kind and name. ``keys``: fresh ones, where it needs some and has none.
-    ``invalid``: it cannot be read, and why."""
+    ``invalid``: it cannot be read, and why. ``job`` has the status that was decided last; ``kept`` is the one that is
+    written, where that waits."""
 
     job: TrainingJob
     pods: tuple[Object, ...] = ()
@@ -34,3 +35,4 @@ class Observed:
     keys: Keys | None = None
     invalid: InvalidInput | None = None
     queueing: Queueing = NOT_THERE
+    kept: TrainingJobStatus | None = None

@@ -2,7 +2,9 @@
 
 A decision is kept before it is carried out: while the ledger is news, nothing but the status is written; the look that
 follows finds it kept, and takes the steps. So an operator may die between any two writes, and two of them that look at
-the same time do the same.
+the same time do the same. A job's first attempt is no decision: it follows from there being a job, so its ranks are
+made at once, and who finds ranks of a job that has no ledger takes them for that attempt's. What only tells (the gang
+has its places, it works) is written a moment later, with what follows by then.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from mlplatform.kube.objects import CLAIMS, CONFIG_MAPS, PODS, SECRETS, Key, Obj
 from mlplatform.planning.training.admission import Verdict
 from mlplatform.planning.training.facts import Decision, Ledger, RankKey, RankState, Remove, Stage, Start, Stop, View
 from mlplatform.planning.training.gang import decide, jitter_of
-from mlplatform.planning.training.kept import kept, ledger_of, report_of, same_but_clocks
+from mlplatform.planning.training.kept import kept, ledger_of, only_tells, report_of, same_but_clocks
 from mlplatform.planning.training.read import training_spec
 from mlplatform.planning.training.spec import TrainingSpec
 from mlplatform.planning.training.status import DELETED, ENDED, FAILED, status_of
@@ -77,11 +79,20 @@ def plan_job(
         return Plan()
     verdict = verdict_of(job, observed.queueing, settings)
     seen = _look(observed, verdict, round(now, 3), refused or {})
-    status = None if seen.status is job.status else encode(seen.status)
+    status = None if seen.status is job.status and observed.kept is None else encode(seen.status)
     wake = _wake(seen, now)
-    if not same_but_clocks(seen.before, seen.ledger):
-        return Plan(status=status, requeue_after=wake, events=tuple(_events(seen)))
     starts = [step for step in seen.decision.steps if isinstance(step, Start)]
+    before = seen.before if observed.kept is None else ledger_of(observed.kept)
+    if not same_but_clocks(before, seen.ledger):
+        first = before is None and seen.ledger.stage is Stage.PLACING
+        return Plan(
+            apply=_named(seen) if first else [],
+            create=[*_beside(seen), *_pods(seen, starts, settings)] if first else [],
+            status=status,
+            may_wait=only_tells(before, seen.ledger),
+            requeue_after=wake,
+            events=tuple(_events(seen)),
+        )
     stops = {step.key: step for step in seen.decision.steps if isinstance(step, Stop)}
     removes = any(isinstance(step, Remove) for step in seen.decision.steps)
     own = Delete(Ref(TRAINING_JOBS, Key(job.namespace, job.name), job.uid))
@@ -90,9 +101,10 @@ def plan_job(
     queue = asked(job, observed.queueing, settings, seen.ledger, alive=alive, works=works, now=now)
     recorded = [Ref(PODS, rank.key, rank.uid) for rank in seen.ranks if rank.held and _recorded(rank, seen, stops)]
     return Plan(
-        apply=[objects.service(job)] if _stands(seen.ledger) and objects.needs_service(job) else [],
+        apply=_named(seen),
         create=[*queue.create, *_beside(seen), *_pods(seen, starts, settings)],
         status=status,
+        may_wait=True,
         tell=queue.tell,
         release=[*recorded, *queue.release],
         delete=[*_deletions(seen, stops), *_leftovers(seen), *queue.delete, *([own] if removes else [])],
@@ -132,10 +144,10 @@ def _look(observed: Observed, verdict: Verdict, now: float, refused: Mapping[str
 
 def _refused(spec: TrainingSpec, ledger: Ledger | None, refused: Mapping[str, str]) -> dict[RankKey, str]:
     """Ranks that could not be made. What stands beside them (a claim) is wanted by all."""
-    if ledger is None or not refused:
+    if not refused:
         return {}
     keys = [
-        RankKey(group.name, rank, ledger.wanted(group.name, rank))
+        RankKey(group.name, rank, ledger.wanted(group.name, rank) if ledger is not None else 1)
         for group in spec.groups
         for rank in range(group.replicas)
     ]
@@ -157,6 +169,12 @@ def _wake(seen: _Seen, now: float) -> float | None:
 def _stands(ledger: Ledger) -> bool:
     """Whether ranks run, or are about to."""
     return ledger.stage in (Stage.PLACING, Stage.RUNNING, Stage.RESTARTING)
+
+
+def _named(seen: _Seen) -> list[Object]:
+    """By what ranks find each other."""
+    job = seen.observed.job
+    return [objects.service(job)] if _stands(seen.ledger) and objects.needs_service(job) else []
 
 
 def _beside(seen: _Seen) -> Iterator[Object]:

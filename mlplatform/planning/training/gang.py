@@ -53,7 +53,7 @@ def decide(spec: TrainingSpec, view: View, now: float, jitter: float = 0.0) -> D
     """
     if not spec.managed:
         return Decision(view.ledger)
-    ledger = view.ledger or _new(spec, now)
+    ledger = view.ledger or _new(spec, view, now)
     ledger = _heard(spec, goodput.advanced(ledger, now), view)
     for _ in range(len(Stage)):
         look = Look(spec, view, ledger, now)
@@ -65,10 +65,11 @@ def decide(spec: TrainingSpec, view: View, now: float, jitter: float = 0.0) -> D
     return Decision(ledger, tuple(steps(look)), wake(look))
 
 
-def _new(spec: TrainingSpec, now: float) -> Ledger:
-    if spec.suspend:
-        return Ledger(Stage.SUSPENDED, now, now)
-    return Ledger(Stage.QUEUED, now, now, waiting_since=now)
+def _new(spec: TrainingSpec, view: View, now: float) -> Ledger:
+    queued = Ledger(Stage.QUEUED, now, now, waiting_since=now)
+    if view.ranks:  # whoever made them died before that was noted
+        return _attempted(Look(spec, view, queued, now), max(key.attempt for key in view.ranks))
+    return Ledger(Stage.SUSPENDED, now, now) if spec.suspend else queued
 
 
 def _heard(spec: TrainingSpec, ledger: Ledger, view: View) -> Ledger:
@@ -143,10 +144,13 @@ def _queued(look: Look, jitter: float) -> Ledger:
     ledger = look.ledger
     if look.view.ranks or not look.view.admitted or look.now < ledger.not_before:
         return ledger
-    number = ledger.attempt + 1
-    return _begun(
-        replace(ledger, attempt=number, attempts_of=_all(look.spec, number), ranks_of={}, done=frozenset()), look
-    )
+    return _attempted(look, ledger.attempt + 1)
+
+
+def _attempted(look: Look, number: int) -> Ledger:
+    """The attempt of that number begins, in all groups."""
+    fresh = replace(look.ledger, attempt=number, attempts_of=_all(look.spec, number), ranks_of={}, done=frozenset())
+    return _begun(fresh, look)
 
 
 def _placing(look: Look, jitter: float) -> Ledger:

@@ -24,6 +24,23 @@ from mlplatform.apis.trainingstatus import (
 from mlplatform.planning.training.facts import Attempt, Goodput, Ledger, Report, Stage
 from mlplatform.planning.training.spec import Action
 
+#: Stages in which ranks are wanted, and members of the ledger that change there and are only told.
+_AT_WORK: Final = (Stage.PLACING, Stage.RUNNING)
+_TOLD: Final = (
+    "stage",
+    "since",
+    "seen_at",
+    "started_at",
+    "waiting_since",
+    "tries",
+    "reason",
+    "message",
+    "done",
+    "whole",
+    "hung",
+    "goodput",
+)
+
 _REASON: Final = 256
 _MESSAGE: Final = 2048
 _ATTEMPT_MESSAGE: Final = 512
@@ -56,6 +73,16 @@ def same_but_clocks(one: Ledger | None, other: Ledger | None) -> bool:
     if one is None or other is None:
         return one is other
     return replace(one, seen_at=0.0, goodput=Goodput()) == replace(other, seen_at=0.0, goodput=Goodput())
+
+
+def only_tells(one: Ledger | None, other: Ledger) -> bool:
+    """Whether ``other`` follows from ``one`` without anything that has to be kept before something else may be done:
+    a first attempt that began, a gang that works, ranks that are done."""
+    if other.stage not in _AT_WORK or (one is not None and one.stage not in _AT_WORK):
+        return False
+    if one is None:
+        return other.attempt == 1
+    return replace(other, **{name: getattr(one, name) for name in _TOLD}) == one
 
 
 def _kept_attempt(attempt: Attempt) -> Attempt:

@@ -67,6 +67,8 @@ class TrainingCluster:
     nodes: str = "node"
     #: Whether Kueue is there (its part is played by the test).
     kueue: bool = False
+    #: Seconds that a status which only tells may wait.
+    patience: float = 0.0
     #: The namespace that the operator looks at; "": all.
     watched: str = ""
 
@@ -85,9 +87,8 @@ class TrainingCluster:
     def new_operator(self, transport: Transport | None = None) -> Manager:
         client = Client(transport or self.fake, sleep=lambda _: None)
         now: Callable[[], float] = lambda: self.now  # noqa: E731
-        parts = Parts(
-            client, Recorder(client, "training", "training-0", now=now), Metrics(), now=now, clock=lambda: self.now
-        )
+        recorder = Recorder(client, "training", "training-0", now=now)
+        parts = Parts(client, recorder, Metrics(), now=now, clock=lambda: self.now, patience=self.patience)
         return Manager(client, parts, [TrainingJobs(self.settings, kueue=self.kueue)], Settings(namespace=self.watched))
 
     def _check(self) -> None:
@@ -147,6 +148,12 @@ class TrainingCluster:
     # ------------------------------------------------------------------ what time and machines do
     def run(self, seconds: float = 0.0) -> None:
         """Time passes; then operator and machines work until nothing happens any more."""
+        soon = min(seconds, 2 * self.patience)
+        if soon:  # what waits to be written does not wait longer because time jumps here
+            self._work(soon)
+        self._work(seconds - soon)
+
+    def _work(self, seconds: float) -> None:
         self.now = round(self.now + seconds, 3)
         for loop in self.operator.loops:
             loop.wake_all()

@@ -10,7 +10,8 @@ import pytest
 from mlplatform.apis.names import FINALIZER_RANK
 from mlplatform.apis.times import told_time
 from mlplatform.controllers.trainingjob.resources import TRAINING_JOBS
-from mlplatform.kube.objects import CLAIMS, CONFIG_MAPS, PODS, SECRETS, SERVICES, Key, Object, Resource
+from mlplatform.kube.objects import CLAIMS, CONFIG_MAPS, PODS, SECRETS, SERVICES, Key, Object, Resource, uid_of
+from mlplatform.kube.wire import Request
 from tests.support.kube.refusals import refuse
 from tests.support.kube.training import KEY, TrainingCluster, group, job
 
@@ -597,3 +598,52 @@ def test_a_job_that_only_kueue_may_admit_waits_and_says_so(cluster: TrainingClus
     cluster.change(suspend=True)
     cluster.change(suspend=False, gang={"mode": "Own"})
     assert cluster.phase == "Running"
+
+
+def test_what_only_tells_is_written_with_what_follows() -> None:
+    cluster = TrainingCluster(patience=0.5)
+    cluster.submit(job(group(replicas=1), framework="python"))
+    # its rank is made at once and works; nobody has been told yet
+    assert (cluster.names(), cluster.status) == (["job-worker-a1-0"], {})
+    began = cluster.now
+    cluster.run(1)
+    assert (cluster.phase, cluster.says("Placed")) == ("Running", ("True", "Placed", ""))
+    assert cluster.status["ledger"]["since"] == told_time(began)
+    cluster.run(9)
+    version = cluster.body()["metadata"]["resourceVersion"]
+    cluster.run()
+    assert cluster.body()["metadata"]["resourceVersion"] == version
+    cluster.end_all()
+    cluster.run()
+    assert (cluster.phase, cluster.status["goodput"]["productiveSeconds"]) == ("Complete", 10)
+
+
+def test_a_job_that_ends_before_anything_was_told_is_written_once() -> None:
+    cluster = TrainingCluster(patience=0.5)
+    writes: list[str] = []
+
+    def note(request: Request) -> None:
+        if "/trainingjobs/" in request.path and request.path.endswith("/status"):
+            writes.append(request.method)
+
+    cluster.fake.after.append(note)
+    cluster.submit(job(group(replicas=2)))
+    cluster.end_all()
+    cluster.run()
+    cluster.run(10)
+    assert (cluster.phase, writes) == ("Complete", ["PATCH"])
+    assert [pod["metadata"].get("finalizers") for pod in cluster.pods()] == [[], []]
+
+
+def test_ranks_whose_maker_died_at_once_are_the_first_attempts() -> None:
+    """Nothing says that they were made: they are taken over as they are, even where they have ended since."""
+    cluster = TrainingCluster(patience=0.5)
+    cluster.submit(job(group(replicas=2), framework="python"))
+    uids = [uid_of(pod) for pod in cluster.pods()]
+    cluster.end("worker", 0, 0)
+    assert cluster.status == {}
+    cluster.operator = cluster.new_operator()
+    cluster.run()
+    cluster.run(10)
+    assert (cluster.status["attempt"], cluster.status["groups"][0]["succeeded"]) == (1, 1)
+    assert [uid_of(pod) for pod in cluster.pods()] == uids

@@ -94,7 +94,8 @@ class Kind:
             "spec": object_schema(self.spec),
         }
         if self.status is not None:
-            properties["status"] = object_schema(self.status)
+            # One writer has all of it, so the API server need not keep book of who set which member.
+            properties["status"] = object_schema(self.status) | {"x-kubernetes-map-type": "atomic"}
         schema: dict[str, Any] = {
             "type": "object",
             "description": self.description,

@@ -24,6 +24,11 @@ class Rule:
         return told | ({"fieldPath": self.field_path} if self.field_path else {})
 
 
+def same(member: str, new: str = "self", old: str = "oldSelf") -> str:
+    """The rule that an optional member is as it was. (``?`` would say it shorter, but its cost counts as boundless.)"""
+    return f"has({new}.{member}) == has({old}.{member}) && (!has({new}.{member}) || {new}.{member} == {old}.{member})"
+
+
 @dataclass(frozen=True, slots=True)
 class About:
     """What the schema says of a field. ``any_json``: its members are anything; with ``shape``, those that this

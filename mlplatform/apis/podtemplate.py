@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from mlplatform.apis.fields import About, Rule, anything, told
+from mlplatform.apis.fields import About, Rule, anything, same, told
 
 #: Variables that the platform sets in every rank, by the form of their names.
 RESERVED: Final = (
@@ -64,6 +64,11 @@ class TemplatePodSpec:
             "hostname and subdomain are set by the platform: ranks find each other by them",
         ),
         Rule("!has(self.nodeName)", "nodeName would pass the scheduler by: use nodeSelector", ".nodeName"),
+        # They stand here and not with the group: each step of a path costs the API server, at every write of a status.
+        *(
+            Rule(same(name), f"{name} of a template cannot be changed: create another job", f".{name}")
+            for name in ("containers", "initContainers", "volumes", "securityContext", "serviceAccountName")
+        ),
     )
 
     containers: tuple[TemplateContainer, ...] = told(

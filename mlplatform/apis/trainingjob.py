@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from mlplatform.apis.fields import About, Rule, anything, told
+from mlplatform.apis.fields import About, Rule, anything, same, told
 from mlplatform.apis.names import TRAINING_CONTROLLER
 from mlplatform.apis.podtemplate import PodTemplate
 
@@ -31,19 +31,14 @@ FAILURE_REASONS: Final = (
 _GROUP_NAME: Final = About("", max_length=12)
 
 
-def _same(member: str, new: str = "self", old: str = "oldSelf") -> str:
-    """That an optional member is as it was. (``?`` would say it shorter, but its cost counts as boundless.)"""
-    return f"has({new}.{member}) == has({old}.{member}) && (!has({new}.{member}) || {new}.{member} == {old}.{member})"
-
-
 def _fixed(name: str) -> Rule:
     """An optional member that stays as it is."""
-    return Rule(_same(name), f"{name} cannot be changed: create another job")
+    return Rule(same(name), f"{name} cannot be changed: create another job")
 
 
 def _while_suspended(name: str) -> Rule:
     """The same, but for jobs that rest."""
-    return Rule(f"oldSelf.suspend || ({_same(name)})", f"{name} can be changed only while the job is suspended")
+    return Rule(f"oldSelf.suspend || ({same(name)})", f"{name} can be changed only while the job is suspended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +147,6 @@ class ReplicaGroup:
         _fixed("dependsOn"),
         _fixed("accelerator"),
         _fixed("topology"),
-        *(
-            Rule(
-                _same(f"template.spec.{name}"),
-                f"{name} of a template cannot be changed: create another job",
-                ".template",
-            )
-            for name in ("containers", "initContainers", "volumes", "securityContext", "serviceAccountName")
-        ),
     )
 
     name: str = told("Its name.", max_length=12, pattern="^[a-z]([-a-z0-9]*[a-z0-9])?$")
@@ -337,7 +324,7 @@ class TrainingJobSpec:
         ),
         Rule(
             "oldSelf.suspend || self.groups.all(g, oldSelf.groups.exists(o, o.name == g.name && "
-            f"{_same('elastic', 'g', 'o')}))",
+            f"{same('elastic', 'g', 'o')}))",
             "elastic can be changed only while the job is suspended",
             ".groups",
         ),
@@ -390,7 +377,7 @@ class TrainingJobSpec:
         Rule("self.managedBy == oldSelf.managedBy", "managedBy is immutable", ".managedBy"),
         Rule(
             "oldSelf.suspend || (self.failurePolicy.restartScope == oldSelf.failurePolicy.restartScope && "
-            f"{_same('failurePolicy.rules')})",
+            f"{same('failurePolicy.rules')})",
             "restartScope and rules can be changed only while the job is suspended",
             ".failurePolicy",
         ),

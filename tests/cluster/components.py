@@ -136,7 +136,10 @@ class ControlPlane:
         name = "kube-scheduler"
         config = self.kubeconfig(name, "system:kube-scheduler")
         flags = _flags(kubeconfig=config, authentication_kubeconfig=config, authorization_kubeconfig=config)
-        return Component(name, [str(binaries.program(name)), *flags, *_flags(leader_elect=False, secure_port=0)])
+        flags += _flags(leader_elect=False, secure_port=0)
+        # By default it sends 50 requests a second, and what many pods take would be that.
+        flags += _flags(kube_api_qps=500, kube_api_burst=1000)
+        return Component(name, [str(binaries.program(name)), *flags])
 
     def provisioner(self) -> Component:
         """Volumes for claims (``provisioner``)."""

@@ -29,8 +29,10 @@ _log = logging.getLogger(__name__)
 
 Seen = TypeVar("Seen")
 
-#: With so many keys in the queue, patience is twice as long; it grows to so many times what it is.
+#: With so many keys in the queue, or where a write takes twice so long (s), patience is twice as long; it grows to so
+#: many times what it is.
 _CROWD: Final = 100
+_SLOW: Final = 0.03
 _MOST_PATIENT: Final = 20.0
 
 
@@ -62,6 +64,7 @@ class Loop(Generic[Seen]):
         self._informers = dict(informers)
         self._primary = informers[controller.resource].cache
         self._waiting = Waiting()
+        self._pace = 0.0
         self._caches = InformerCaches({resource: one.cache for resource, one in informers.items()}, self._waiting)
         self._expectations: Expectations[Key] = Expectations(informers, self.queue.add)
         owned = tuple(controller.owned)
@@ -209,14 +212,20 @@ class Loop(Generic[Seen]):
                 self._waiting.done(key)
                 return None
             now = self._parts.clock()
-            patience = self._parts.patience * min(_MOST_PATIENT, 1.0 + len(self.queue) / _CROWD)
-            left = self._waiting.wait(key, primary, plan.status, now) + patience - now
+            left = self._waiting.wait(key, primary, plan.status, now) + self._patience() - now
             if left > 0:
                 return left
         if plan.status is not None:
-            self._writer.status(key, primary, plan.status, outcome)
+            began = self._parts.clock()
+            if self._writer.status(key, primary, plan.status, outcome):
+                self._pace += 0.1 * (self._parts.clock() - began - self._pace)
         self._waiting.done(key)
         return None
+
+    def _patience(self) -> float:
+        """How long (s) a status may wait just now: longer while keys queue up here, or requests at the server."""
+        crowd = len(self.queue) / _CROWD + max(0.0, self._pace / _SLOW - 1.0)
+        return self._parts.patience * min(_MOST_PATIENT, 1.0 + crowd)
 
     def _again(self, key: Key, plan: Plan, outcome: Outcome) -> None:
         if outcome.refusals and plan.requeue_after is None:

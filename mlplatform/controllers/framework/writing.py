@@ -102,16 +102,17 @@ class Writer:
         before: Mapping[str, Any] = primary.get("status") or {}
         return bool(merge_patch(before, stripped(wanted)))
 
-    def status(self, key: Key, primary: Object, wanted: Mapping[str, Any], outcome: Outcome) -> None:
-        """Write the status where it differs from what was observed. Raises Conflict where that is not what is there."""
+    def status(self, key: Key, primary: Object, wanted: Mapping[str, Any], outcome: Outcome) -> bool:
+        """Write the status where it differs from what was observed: whether it did. Raises Conflict where that is not
+        what is there."""
         status = stripped(wanted)
         before: Mapping[str, Any] = primary.get("status") or {}
         patch = merge_patch(before, status)
         if not patch:
-            return
+            return False
         mark = digest(status)
         if self._settled.get(key) == (mark, version_of(primary)):
-            return  # the server keeps less of it than we say; writing it again would change nothing
+            return False  # the server keeps less of it than we say; writing it again would change nothing
         guard = {"resourceVersion": version_of(primary)}
         self._ask(key)
         written = self._client.patch(self._resource, key, {"metadata": guard, "status": patch}, subresource="status")
@@ -120,6 +121,7 @@ class Writer:
         if written.get("status") != status:
             _log.warning("%s %s: the server does not keep all of its status", self._resource.name, key)
             self._settled[key] = (mark, version_of(written))
+        return True
 
     def finish(self, key: Key, plan: Plan, outcome: Outcome) -> None:
         """``tell``, ``release`` and ``delete`` of a plan."""

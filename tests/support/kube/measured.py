@@ -91,6 +91,11 @@ class Operator:
         """How often it has looked at something."""
         return int(sum(number for name, _, number in self._samples() if name == "reconciles_total"))
 
+    def made(self, count: int) -> bool:
+        """Whether it has made that many pods."""
+        self.look()
+        return self.requests["create", "pods"] >= count
+
     def released(self, count: int) -> bool:
         """Whether it has let go of that many pods."""
         self.look()

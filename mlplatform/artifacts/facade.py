@@ -78,6 +78,11 @@ class Artifacts:
         self._lock = threading.Lock()
         self._remotes: dict[tuple[int, object], RemoteStore] = {}
 
+    def open(self, uri: str) -> None:
+        """Have the store of ``uri`` ready, which takes a moment the first time. Raises ArtifactError, Unsupported."""
+        if not uris.is_local(uri):
+            self._remote(uri)
+
     def is_local(self, uri: str) -> bool:
         """True for plain paths and ``file://``."""
         return uris.is_local(uri)

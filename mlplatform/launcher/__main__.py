@@ -11,6 +11,8 @@
     python .../launcher/__main__.py --notebook-guest LIBRARY   the same in a container, over standard input and output
     python .../launcher/__main__.py --notebook-values FILE     write values that a notebook ended with
 
+``python -m mlplatform.launcher SPEC.json`` is for tasks that are no Python.
+
 Nothing of this folder lands on ``sys.path``, and a user's ``import mlplatform`` stays the user's.
 """
 
@@ -37,4 +39,9 @@ def _load():
 
 
 if __name__ == "__main__":
-    _load().main(sys.argv[1:])
+    if __package__:  # python -m: the bundle's own Python, which runs no user code and may have all this in a zip
+        from .entry import main
+
+        main(sys.argv[1:])
+    else:
+        _load().main(sys.argv[1:])

@@ -102,7 +102,8 @@ def task_pod(
     if own is not None:
         parts.volume("mlplatform-request", {"configMap": {"name": name}})
         parts.mounts.append({"name": "mlplatform-request", "mountPath": places.REQUEST, "readOnly": True})
-    spec = _spec(run, request, parts, settings, carried)
+    guests = told["kind"] != "command" or bool(ranks)
+    spec = _spec(run, request, parts, settings, carried, guests)
     return TaskPod({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}, own)
 
 
@@ -208,7 +209,9 @@ _RESTRICTED: Final[Mapping[str, Any]] = {
 }
 
 
-def _spec(run: PipelineRun, request: Request, parts: PodParts, settings: PodSettings, carried: list[Json]) -> Json:
+def _spec(
+    run: PipelineRun, request: Request, parts: PodParts, settings: PodSettings, carried: list[Json], guests: bool
+) -> Json:
     user = parts.user or run.spec.run_as_user or settings.user
     group = parts.group or user
     if settings.server:
@@ -245,7 +248,10 @@ def _spec(run: PipelineRun, request: Request, parts: PodParts, settings: PodSett
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "initContainers": [_launcher(settings), *({"securityContext": dict(_RESTRICTED), **own} for own in parts.init)],
+        "initContainers": [
+            _launcher(settings, guests),
+            *({"securityContext": dict(_RESTRICTED), **own} for own in parts.init),
+        ],
         "containers": [main],
         "volumes": parts.volumes,
         **parts.spec,
@@ -259,12 +265,14 @@ def _spec(run: PipelineRun, request: Request, parts: PodParts, settings: PodSett
     return spec
 
 
-def _launcher(settings: PodSettings) -> Json:
+def _launcher(settings: PodSettings, guests: bool) -> Json:
+    # Every file that is copied counts: a task that is no Python wants nothing for the Python of its image.
+    what = [] if guests else ["command"]
     return {
         "name": LAUNCHER,
         "image": settings.launcher_image,
         "imagePullPolicy": settings.launcher_pull_policy,
-        "command": ["/mlplatform/bin/launcher", "install", places.LAUNCHER],
+        "command": ["/mlplatform/bin/launcher", "install", places.LAUNCHER, *what],
         "volumeMounts": [{"name": "mlplatform-launcher", "mountPath": places.LAUNCHER}],
         "securityContext": dict(_RESTRICTED),
         "resources": {"requests": {"cpu": "100m", "memory": "32Mi"}},

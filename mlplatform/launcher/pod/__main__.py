@@ -1,18 +1,17 @@
-"""``launcher install FOLDER`` (the init container), ``launcher run`` (the task's), ``launcher fetch URI PATH``,
-``launcher library FOLDER`` (of a training job's ranks)."""
+"""``launcher install FOLDER`` (the init container; with ``command`` for a task that is no Python), ``launcher run``
+(the task's), ``launcher fetch URI PATH``, ``launcher library FOLDER`` (of a training job's ranks)."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Exit status."""
-    if len(arguments) == 2 and arguments[0] == "install":
+    if arguments[:1] == ["install"] and arguments[2:] in ([], ["command"]) and len(arguments) > 1:
         from .install import install
 
-        return install(arguments[1])
+        return install(arguments[1], guests=len(arguments) == 2)
     if len(arguments) == 2 and arguments[0] == "library":
         from .install import library
 
@@ -25,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
         from .transfer import fetch_command
 
         return fetch_command(arguments[1], arguments[2])
-    sys.stderr.write("usage: launcher install FOLDER | run | fetch URI PATH | library FOLDER\n")
+    sys.stderr.write("usage: launcher install FOLDER [command] | run | fetch URI PATH | library FOLDER\n")
     return 2
 
 

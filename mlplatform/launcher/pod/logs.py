@@ -33,6 +33,11 @@ class Pump:
         """The task has its own end of the pipe by now."""
         os.close(self.write)
 
+    def ended(self, seconds: float) -> bool:
+        """Whether the last writer is gone, after at most so many seconds."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
     def finish(self, patience: float = 2.0) -> None:
         """Wait for the last bytes: until the last writer is gone, or for a moment."""
         self._thread.join(patience)

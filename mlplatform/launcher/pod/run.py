@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from ..bundle import guest_launcher, kfp_folder, user_environment
+from ..bundle import guest_launcher, kfp_folder, root, user_environment
 from ..failures import AttemptFailed, error
 from . import guest, message, places, ranks, tracking, transfer, values
 from .logs import Pump
@@ -22,6 +22,8 @@ TERMINATED = 143
 GRACE = 20.0
 #: Shorter secrets are not masked: hiding every "on" would garble logs.
 MASKED_FROM = 8
+#: The launcher of one machine, as this Python finds it.
+_OWN = ("-I", "-m", "mlplatform.launcher") if root() else (guest_launcher(),)
 
 
 class Stop:
@@ -120,7 +122,7 @@ def _attempt(request: dict[str, Any], environ: Mapping[str, str], stop: Stop, st
     for folder in ("home", "attempt", "scratch"):
         os.makedirs(places.work(folder), mode=0o700, exist_ok=True)
     python = request["kind"] in ("python", "notebook")
-    argv = [guest.find_python(env) if python else sys.executable, guest_launcher()]
+    argv = [guest.find_python(env), guest_launcher()] if python else [sys.executable, *_OWN]
     if python:
         values.bring(request)
     spec = _spec(request, env)
@@ -146,7 +148,8 @@ def _attempt(request: dict[str, Any], environ: Mapping[str, str], stop: Stop, st
         [*argv, path], env=dict(env) if python else None, pass_fds=[pump.write], stdin=subprocess.DEVNULL
     )
     pump.close_ours()
-    status = _wait(stop)
+    transfer.prepare(request)
+    status = _wait(stop, pump)
     pump.finish()
     if request["kind"] == "notebook":
         transfer.keep_cells(request)  # also what a task said that failed
@@ -187,7 +190,7 @@ def _rank(
         return {"state": "TERMINATED"}
     stop.child = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=pump.write, stderr=pump.write)
     pump.close_ours()
-    stop.status = _wait(stop)
+    stop.status = _wait(stop, pump)
     pump.finish()
     result = ranks.result(stop.status, env)
     if neighbours is not None:
@@ -197,14 +200,15 @@ def _rank(
     return result
 
 
-def _wait(stop: Stop) -> int:
+def _wait(stop: Stop, pump: Pump) -> int:
     child = stop.child
     if child is None:
         raise AssertionError("there is a child")
     deadline = None
     while True:
+        # Its log usually ends with it, and says so at once; waiting for a process means looking now and then.
         try:
-            return child.wait(0.5)
+            return child.wait(0.5 if pump.ended(0.05) else 0.0)
         except subprocess.TimeoutExpired:
             if not stop.asked:
                 continue

@@ -6,17 +6,17 @@ import contextlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from mlplatform.artifacts.facade import Artifacts
 from mlplatform.core.errors import MlPlatformError
 
 from ..failures import AttemptFailed
 from ..outputs import as_path
 from . import places
-from .values import gone, place_of
+from .values import gone, place_of, stores
 
 #: Tells processes of the task how the store is reached, without secrets.
 STORE_VARIABLE = "MLPLATFORM_STORE"
@@ -25,6 +25,7 @@ NOWHERE = "nowhere:"
 
 def use_store(told: Mapping[str, Any]) -> None:
     """Make this process know the store: its address, and its keys where a secret with them is mounted."""
+    stores.cache_clear()
     if endpoint := told.get("endpoint"):
         os.environ["MLPLATFORM_S3_ENDPOINT"] = str(endpoint)
     if region := told.get("region"):
@@ -40,11 +41,23 @@ def use_store(told: Mapping[str, Any]) -> None:
                 os.environ[name] = file.read().strip()
 
 
+def prepare(request: Mapping[str, Any]) -> None:
+    """Open the client of the store beside the task, which then need not wait for it at its end."""
+    uri = str(request.get("log_uri") or "")
+    if "://" in uri and not uri.startswith(NOWHERE):
+        threading.Thread(target=_open, args=(uri,), name="store", daemon=True).start()
+
+
+def _open(uri: str) -> None:
+    with contextlib.suppress(MlPlatformError, OSError):  # whoever uses it is told
+        stores().open(uri)
+
+
 def fetch_command(uri: str, path: str) -> int:
     """``launcher fetch URI PATH``, for tasks that ask for the bytes of an input."""
     use_store(json.loads(os.environ.get(STORE_VARIABLE) or "{}"))
     try:
-        Artifacts().fetch(uri, Path(path))
+        stores().fetch(uri, Path(path))
     except MlPlatformError as error:
         words = f"{error.message} ({error.hint.rstrip('.')})" if error.hint else error.message
         sys.stderr.write(words.replace("\n", " ") + "\n")
@@ -59,7 +72,7 @@ def fetch(inputs: Mapping[str, str], without_bytes: frozenset[str], folder: str 
     Raises:
         AttemptFailed: one cannot be had.
     """
-    artifacts = Artifacts()
+    artifacts = stores()
     for uri, path in inputs.items():
         if uri in without_bytes or os.path.exists(path):
             continue
@@ -84,7 +97,7 @@ def _link(path: str, place: str) -> None:
 def changed(earlier: Mapping[str, Any]) -> str:
     """Why an earlier result does not stand any more, "" where all its artifacts are as they were. ``earlier``: as the
     controller tells it (``mlplatform.controllers.pipelinerun.reuse``)."""
-    artifacts, mounted = Artifacts(), str(earlier.get("mounted") or "")
+    artifacts, mounted = stores(), str(earlier.get("mounted") or "")
     for name, items in cast("dict[str, list[dict[str, Any]]]", earlier["artifacts"]).items():
         for item in items:
             if not item.get("digest"):
@@ -104,13 +117,12 @@ def keep_outputs(result: dict[str, Any], request: Mapping[str, Any]) -> None:
     Raises:
         AttemptFailed: one cannot be kept.
     """
-    artifacts = Artifacts()
     for name, entry in request["outputs"]["artifacts"].items():
         for item in cast("list[dict[str, Any]]", result["artifacts"].get(name) or []):
-            _keep(artifacts, name, entry, item, str(request.get("mounted") or ""))
+            _keep(name, entry, item, str(request.get("mounted") or ""))
 
 
-def _keep(artifacts: Artifacts, name: str, entry: Mapping[str, Any], item: dict[str, Any], mounted: str) -> None:
+def _keep(name: str, entry: Mapping[str, Any], item: dict[str, Any], mounted: str) -> None:
     path = str(item.pop("path", "") or "")
     item["uri"] = _final_uri(str(item["uri"]), entry, mounted)
     if not path or not os.path.exists(path) or (mounted and item["uri"].startswith(mounted)):
@@ -126,7 +138,7 @@ def _keep(artifacts: Artifacts, name: str, entry: Mapping[str, Any], item: dict[
             "Give it one: spec.store with an s3:// URI or a shared claim (options store=...).",
         )
     try:
-        artifacts.put(Path(path), item["uri"])
+        stores().put(Path(path), item["uri"])
     except MlPlatformError as error:
         raise AttemptFailed(error.code, f"artifact {name!r} could not be kept: {error.message}", error.hint) from None
 
@@ -150,7 +162,7 @@ def keep_cells(request: Mapping[str, Any]) -> None:
     if not os.path.exists(entry["path"]) or str(entry["uri"]).startswith(NOWHERE):
         return
     try:
-        Artifacts().put(Path(entry["path"]), entry["uri"])
+        stores().put(Path(entry["path"]), entry["uri"])
     except (MlPlatformError, OSError) as problem:
         sys.stderr.write(f"mlplatform: the outputs of the cells could not be kept: {problem}\n")
 
@@ -163,6 +175,6 @@ def keep_log(path: str, request: Mapping[str, Any]) -> None:
     if mounted and uri.startswith(mounted + "/"):
         uri = places.store() + uri[len(mounted) :]
     try:
-        Artifacts().put(Path(path), uri)
+        stores().put(Path(path), uri)
     except (MlPlatformError, OSError) as problem:
         sys.stderr.write(f"mlplatform: the log could not be kept: {problem}\n")

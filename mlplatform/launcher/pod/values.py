@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -20,6 +21,12 @@ from . import places
 LARGEST = 700 * 1024
 
 
+@functools.lru_cache(maxsize=1)
+def stores() -> Artifacts:
+    """The stores of this process: a client is opened once."""
+    return Artifacts()
+
+
 def place_of(uri: str, mounted: str) -> str:
     """Where this pod finds a URI of the store."""
     return places.store() + uri[len(mounted) :] if mounted and uri.startswith(mounted + "/") else uri
@@ -36,7 +43,7 @@ def _fetched(large: Large, request: Mapping[str, Any]) -> Any:
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         if not os.path.exists(path):
-            Artifacts().fetch(place_of(large.uri, str(request.get("mounted") or "")), Path(path))
+            stores().fetch(place_of(large.uri, str(request.get("mounted") or "")), Path(path))
         with open(path, "rb") as file:
             data = file.read()
     except MlPlatformError as error:
@@ -82,7 +89,7 @@ def _kept(name: str, value: Any, request: Mapping[str, Any]) -> Large:
     path = places.work("attempt", "value")
     try:
         Path(path).write_bytes(data)
-        Artifacts().put(Path(path), place_of(uri, str(request.get("mounted") or "")))
+        stores().put(Path(path), place_of(uri, str(request.get("mounted") or "")))
         os.unlink(path)
     except MlPlatformError as error:
         raise AttemptFailed(error.code, f"output {name!r} could not be kept: {error.message}", error.hint) from None
@@ -97,7 +104,7 @@ def gone(parameters: Mapping[str, Any], mounted: str) -> str:
         path = places.work("values", hashlib.sha256(large.uri.encode()).hexdigest()[:32])
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            Artifacts().fetch(place_of(large.uri, mounted), Path(path))
+            stores().fetch(place_of(large.uri, mounted), Path(path))
             changed = _digest(Path(path).read_bytes()) != large.digest
             os.unlink(path)
         except (MlPlatformError, OSError):

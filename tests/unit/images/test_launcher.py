@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,26 @@ def test_a_copy_elsewhere_runs_too(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root / "mlplatform", tmp_path / "somewhere/else", symlinks=True)
     told = inside(tmp_path, "/somewhere/else/bin/python", "-I", "-c", "import sys, msgspec; print(sys.prefix)")
     assert told.stdout.strip() == "/somewhere/else"
+
+
+def test_a_pod_gets_a_copy_of_what_its_task_needs_in_few_files(root: Path, tmp_path: Path) -> None:
+    # every pod makes and removes these files: a thousand of them took longer than all else of a small task
+    for folder, what in (("whole", []), ("command", ["command"])):
+        (tmp_path / folder).mkdir()
+        for _ in range(2):
+            subprocess.run([root / "mlplatform/bin/launcher", "install", tmp_path / folder, *what], check=True)
+    whole, command = (sum(1 for _ in (tmp_path / folder).rglob("*")) for folder in ("whole", "command"))
+    assert whole == sum(1 for _ in (root / "mlplatform").rglob("*"))
+    assert command < 200
+    assert (tmp_path / "command/bin/launcher").stat().st_mode & 0o777 == 0o755
+    code = "import boto3, json, mlplatform.launcher.entry as entry; from botocore.httpsession import where\n"
+    code += "print(json.dumps([boto3.client('s3', region_name='x').meta.endpoint_url, where(), entry.__file__]))"
+    env = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    told = inside(tmp_path, "/command/bin/python", "-I", "-c", code, env=env)
+    endpoint, certificates, place = json.loads(told.stdout)
+    assert endpoint.startswith("https://s3")
+    assert (tmp_path / certificates.lstrip("/")).stat().st_size > 100_000
+    assert place.endswith("lib/mlplatform.zip/mlplatform/launcher/entry.pyc")
 
 
 def test_what_an_image_sets_for_its_own_programs_does_not_reach_it_and_is_given_back(root: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_command_that_takes_uris_for_paths_finds_its_inputs(base: Path, monkey
         def fetch(self, uri: str, target: Path) -> None:
             target.write_text(uri, encoding="utf-8")
 
-    monkeypatch.setattr(transfer, "Artifacts", Stored)
+    monkeypatch.setattr(transfer, "stores", Stored)
     uris = ["s3://bucket/run/data", "s3://bucket/run/data/deeper/part", "gs://other/data", "s3://../../out"]
     given = {uri: str(base / "work" / "inputs" / str(number) / "data") for number, uri in enumerate(uris)}
     transfer.fetch(given, frozenset(), str(base / "scratch"))

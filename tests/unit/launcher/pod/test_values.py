@@ -97,7 +97,7 @@ def test_an_earlier_result_stands_while_its_bytes_do(base: Path) -> None:
     folder = base / "store" / "ns" / "run-a" / "out"
     folder.mkdir(parents=True)
     (folder / "f").write_text("bytes", encoding="utf-8")
-    digest, _ = transfer.Artifacts().digest(str(folder))
+    digest, _ = transfer.stores().digest(str(folder))
     item = {"name": "out", "uri": f"{PREFIX}/ns/run-a/out", "digest": digest}
     metrics = {"name": "m", "uri": f"{PREFIX}/ns/run-a/m", "digest": ""}
     earlier = {"artifacts": {"out": [item], "m": [metrics]}, "parameters": told, "mounted": PREFIX}

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from mlplatform.apis.names import LABEL_RUN
 from mlplatform.apis.times import read_time
 from mlplatform.core.model import RunRecord, TaskError
 from mlplatform.core.states import RunState
@@ -16,9 +17,11 @@ _ENDS: Final = {"Complete": RunState.SUCCEEDED, "Failed": RunState.FAILED}
 
 def tracked_run(body: Mapping[str, Any]) -> RunRecord | None:
     """The record of a TrainingJob object; None: it is not to be tracked by the platform (its author names a server or
-    a run), or no rank was asked for yet."""
+    a run, or it is a task of one), or no rank was asked for yet."""
     meta, spec, status = child(body, "metadata"), child(body, "spec"), child(body, "status")
     tracking = child(spec, "tracking")
+    if LABEL_RUN in child(meta, "labels"):
+        return None  # a task of a pipeline: its ranks log to the task's run
     if tracking.get("mlflowTrackingUri") or tracking.get("runId") or not status.get("attempt"):
         return None
     name, phase = str(meta.get("name") or ""), str(status.get("phase") or "")

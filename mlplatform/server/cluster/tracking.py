@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from mlplatform.apis.names import ANNOTATION_KEY, LABEL_ATTEMPT, PIPELINE_RUN, TRAINING_JOB
 from mlplatform.core.errors import NotFound
 from mlplatform.core.model import TaskKey
+from mlplatform.core.values import child
 from mlplatform.engine.ports import Tracker
-from mlplatform.kube.objects import Key, uid_of
+from mlplatform.kube.objects import Key, controller_of, metadata, uid_of
 from mlplatform.planning.training.tracked import tracked_run
 from mlplatform.render.names import pod_name
 from mlplatform.render.training.names import read_labels
@@ -59,23 +60,45 @@ def variables(cluster: Cluster, store: Callable[[], SqlRunStore], pod: PodCaller
         raise NotFound("this server tracks nothing")
     job, uid = pod.owner(TRAINING_JOB)
     if job:
-        return _of_rank(cluster, cluster.tracker, pod, job, uid)
+        return _of_rank(cluster, cluster.tracker, store, pod, job, uid)
     name, uid = pod.owner(PIPELINE_RUN)
-    key, attempt = _task(pod)
+    key, attempt = _task(pod.annotations, pod.labels)
     if not name or key is None or pod.pod != pod_name(name, key, attempt):
         raise NotFound(f"pod {pod.pod} is not one of a run's tasks")
-    run = store().get_run(cluster.mirror.take(cluster.mirror.find(Key(pod.namespace, name), uid)))
+    return _of_task(cluster, cluster.tracker, store, Key(pod.namespace, name), uid, key, attempt)
+
+
+def _of_task(
+    cluster: Cluster,
+    tracker: Tracker,
+    store: Callable[[], SqlRunStore],
+    place: Key,
+    uid: str,
+    key: TaskKey,
+    attempt: int,
+) -> Mapping[str, str]:
+    run = store().get_run(cluster.mirror.take(cluster.mirror.find(place, uid)))
     if run.state.finished:
         raise NotFound(f"run {run.run_id} has ended")
-    cluster.tracker.run_started(run)  # its status may not tell yet that it has begun
-    return cluster.tracker.task_environment(run, key, attempt).env
+    tracker.run_started(run)  # its status may not tell yet that it has begun
+    return tracker.task_environment(run, key, attempt).env
 
 
-def _of_rank(cluster: Cluster, tracker: Tracker, pod: PodCaller, job: str, uid: str) -> Mapping[str, str]:
+def _of_rank(
+    cluster: Cluster, tracker: Tracker, store: Callable[[], SqlRunStore], pod: PodCaller, job: str, uid: str
+) -> Mapping[str, str]:
+    """What a rank needs to log into the run of its job; where the job is a task, into the task's."""
     body = cluster.jobs.body(job)
-    run = tracked_run(body)
     if uid_of(body) != uid or read_labels(dict(pod.labels)) is None:
         raise NotFound(f"pod {pod.pod} is not one of a training job's ranks")
+    owner = controller_of(body)
+    if owner is not None and owner["kind"] == PIPELINE_RUN:
+        meta = metadata(body)
+        key, attempt = _task(child(meta, "annotations"), child(meta, "labels"))
+        if key is None:
+            raise NotFound(f"training job {job} is not one of a run's tasks")
+        return _of_task(cluster, tracker, store, Key(pod.namespace, owner["name"]), owner["uid"], key, attempt)
+    run = tracked_run(body)
     if run is None:
         raise NotFound(f"training job {job} says itself where it is tracked")
     if run.state.finished:
@@ -84,10 +107,10 @@ def _of_rank(cluster: Cluster, tracker: Tracker, pod: PodCaller, job: str, uid: 
     return tracker.rank_environment(run)
 
 
-def _task(pod: PodCaller) -> tuple[TaskKey | None, int]:
+def _task(annotations: Mapping[str, Any], labels: Mapping[str, Any]) -> tuple[TaskKey | None, int]:
     try:
-        found: Any = json.loads(pod.annotations.get(ANNOTATION_KEY, ""))
+        found: Any = json.loads(annotations.get(ANNOTATION_KEY, ""))
         path, iteration = found
-        return TaskKey(tuple(map(str, path)), tuple(map(int, iteration))), int(pod.labels.get(LABEL_ATTEMPT, ""))
+        return TaskKey(tuple(map(str, path)), tuple(map(int, iteration))), int(labels.get(LABEL_ATTEMPT, ""))
     except (ValueError, TypeError):
         return None, 0

@@ -1,0 +1,139 @@
+"""Tasks that several ranks run, on real pods: the same answers as on one machine, whatever is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.components import free_port
+from tests.cluster.test_training import processes
+from tests.support.kube.environments import IMAGE, packages, with_packages
+from tests.support.kube.platform import BUCKET, SECRET, Platform, apply_crds, operator, push_launcher, push_stand_ins
+from tests.support.s3_server import s3_server
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNS = "/apis/pipelines.mlplatform.dev/v1alpha1/namespaces/{}/pipelineruns"
+JOBS = "/apis/training.mlplatform.dev/v1alpha1/namespaces/{}/trainingjobs"
+PATIENCE = 300.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """A namespace with an operator, a store, and this environment's packages."""
+
+    cluster: Cluster
+    namespace: str
+    claim: str
+    home: Path
+    env: dict[str, str]
+
+    def cli(self, *words: str) -> Any:
+        command = [sys.executable, "-m", "mlplatform", *words, "--home", str(self.home), "--output", "json"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, check=False, env={**os.environ, **self.env}
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    def start(self, document: Path, **parameters: Any) -> str:
+        words = [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
+        given = [word for text in words for word in ("-p", text)]
+        where = ["--backend", "kubernetes", "--namespace", self.namespace, "--detach"]
+        return str(self.cli("run", str(document), *given, *where)["run_id"])
+
+    def run(self) -> dict[str, Any]:
+        [found] = self.cluster.api.get(RUNS.format(self.namespace))["items"]
+        return found
+
+    def job(self) -> dict[str, Any] | None:
+        items = self.cluster.api.get(JOBS.format(self.namespace))["items"]
+        return items[0] if items else None
+
+    def until(self, what: Callable[[], Any]) -> Any:
+        end = time.monotonic() + PATIENCE
+        while not (found := what()):
+            assert time.monotonic() < end, json.dumps([self.run().get("status"), self.job()], indent=1)
+            time.sleep(0.1)
+        return found
+
+    def ended(self) -> dict[str, Any]:
+        return self.until(lambda: status if (status := self.run().get("status") or {}).get("finishedAt") else None)
+
+
+@pytest.fixture
+def place(cluster: Cluster, namespace: str, tmp_path: Path) -> Generator[Place]:
+    assert cluster.registry is not None
+    apply_crds(cluster)
+    assert push_stand_ins(cluster, [IMAGE]) == []
+    launcher = push_launcher(cluster.registry)
+    with (
+        s3_server(tmp_path / "s3", cluster.host) as s3,
+        operator(cluster, tmp_path, launcher, namespace, progress=free_port(cluster.host)),
+        packages(cluster, namespace) as claim,
+    ):
+        (s3.folder / BUCKET).mkdir()
+        store = Platform(cluster, launcher, s3).prepare(namespace)
+        env = {
+            "KUBECONFIG": str(cluster.kubeconfig),
+            "MLPLATFORM_RUNS_STORE": store["uri"],
+            "MLPLATFORM_RUNS_STORE_ENDPOINT": s3.endpoint,
+            "MLPLATFORM_RUNS_STORE_REGION": s3.region,
+            "MLPLATFORM_RUNS_STORE_SECRET": SECRET,
+        }
+        yield Place(cluster, namespace, claim, tmp_path / "home", env)
+        for kind in (RUNS, JOBS):
+            for item in cluster.api.get(kind.format(namespace))["items"]:
+                cluster.api.delete(f"{kind.format(namespace)}/{item['metadata']['name']}")
+        cluster.api.wait(f"/api/v1/namespaces/{namespace}/pods", lambda pods: not pods["items"])
+
+
+def alone(epochs: int) -> float:
+    """The accuracy of one process by itself."""
+    parts = runpy.run_path(str(ROOT / "pipelines" / "digits_distributed.py"))
+    data = parts["prepare"].function(0.8, 0)
+    weights = parts["train"].function(data.train, epochs, 120, 0.5)
+    read = parts["chances"](weights, data.test[:, :-1]).argmax(axis=1)
+    return round(float((read == data.test[:, -1]).mean()), 4)
+
+
+def test_digits_by_two_ranks_one_of_which_is_killed(place: Place, tmp_path: Path, monkeypatch: Any) -> None:
+    """pipelines/digits_distributed on pods: the same accuracy as one process, after a rank was killed."""
+    epochs = 400
+    document = tmp_path / "digits.yaml"
+    text = (ROOT / "pipelines" / "digits_distributed.yaml").read_text(encoding="utf-8")
+    document.write_text(with_packages(text, place.claim, OMP_NUM_THREADS="1"), encoding="utf-8")
+    place.start(document, epochs=epochs)
+    monkeypatch.chdir(tmp_path)
+    expected = alone(epochs)
+
+    def saved() -> Any:
+        job = place.job()
+        progress = (job or {}).get("status", {}).get("progress") or {}
+        return job if progress.get("checkpointStep") else None
+
+    job = place.until(saved)["metadata"]["name"]
+    os.kill(processes(job, 1)[-1], signal.SIGKILL)
+    status = place.ended()
+    assert status["state"] == "SUCCEEDED", json.dumps(status, indent=1)
+    assert status["outputs"]["parameters"] == {"Output": expected}
+    found = place.job()
+    assert found is not None
+    first, second = found["status"]["attempts"]
+    # the other rank may be the first to end: it loses its peer
+    assert (first["rank"], first["exitCode"]) in ((1, 137), (0, 1)), first
+    assert (first["group"], first["action"], first["counted"]) == ("worker", "Restart", True)
+    assert second["resumedFromStep"] >= 10
+    [task] = [one for one in status["tasks"] if one["path"] == ["train"]]
+    assert (task["attempt"], task["training"]) == (1, job)

@@ -55,8 +55,8 @@ def packages(cluster: Cluster, namespace: str, folder: Path | None = None) -> Ge
 def with_packages(document: str, claim: str, **env: str) -> str:
     """A compiled pipeline whose components find the packages of a claim."""
     pipeline, *rest = yaml.safe_load_all(document)
-    platforms = rest[0]["platforms"] if rest else {}
-    kubernetes = platforms.setdefault("kubernetes", {}).setdefault("deploymentSpec", {}).setdefault("executors", {})
+    platforms: dict[str, Any] = rest[0]["platforms"] if rest else {}
+    kubernetes: dict[str, dict[str, Any]] = platforms.setdefault("kubernetes", {}).setdefault("deploymentSpec", {}).setdefault("executors", {})
     for label, executor in pipeline["deploymentSpec"]["executors"].items():
         variables = {"PYTHONPATH": PLACE, **env}
         executor["container"]["image"] = IMAGE

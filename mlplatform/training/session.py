@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import faulthandler
 import os
@@ -12,7 +13,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import checkpoints, tracking
+from . import artifacts, checkpoints, tracking
 from .checkpoints import Checkpoint
 from .reporting import Reporter
 from .world import Rank, world
@@ -31,6 +32,7 @@ class _Session:
         self.listening = False
         self.swept = False
         self.tracked = False
+        self.newest: Checkpoint | None = None
         self.total: int | None = None
 
 
@@ -102,6 +104,8 @@ def checkpoint(step: int, *, sharded: bool = False) -> Generator[Path]:
     whole = checkpoints.read(place.parent if part is not None else place)
     if whole is not None:
         checkpoints.prune(root, whole.step, me.keep)
+        if me.first:
+            _remember(whole)
         saved(whole.step, str(whole.path))
     if stopping():
         _reporter().flush(15.0)  # a checkpoint that nobody hears of is lost
@@ -145,6 +149,18 @@ def _me() -> Rank:
     if _session.me is None:
         _session.me = world()
     return _session.me
+
+
+def _remember(whole: Checkpoint) -> None:
+    """At the end of the process, the newest one is left with its MLflow run."""
+    if _session.newest is None:
+        atexit.register(_leave)
+    _session.newest = whole
+
+
+def _leave() -> None:
+    if _session.newest is not None and not stopping():
+        artifacts.keep(_session.newest)
 
 
 def _reporter() -> Reporter:

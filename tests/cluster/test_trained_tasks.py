@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,47 @@ from tests.cluster.test_training import processes
 from tests.support.kube.environments import IMAGE, packages, with_packages
 from tests.support.kube.platform import BUCKET, SECRET, Platform, apply_crds, operator, push_launcher, push_stand_ins
 from tests.support.s3_server import s3_server
+from tests.unit.tracking.conftest import Mlflow, eventually, stop_gateway, users_server
+
+__all__ = ["users_server"]
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = "/apis/pipelines.mlplatform.dev/v1alpha1/namespaces/{}/pipelineruns"
 JOBS = "/apis/training.mlplatform.dev/v1alpha1/namespaces/{}/trainingjobs"
 PATIENCE = 300.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """The platform's server of the namespace, as a process of this machine."""
+
+    url: str
+    home: Path
+
+    def ask(self, path: str) -> Any:
+        token = (self.home / "server" / "token").read_text(encoding="ascii").strip()
+        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read())
+
+
+@contextmanager
+def serving(cluster: Cluster, namespace: str, folder: Path, mlflow: str) -> Generator[Server]:
+    home, port = folder / "server-home", free_port(cluster.host)
+    url = f"http://{cluster.host}:{port}"
+    command = [sys.executable, "-m", "mlplatform", "server", "--namespace", namespace, "--host", cluster.host]
+    command += ["--port", str(port), "--home", str(home), "--mlflow", mlflow, "--address", url]
+    command += ["--allow-host", cluster.host, "--no-print-link"]
+    with open(folder / "server.log", "ab") as log:
+        env = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+        process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        yield Server(url, home)
+        assert process.poll() is None, (folder / "server.log").read_text(errors="replace")[-3000:]
+    finally:
+        process.terminate()
+        process.wait(30)
+        stop_gateway(home / "mlflow")
 
 
 @dataclass(frozen=True)
@@ -38,6 +76,7 @@ class Place:
     claim: str
     home: Path
     env: dict[str, str]
+    server: Server
 
     def cli(self, *words: str) -> Any:
         command = [sys.executable, "-m", "mlplatform", *words, "--home", str(self.home), "--output", "json"]
@@ -73,14 +112,17 @@ class Place:
 
 
 @pytest.fixture
-def place(cluster: Cluster, namespace: str, tmp_path: Path) -> Generator[Place]:
+def place(cluster: Cluster, namespace: str, tmp_path: Path, users_server: Mlflow) -> Generator[Place]:
     assert cluster.registry is not None
     apply_crds(cluster)
     assert push_stand_ins(cluster, [IMAGE]) == []
     launcher = push_launcher(cluster.registry)
     with (
         s3_server(tmp_path / "s3", cluster.host) as s3,
-        operator(cluster, tmp_path, launcher, namespace, progress=free_port(cluster.host)),
+        serving(cluster, namespace, tmp_path, users_server.url) as server,
+        operator(
+            cluster, tmp_path, launcher, namespace, progress=free_port(cluster.host), MLPLATFORM_SERVER=server.url
+        ),
         packages(cluster, namespace) as claim,
     ):
         (s3.folder / BUCKET).mkdir()
@@ -92,7 +134,7 @@ def place(cluster: Cluster, namespace: str, tmp_path: Path) -> Generator[Place]:
             "MLPLATFORM_RUNS_STORE_REGION": s3.region,
             "MLPLATFORM_RUNS_STORE_SECRET": SECRET,
         }
-        yield Place(cluster, namespace, claim, tmp_path / "home", env)
+        yield Place(cluster, namespace, claim, tmp_path / "home", env, server)
         for kind in (RUNS, JOBS):
             for item in cluster.api.get(kind.format(namespace))["items"]:
                 cluster.api.delete(f"{kind.format(namespace)}/{item['metadata']['name']}")
@@ -108,7 +150,15 @@ def alone(epochs: int) -> float:
     return round(float((read == data.test[:, -1]).mean()), 4)
 
 
-def test_digits_by_two_ranks_one_of_which_is_killed(place: Place, tmp_path: Path, monkeypatch: Any) -> None:
+def tracked(mlflow: Mlflow, names: set[str]) -> dict[str, Any] | None:
+    """The runs of these tasks, once all have ended."""
+    found = {run["name"]: run for run in mlflow.runs("Default") if run["parent"] and run["name"] in names}
+    return found if found.keys() == names and all(run["end"] for run in found.values()) else None
+
+
+def test_digits_by_two_ranks_one_of_which_is_killed(
+    place: Place, tmp_path: Path, monkeypatch: Any, users_server: Mlflow
+) -> None:
     """pipelines/digits_distributed on pods: the same accuracy as one process, after a rank was killed."""
     epochs = 400
     document = tmp_path / "digits.yaml"
@@ -137,3 +187,19 @@ def test_digits_by_two_ranks_one_of_which_is_killed(place: Place, tmp_path: Path
     assert second["resumedFromStep"] >= 10
     [task] = [one for one in status["tasks"] if one["path"] == ["train"]]
     assert (task["attempt"], task["training"]) == (1, job)
+
+    # one MLflow run of the task over both attempts: every step of rank 0, the last checkpoint, the model
+    runs = eventually(lambda: tracked(users_server, {"train", "register"}))
+    assert runs, users_server.runs("Default")
+    train = runs["train"]
+    steps = [step for step, _ in users_server.history(train["id"], "loss")]
+    last = epochs * 11 - 1
+    assert sorted(set(steps)) == list(range(last + 1))
+    assert train["status"] == "FINISHED"
+    page = json.loads(users_server.artifact(train, f"checkpoints/step-{last}/checkpoint.json"))
+    assert (page["step"], list(page["files"])) == (last, ["weights.npy"])
+    assert len(users_server.artifact(train, f"checkpoints/step-{last}/weights.npy")) > 5000
+    [told] = place.server.ask("/api/v1/runs")["runs"]
+    assert told["mlflow_run_id"] == train["parent"]
+    detail = place.server.ask(f"/api/v1/runs/{told['run_id']}/tasks/train")
+    assert (detail["mlflow_run_id"], detail["training"]) == (train["id"], job)

@@ -56,7 +56,8 @@ def with_packages(document: str, claim: str, **env: str) -> str:
     """A compiled pipeline whose components find the packages of a claim."""
     pipeline, *rest = yaml.safe_load_all(document)
     platforms: dict[str, Any] = rest[0]["platforms"] if rest else {}
-    kubernetes: dict[str, dict[str, Any]] = platforms.setdefault("kubernetes", {}).setdefault("deploymentSpec", {}).setdefault("executors", {})
+    deployment: dict[str, Any] = platforms.setdefault("kubernetes", {}).setdefault("deploymentSpec", {})
+    kubernetes: dict[str, dict[str, Any]] = deployment.setdefault("executors", {})
     for label, executor in pipeline["deploymentSpec"]["executors"].items():
         variables = {"PYTHONPATH": PLACE, **env}
         executor["container"]["image"] = IMAGE

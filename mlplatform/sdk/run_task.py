@@ -108,17 +108,11 @@ class Task:
     @property
     def training(self) -> TrainingRun | None:
         """The training job that it is, of a component made with ``ml.training``: its ranks, progress, logs by rank.
-        None: it is none, or has not begun. (That of a cluster: ``ml.training_run(name, backend="kubernetes")``.)"""
-        from mlplatform.planning.training.names import task_job
-        from mlplatform.sdk.training.local import LocalTraining
-        from mlplatform.sdk.training.run import TrainingRun
-
+        None: it is none, or has not begun."""
         record = self.record
         if record is None:
             return None
-        here = LocalTraining(self.run.client.home)
-        name = task_job(self.run.run_id, record.key)
-        return TrainingRun(here, name) if here.has(name) else None
+        return self.run.client.training_of(self._read().run, record.key)
 
     def tail(self, lines: int = 20) -> Log:
         """The last lines of its output so far, without waiting."""

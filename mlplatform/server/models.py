@@ -183,7 +183,8 @@ class Cost(Model):
 
 
 class TaskDetail(Model):
-    """``metrics``: numbers that it logged, in MLflow or in a metrics artifact. ``commands``: the command line's way of
+    """``metrics``: numbers that it logged, in MLflow or in a metrics artifact. ``training``: the name of the training
+    job that it is, where several ranks run it. ``commands``: the command line's way of
     doing things to it, and ``replay``, Python for a notebook, where it is Python."""
 
     run_id: str
@@ -205,6 +206,7 @@ class TaskDetail(Model):
     retry_at: float | None
     mlflow_run_id: str
     mlflow: str
+    training: str
     attempts: list[AttemptModel]
     metrics: dict[str, float]
     code: Code | None

@@ -8,11 +8,14 @@ from typing import Any
 
 from mlplatform.core.errors import MlPlatformError
 from mlplatform.core.model import AttemptRecord, RunRecord, TaskKey, TaskRecord
+from mlplatform.core.states import TaskState
 from mlplatform.engine.why import sentence
 from mlplatform.ir.load import loads
 from mlplatform.ir.model import Component, ContainerExecutor, ImporterExecutor, Pipeline
 from mlplatform.planning.notebook_component import recognise_notebook
 from mlplatform.planning.python_component import recognise
+from mlplatform.planning.training.names import task_job
+from mlplatform.planning.training.task import training_of
 from mlplatform.sdk.records import log_file
 from mlplatform.server.context import Context
 from mlplatform.server.documents import Source
@@ -47,6 +50,7 @@ def detail(here: Context, run: RunRecord, task: TaskRecord) -> dict[str, Any]:
         "retry_at": task.retry_at,
         "mlflow_run_id": task.mlflow_run_id,
         "mlflow": f"mlflow/open/{task.mlflow_run_id}" if task.mlflow_run_id else "",
+        "training": _training(here, run, task),
         "attempts": [_attempt(attempt) for attempt in attempts],
         "code": code,
         "cost": _cost(here, run, task, attempts),
@@ -56,6 +60,16 @@ def detail(here: Context, run: RunRecord, task: TaskRecord) -> dict[str, Any]:
             **(_replay(run, task.key) if task.attempt and code is not None and code["kind"] in _REPLAYED else {}),
         },
     }
+
+
+def _training(here: Context, run: RunRecord, task: TaskRecord) -> str:
+    """The name of the training job that it is, "" where it is none."""
+    component = _component(here, run, task.key)
+    if component is None or not component.executor_label or not task.attempt or task.state is TaskState.CACHED:
+        return ""
+    if training_of(_pipeline(here, run.spec_digest), component.executor_label) is None:
+        return ""
+    return task_job(str(run.context.get("uid") or run.run_id), task.key)
 
 
 #: Kinds of code that a kernel can be given: not a container's or an importer's.

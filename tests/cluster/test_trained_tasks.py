@@ -160,7 +160,7 @@ def test_digits_by_two_ranks_one_of_which_is_killed(
     place: Place, tmp_path: Path, monkeypatch: Any, users_server: Mlflow
 ) -> None:
     """pipelines/digits_distributed on pods: the same accuracy as one process, after a rank was killed."""
-    epochs = 400
+    epochs = 1500
     document = tmp_path / "digits.yaml"
     text = (ROOT / "pipelines" / "digits_distributed.yaml").read_text(encoding="utf-8")
     document.write_text(with_packages(text, place.claim, OMP_NUM_THREADS="1"), encoding="utf-8")

@@ -18,7 +18,7 @@ class ClusterTraining:
 
     cluster = True
 
-    def __init__(self, namespace: str = "", context: str = "") -> None:
+    def __init__(self, namespace: str = "", context: str = "", kubeconfig: str = "") -> None:
         """Raises Unsupported: the packages for clusters are not installed."""
         from mlplatform.sdk.kubernetes.home import missing_packages
 
@@ -29,9 +29,9 @@ class ClusterTraining:
         except ModuleNotFoundError as error:
             raise (missing_packages(error) or error) from None
         self._jobs, self._key, self._pods = TRAINING_JOBS, Key, PODS
-        kubeconfig = os.environ.get("KUBECONFIG") or None
-        self._client = connect(kubeconfig, context or None)
-        self.namespace = namespace or target(kubeconfig, context or None).namespace or "default"
+        file = kubeconfig or os.environ.get("KUBECONFIG") or None
+        self._client = connect(file, context or None)
+        self.namespace = namespace or target(file, context or None).namespace or "default"
 
     def create(self, body: Mapping[str, Any]) -> TrainingRun:
         """Raises KubernetesError: the API server refuses it, and why."""

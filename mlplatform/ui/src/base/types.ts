@@ -128,6 +128,8 @@ export interface TaskDetail {
   retry_at: number | null;
   mlflow_run_id: string;
   mlflow: string;
+  /** The training job that it is, where several ranks run it. */
+  training: string;
   attempts: Attempt[];
   metrics: Record<string, number>;
   code: Code | null;

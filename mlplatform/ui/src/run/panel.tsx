@@ -15,6 +15,7 @@ import { Metrics, Preview } from "../parts/preview";
 import { Source } from "../parts/source";
 import { Mark, StateWord } from "../parts/state";
 import { Values, isArtifact } from "../parts/values";
+import { jobHref } from "../training/words";
 import { LogView } from "./log";
 import { ended, shownState, together, type RunModel, type TaskRow } from "./model";
 import { iterationsOf, rowsOf } from "./nodes";
@@ -282,6 +283,9 @@ function Overview({ model, row, detail, iterations, act }: {
       )}
       {iterations.length > 0 && <Counts rows={iterations} />}
       {row.group && iterations.length === 0 && <Inside model={model} row={row} />}
+      {detail.training && (
+        <p><a href={jobHref(detail.training)}>Training job {detail.training}</a>: ranks, progress, checkpoints, logs by rank</p>
+      )}
       {detail.attempts.length > 0 && <Attempts detail={detail} />}
       {Object.keys(detail.metrics).length > 0 && <section><h3>Metrics</h3><Metrics metrics={detail.metrics} /></section>}
       {!row.group && detail.attempts.length > 0 && (

@@ -42,6 +42,11 @@ def platform(**executor: Any) -> Object:
     return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-t": executor}}}}}
 
 
+def trained(**checkpoint: Any) -> Object:
+    training = {"framework": "torch", "groups": [{"name": "worker"}], "checkpoint": checkpoint}
+    return {"platforms": {"mlplatform": {"deploymentSpec": {"executors": {"exec-t": {"training": training}}}}}}
+
+
 def constant(name: str) -> Object:
     return {"runtimeValue": {"constant": name}}
 
@@ -144,6 +149,24 @@ CASES: list[tuple[str, Object, list[Object], list[Object]]] = [
         [PODS, ALL_CLAIMS],
     ),
     ("a new claim", {"pipelineSpec": pipeline("argostub/createpvc")}, [PODS], [PODS, MAKE_CLAIMS]),
+    (
+        "a claim for checkpoints",
+        {"pipelineSpec": pipeline(), "platformSpec": trained(claimSpec={"resources": {}})},
+        [PODS],
+        [PODS, MAKE_CLAIMS],
+    ),
+    (
+        "checkpoints on a claim that is there",
+        {"pipelineSpec": pipeline(), "platformSpec": trained(claimName="c")},
+        [PODS, MAKE_CLAIMS],
+        [PODS, {**ALL_CLAIMS, "resourceNames": ["c"]}],
+    ),
+    (
+        "a claim for checkpoints in a document",
+        {"document": DOCUMENT + "---\nplatforms: {mlplatform: {x: {checkpoint: {claimSpec: {}}}}}\n"},
+        [PODS, ALL_SECRETS, ALL_MAPS, ALL_CLAIMS],
+        [PODS, ALL_SECRETS, ALL_MAPS, ALL_CLAIMS, MAKE_CLAIMS],
+    ),
     ("a service account", {"document": DOCUMENT, "serviceAccountName": "robot"}, [PODS], [PODS, ACT_AS]),
     (
         "a document with a platforms part",
@@ -217,6 +240,15 @@ def test_other_spellings_are_refused(person: Callable[..., Client], namespace: s
     ):
         with pytest.raises(Forbidden, match="as the kfp compiler does"):
             ann.create(RUNS, run(namespace, spec), dry_run=True)
+
+
+def test_many_names_are_not_too_dear(person: Callable[..., Client], namespace: str) -> None:
+    """Each question about rights costs the API server a third of what it grants one expression."""
+    mounts = [{"constant": f"claim-{number}", "mountPath": f"/c{number}"} for number in range(12)]
+    maps = [{"configMapName": f"map-{number}", **MAP_ENV} for number in range(12)]
+    spec = {"pipelineSpec": pipeline(), "platformSpec": platform(pvcMount=mounts, configMapAsEnv=maps)}
+    ann = person("ann", PODS, ALL_CLAIMS, ALL_MAPS)
+    eventually(lambda: ann.create(RUNS, run(namespace, spec), dry_run=True))
 
 
 def test_a_change_of_the_spec_is_looked_at_and_nothing_else(

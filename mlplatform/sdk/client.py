@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from mlplatform import __version__
 from mlplatform.core.errors import (
@@ -26,12 +26,9 @@ from mlplatform.core.errors import (
     error_classes,
 )
 from mlplatform.core.ids import new_run_id
-from mlplatform.core.model import AttemptRecord, RunRecord, TaskKey
+from mlplatform.core.model import AttemptRecord, RunRecord
 from mlplatform.engine.home import Home, open_home
 from mlplatform.sdk import starting
-
-if TYPE_CHECKING:
-    from mlplatform.sdk.training.run import TrainingRun
 
 #: Seconds a request may take that only asks or notes something. Submitting and collecting garbage have no limit.
 ANSWER_LIMIT = 60.0
@@ -221,15 +218,6 @@ class LocalClient:
 
     def bring_log(self, run: RunRecord, attempt: AttemptRecord, *, wait: bool = True) -> None:
         """See that the file of an attempt's log has what the task wrote: here it always has."""
-
-    def training_of(self, run: RunRecord, key: TaskKey) -> TrainingRun | None:
-        """The training job that a task of a run is; None: it is none, or has not begun."""
-        from mlplatform.planning.training.names import task_job
-        from mlplatform.sdk.training.local import LocalTraining
-        from mlplatform.sdk.training.run import TrainingRun
-
-        here, name = LocalTraining(self.home), task_job(run.run_id, key)
-        return TrainingRun(here, name) if here.has(name) else None
 
     def cache_clear(self, *, run_id: str = "", identity: str = "") -> int:
         """Forget reusable results: of a run, of a task identity, or all. Returns how many."""

@@ -112,7 +112,9 @@ class Task:
         record = self.record
         if record is None:
             return None
-        return self.run.client.training_of(self._read().run, record.key)
+        from mlplatform.sdk.training.backends import of_task
+
+        return of_task(self._read().run, record.key, self.run.client.home)
 
     def tail(self, lines: int = 20) -> Log:
         """The last lines of its output so far, without waiting."""

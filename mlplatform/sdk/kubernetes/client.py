@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
+from typing import IO, Any, Final, NoReturn
 
 from mlplatform.core.errors import MlPlatformError, NotFound, Unsupported
-from mlplatform.core.model import Artifact, AttemptRecord, RunRecord, TaskKey
+from mlplatform.core.model import Artifact, AttemptRecord, RunRecord
 from mlplatform.core.records import Batch
 from mlplatform.core.values import child
 from mlplatform.engine.home import Home
@@ -27,9 +27,6 @@ from mlplatform.sdk.kubernetes.images import with_environment
 from mlplatform.sdk.kubernetes.stores import make_known, uploaded
 from mlplatform.sdk.notebook_submit import TAG
 from mlplatform.sdk.records import store_target
-
-if TYPE_CHECKING:
-    from mlplatform.sdk.training.run import TrainingRun
 
 _log = logging.getLogger(__name__)
 
@@ -174,20 +171,6 @@ class ClusterClient(LocalClient):
         self._know(child(run.context, STORE))
         store = self.site.store
         notebooks.bring_state(self.home, run, store.document(run.spec_digest), store.tasks(run.run_id))
-
-    def training_of(self, run: RunRecord, key: TaskKey) -> TrainingRun | None:
-        """As :meth:`LocalClient.training_of`."""
-        from mlplatform.planning.training.names import task_job
-        from mlplatform.sdk.training.cluster import ClusterTraining
-        from mlplatform.sdk.training.run import TrainingRun
-
-        there = ClusterTraining(self.place.namespace, self.place.context, self.place.kubeconfig)
-        name = task_job(str(run.context.get("uid") or ""), key)
-        try:
-            there.get(name)
-        except NotFound:
-            return None
-        return TrainingRun(there, name)
 
     def watch(self, run_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
         """Events of a run until it is finished, as the local service tells them; ``trouble`` while the cluster cannot

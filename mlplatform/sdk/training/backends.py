@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
-from mlplatform.core.errors import InvalidInput
+from mlplatform.core.errors import InvalidInput, NotFound
+from mlplatform.core.model import RunRecord, TaskKey
 from mlplatform.engine.home import Home
+from mlplatform.planning.training.names import task_job
 from mlplatform.sdk.training.run import Backend, TrainingRun
 
 
@@ -43,3 +45,25 @@ def training_run(
     """The training job called so (or the only one whose name begins so, on this machine). Raises NotFound."""
     found = backend_of(backend, home=home, namespace=namespace, context=context)
     return TrainingRun(found, str(found.get(name)["metadata"]["name"]))
+
+
+def of_task(run: RunRecord, key: TaskKey, home: Home) -> TrainingRun | None:
+    """The training job that a task of a run is; None: it is none, or has not begun. ``home``: that of the run."""
+    name = task_job(str(run.context.get("uid") or run.run_id), key)
+    if run.context.get("backend") != "kubernetes":
+        from mlplatform.sdk.training.local import LocalTraining
+
+        here = LocalTraining(home)
+        return TrainingRun(here, name) if here.has(name) else None
+    from mlplatform.sdk.kubernetes.home import read_place
+    from mlplatform.sdk.training.cluster import ClusterTraining
+
+    place = read_place(home)
+    if place is None:
+        return None
+    there = ClusterTraining(place.namespace, place.context, place.kubeconfig)
+    try:
+        there.get(name)
+    except NotFound:
+        return None
+    return TrainingRun(there, name)

@@ -106,6 +106,7 @@ def test_a_session_that_goes_on_from_a_state_is_the_notebook_s_still(shared: Tes
         make="import pandas as pd\nimport matplotlib.pyplot as plt\nfigure, axes = plt.subplots()\nplt.close(figure)",
         wide="wide = pd.DataFrame([range(30)], columns=[f'a_long_name_{n}' for n in range(30)])",
         before="before = 'x'",
+        word="before * 2",
         look="typed = (In[2], _i, _ii)\nno_store = get_ipython().find_line_magic('store') is None",
         give="len(before)",
         under="under = (_, __)",
@@ -119,13 +120,15 @@ def test_a_session_that_goes_on_from_a_state_is_the_notebook_s_still(shared: Tes
         show="wide.iloc[:, :15]  # as before\npass\nwide.iloc[:, :15]",
         draw="axes.set_title('late')\naxes.set_xlabel('x')\nfigure",
     )
-    assert book.values(first, "under") == {"under": (1, "")}
-    assert book.values(again, "under") == {"under": (2, "")}
-    wanted = {"typed": (book.cells["wide"], book.cells["before"], book.cells["wide"]), "no_store": False}
+    assert book.values(first, "under") == {"under": (1, "xx")}
+    assert book.values(again, "under") == {"under": (2, "xx")}
+    third = book.run(give="len(before) + 2")
+    assert book.values(third, "under") == {"under": (3, "xx")}, third["error"]
+    wanted = {"typed": (book.cells["wide"], book.cells["word"], book.cells["before"]), "no_store": False}
     assert ran(again) == ["look", "give", "under", "show", "draw"]
     for result in (first, again):
         assert book.values(result, "typed", "no_store") == wanted, result["error"]
-        _, table, figure = shown(result)
+        _, _, table, figure = shown(result)
         text = "".join(table["text/plain"])
         assert "..." not in text
         assert "a_long_name_14" in text

@@ -120,11 +120,11 @@ class Checkpoints:
         return values
 
     def _is_own(self, name: str, value: Any) -> bool:
-        if name in _SHELL or (name.startswith("__") and name.endswith("__") and name != "__annotations__"):
-            return False
         if name == "__annotations__":
             return bool(value)
-        return self.history or not is_history(name)
+        if is_history(name):
+            return self.history and name not in _SHELL
+        return name not in _SHELL and not (name.startswith("__") and name.endswith("__"))
 
     def _touched(self, flow: Flow, before: Mapping[str, Entry]) -> tuple[set[str], bool]:
         """Names that the task could reach: those it mentions, and what functions behind them look up."""

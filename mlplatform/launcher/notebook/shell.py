@@ -150,9 +150,15 @@ def set_history(shell: Any, earlier: Iterable[tuple[int, str]]) -> None:
     user's own, the display hook tells by what it thinks came last."""
     given = sorted((int(name[1:]), name) for name in shell.user_ns if re.fullmatch(r"_\d+", name))
     hook = shell.displayhook
-    hook.___, hook.__, hook._ = ["", "", "", *(shell.user_ns[name] for _, name in given)][-3:]
+    last = ["", "", "", *(shell.user_ns[name] for _, name in given)][-3:]
+    for place, name in enumerate(("___", "__", "_")):
+        value = last[place]
+        found = shell.user_ns.get(name)
+        setattr(hook, name, found if _equals(found, value) else value)
     history = shell.history_manager
     entered = [(number, source.rstrip("\n")) for number, source in earlier]
+    if list(history.input_hist_raw[1:]) == [source for _, source in entered]:
+        return
     for kept in (history.input_hist_raw, history.input_hist_parsed):
         del kept[1:]
     for number, source in entered:
@@ -160,8 +166,14 @@ def set_history(shell: Any, earlier: Iterable[tuple[int, str]]) -> None:
         history.input_hist_raw.append(source)
         history.input_hist_parsed.append(source if problem is not None else parsed.rstrip("\n"))
         shell.user_ns["_i%d" % number] = source
-    last = [*[""] * 4, *(source for _, source in entered)][-4:]
-    history._iii, history._ii, history._i, history._i00 = last
+    sources = [*[""] * 4, *(source for _, source in entered)]
+    history._iii, history._ii, history._i, history._i00 = sources[-4:]
+
+
+def _equals(one: Any, other: Any) -> bool:
+    """Constants are kept name by name: the hook, which asks whether they are the same object, may take either."""
+    plain = type(one) is type(other) and isinstance(one, (str, bytes, int, float, complex, tuple, frozenset))
+    return plain and repr(one) == repr(other)
 
 
 def kernel_environment() -> None:

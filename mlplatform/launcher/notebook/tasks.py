@@ -123,7 +123,7 @@ class Tasks:
         self._quietly(resolve_backend)
         for number, source in task.get("earlier") or ():
             self._remember(number, source)
-        if flow.history or flow.whole:
+        if task.get("history"):
             set_history(self._runner.shell, task.get("earlier") or ())
         if again := task.get("replay"):
             self._tracking.silently(spec, lambda: list(map(self._again, again)))

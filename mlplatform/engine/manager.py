@@ -28,9 +28,8 @@ from mlplatform.engine.training.jobs import forget_run
 from mlplatform.ir.arguments import check_arguments
 from mlplatform.ir.load import loads
 from mlplatform.ir.model import Pipeline
-from mlplatform.ir.validate import require_valid
-from mlplatform.planning.cel import check as check_expression
 from mlplatform.planning.changes import NO_CHANGES, Changes, changes_between, describe
+from mlplatform.planning.checking import require_runnable
 from mlplatform.planning.resetting import Reset, known_only, other_contents, reset_for_resume
 
 _log = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ _UNFINISHED = (RunState.PENDING, RunState.RUNNING, RunState.CANCELLING)
 def read_pipeline(document: str) -> Pipeline:
     """Load and validate a document. Raises InvalidPipeline with every finding."""
     pipeline = loads(document)
-    require_valid(pipeline, check_expression)
+    require_runnable(pipeline)
     return pipeline
 
 

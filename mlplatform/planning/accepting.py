@@ -8,15 +8,14 @@ from typing import Any
 
 from mlplatform.apis.codec import encode
 from mlplatform.apis.pipelinerun import PipelineRun, PipelineRunSpec
-from mlplatform.core.errors import Finding, InvalidPipeline
+from mlplatform.core.errors import Finding
 from mlplatform.core.model import Artifact, ArtifactValue
 from mlplatform.core.values import JsonValue, digest_json, whole_numbers
 from mlplatform.ir.arguments import check_arguments
 from mlplatform.ir.kubernetes import KubernetesConfig, PlatformPipelineConfig
 from mlplatform.ir.model import ContainerExecutor, Pipeline
 from mlplatform.ir.platform import OWN, all_configs, pipeline_config
-from mlplatform.ir.validate import validate
-from mlplatform.planning.cel import check as check_expression
+from mlplatform.planning.checking import check_pipeline
 from mlplatform.planning.notebook_component import STATE, recognise_notebook
 from mlplatform.planning.python_component import recognise
 from mlplatform.planning.training.task import MEMBER, training_of
@@ -54,7 +53,7 @@ def spec_digest(spec: PipelineRunSpec) -> str:
 def accept(run: PipelineRun, pipeline: Pipeline) -> Accepted | Rejected:
     """Look at everything of a run of ``pipeline`` that can be looked at before it begins."""
     digest = spec_digest(run.spec)
-    findings = list(validate(pipeline, check_expression))
+    findings = list(check_pipeline(pipeline))
     configs: dict[str, KubernetesConfig] = {}
     settings = PlatformPipelineConfig()
     if not findings:
@@ -110,10 +109,7 @@ def _unfit(pipeline: Pipeline, configs: Mapping[str, KubernetesConfig]) -> list[
 
 def _ranks(pipeline: Pipeline, label: str, executor: ContainerExecutor) -> list[Finding]:
     """What several ranks cannot run as a task."""
-    try:
-        spec = training_of(pipeline, label)
-    except InvalidPipeline as error:
-        return list(error.findings)
+    spec = training_of(pipeline, label)
     if spec is None:
         return []
     at = f"platforms.{OWN}.deploymentSpec.executors.{label}.{MEMBER}"

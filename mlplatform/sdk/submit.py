@@ -18,7 +18,6 @@ from mlplatform.ir.arguments import check_arguments
 from mlplatform.ir.load import loads
 from mlplatform.ir.model import Pipeline
 from mlplatform.ir.paths import child
-from mlplatform.ir.validate import require_valid
 
 if TYPE_CHECKING:
     from mlplatform.engine.home import Home
@@ -93,19 +92,19 @@ def read_source(reference: str, home: Home | None = None) -> Source:
 
 def _notebook(file: str) -> Source:
     """A notebook, compiled to the pipeline that runs it."""
-    from mlplatform.planning.cel import check
+    from mlplatform.planning.checking import require_runnable
     from mlplatform.sdk.notebook_submit import compile_notebook
 
     planned, pipeline, text = compile_notebook(file)
-    require_valid(pipeline, check, file)
+    require_runnable(pipeline, file)
     return Source(text, pipeline, file, (), planned)
 
 
 def _source(data: bytes, origin: str, warnings: tuple[str, ...]) -> Source:
-    from mlplatform.planning.cel import check  # the expression checker
+    from mlplatform.planning.checking import require_runnable  # it loads the expression checker
 
     pipeline = loads(data, origin=origin)
-    require_valid(pipeline, check, origin)
+    require_runnable(pipeline, origin)
     return Source(_text(data), pipeline, origin, warnings)
 
 

@@ -15,9 +15,8 @@ from mlplatform.ir import package
 from mlplatform.ir.arguments import check_arguments
 from mlplatform.ir.load import loads
 from mlplatform.ir.model import Pipeline
-from mlplatform.ir.validate import require_valid
 from mlplatform.planning import recurring
-from mlplatform.planning.cel import check as check_expression
+from mlplatform.planning.checking import require_runnable
 from mlplatform.server.context import Context
 from mlplatform.server.submitting import find_version
 
@@ -45,7 +44,7 @@ def read_document(data: bytes, origin: str = "") -> tuple[bytes, Pipeline]:
     """The text of a document and the pipeline in it. Raises InvalidPipeline with every finding."""
     found = package.read_bytes(data, origin)
     pipeline = loads(found.data, origin=found.origin)
-    require_valid(pipeline, check_expression, found.origin)
+    require_runnable(pipeline, found.origin)
     encoding = "utf-16" if found.data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     return found.data.decode(encoding).encode("utf-8", "surrogatepass"), pipeline
 

@@ -67,7 +67,7 @@ def bad_groups(home: Home, states: Sequence[State]) -> frozenset[str]:
 
 def write_values(
     home: Home, run_id: str, names: Sequence[str], to: Path, *, executable: str, folder: str, env: Mapping[str, str]
-) -> str:
+) -> dict[str, str]:
     """Write a pickled ``{name: bytes}`` to ``to``, each value cloudpickled by itself (classes and functions of the
     notebook by value); a name that cannot be had is left out. No names: all of them.
 
@@ -75,7 +75,7 @@ def write_values(
         executable: the interpreter that ran the notebook; ``folder``: where it ran; ``env``: variables for it.
 
     Returns:
-        What is to be said of names that were left out.
+        The names that were left out, and why.
 
     Raises:
         NotFound: see :func:`final_state`. EnvironmentFailed: the interpreter could not load them.
@@ -96,16 +96,16 @@ def write_values(
         "wanted": wanted,
         "to": str(to.absolute()),
     }
-    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
-        json.dump(request, file)
-        file.flush()
+    with tempfile.TemporaryDirectory(prefix="mlplatform-values-") as place:
+        asked, problems = Path(place, "request.json"), Path(place, "problems.json")
+        asked.write_text(json.dumps({**request, "problems": str(problems)}), encoding="utf-8")
         done = subprocess.run(
-            [executable or sys.executable, preload.DOOR, "--notebook-values", file.name],
+            [executable or sys.executable, preload.DOOR, "--notebook-values", str(asked)],
             capture_output=True,
             text=True,
             env={**env, "PYTHONHASHSEED": "0"},
             check=False,
         )
-    if done.returncode:
-        raise EnvironmentFailed(f"the values of run {run_id} could not be loaded: {done.stderr.strip()[-2000:]}")
-    return done.stderr.strip()
+        if done.returncode:
+            raise EnvironmentFailed(f"the values of run {run_id} could not be loaded: {done.stderr.strip()[-2000:]}")
+        return dict(json.loads(problems.read_bytes()))

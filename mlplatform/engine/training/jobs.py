@@ -23,6 +23,7 @@ from mlplatform.engine.home import Home
 from mlplatform.engine.submission import keep_private
 from mlplatform.engine.training.places import JobPlace
 from mlplatform.planning.training.facts import RankKey
+from mlplatform.planning.training.fitting import misfits
 from mlplatform.planning.training.status import ENDED
 from mlplatform.planning.training.tracked import run_id as tracked_id
 
@@ -113,23 +114,7 @@ def create(home: Home, body: Mapping[str, Any], env: Mapping[str, str], now: flo
 
 def check(job: TrainingJob) -> None:
     """What the API's own rules would refuse, as far as it would go wrong here. Raises InvalidInput with all of it."""
-    findings: list[Finding] = []
-    names = [group.name for group in job.spec.groups]
-    if len(set(names)) < len(names) or not names:
-        findings.append(Finding("spec.groups", "must be at least one, each with a name of its own"))
-    for index, group in enumerate(job.spec.groups):
-        at = f"spec.groups[{index}]"
-        for need in group.depends_on:
-            if need.group not in names[:index]:
-                findings.append(Finding(f"{at}.dependsOn", f"can name earlier groups only, not {need.group!r}"))
-        if group.elastic is not None and not group.elastic.min <= group.replicas <= group.elastic.max:
-            findings.append(Finding(f"{at}.replicas", "must be from elastic.min to elastic.max"))
-        if group.elastic is not None and job.spec.framework not in ("torch", "ray"):
-            findings.append(Finding(f"{at}.elastic", "needs framework torch or ray"))
-    for framework, role in (("mpi", "launcher"), ("ray", "head")):
-        count = sum(group.replicas for group in job.spec.groups if group.role == role)
-        if job.spec.framework == framework and count != 1:
-            findings.append(Finding("spec.groups", f"{framework} needs exactly one {role} group with 1 replica"))
+    findings = list(misfits(job.spec))
     if findings:
         raise InvalidInput(f"training job {job.name!r} cannot be", findings=findings)
 

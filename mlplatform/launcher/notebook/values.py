@@ -19,8 +19,8 @@ from .projects import is_project_module
 
 def main(request_path: str) -> None:
     """``request_path``: JSON with ``library``, ``folder``, ``names`` (name -> [content, group]), ``singles`` (name ->
-    digest), ``wanted`` and ``to``: where ``{name: cloudpickle bytes}`` is written as a pickle. Names that cannot be had
-    are left out and told on standard error."""
+    digest), ``wanted``, ``to``: where ``{name: cloudpickle bytes}`` is written as a pickle, and ``problems``: where
+    ``{name: why}`` of those that cannot be had is written as JSON."""
     with open(request_path, "rb") as file:
         request = json.loads(file.read())
     os.chdir(request["folder"])
@@ -29,16 +29,29 @@ def main(request_path: str) -> None:
     veil.learn(os.environ)
     loader = _Loader(request)
     found: dict[str, bytes] = {}
+    problems: dict[str, str] = {}
     for name in request["wanted"]:
         data, problem = tried(loader.value, name)
         if problem is None:
             found[name] = data
         else:
-            sys.stderr.write("%s: %s: %s\n" % (name, type(problem).__name__, problem))
+            problems[name] = _why(problem)
+    with open(request["problems"], "w", encoding="utf-8") as told:
+        json.dump(problems, told)
     temporary = "%s.%d" % (request["to"], os.getpid())
     with open(temporary, "wb") as out:
         pickle.dump(found, out)
     os.replace(temporary, request["to"])
+
+
+def _why(problem: Exception) -> str:
+    if isinstance(problem, KeyError):
+        return "the notebook did not end with a variable of this name"
+    if isinstance(problem, ModuleNotFoundError) and problem.name:
+        return "it needs the module %s, which the notebook's interpreter does not find here" % problem.name
+    if isinstance(problem, FileNotFoundError):
+        return "it could not be kept when the run ended, or what was kept of it is gone"
+    return "it cannot be loaded here: %s: %s" % (type(problem).__name__, problem)
 
 
 class _Loader:

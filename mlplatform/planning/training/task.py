@@ -17,6 +17,7 @@ from mlplatform.core.values import JsonValue, child
 from mlplatform.ir.model import Pipeline
 from mlplatform.ir.platform import OWN
 from mlplatform.planning.training.environment import processes
+from mlplatform.planning.training.fitting import misfits
 
 MEMBER: Final = "training"
 
@@ -49,8 +50,7 @@ def read_spec(spec: Mapping[str, Any], path: str = "spec") -> TrainingJobSpec:
         for index, group in enumerate(read.groups)
         if group.template
     ]
-    if not read.groups:
-        findings.append(Finding(f"{path}.groups", "must be at least one"))
+    findings += misfits(read, path)
     if findings:
         raise InvalidPipeline("a training component cannot be run so", findings=findings)
     return read

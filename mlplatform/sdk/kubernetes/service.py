@@ -14,7 +14,7 @@ from mlplatform.core.errors import Finding, InvalidInput, InvalidParameters, Not
 from mlplatform.core.ids import slug
 from mlplatform.core.model import Artifact, ArtifactValue, RunRecord
 from mlplatform.engine.submission import read_setup, root_artifacts
-from mlplatform.ir import load, validate
+from mlplatform.ir import load
 from mlplatform.ir.arguments import check_arguments
 from mlplatform.ir.documents import read_documents
 from mlplatform.ir.model import Pipeline
@@ -22,6 +22,7 @@ from mlplatform.kube.client import Client
 from mlplatform.kube.errors import AlreadyExists, ObjectNotFound
 from mlplatform.kube.objects import Key, Object
 from mlplatform.kube.ours import PIPELINE_RUNS
+from mlplatform.planning.checking import require_runnable
 from mlplatform.sdk.kubernetes.history import ANNOTATION_TAGS, PLACE
 
 #: An object's name with room for what the operator adds to it.
@@ -69,7 +70,7 @@ class ClusterService:
         """
         document = str(request.get("document") or "")
         pipeline = load.loads(document)
-        validate.validate(pipeline)
+        require_runnable(pipeline)
         parameters = dict(request.get("parameters") or {})
         artifacts = _artifacts(pipeline, request)
         _, findings = check_arguments(pipeline, parameters, artifacts)

@@ -15,6 +15,7 @@ from mlplatform.ir.load import loads
 from mlplatform.ir.model import Pipeline
 from mlplatform.ir.validate import validate
 from mlplatform.planning.accepting import Rejected, accept
+from mlplatform.planning.checking import check_pipeline, require_runnable
 from mlplatform.planning.training.names import task_job
 from mlplatform.planning.training.task import answer_parts, devices, training_of
 
@@ -59,7 +60,8 @@ def test_what_a_cluster_cannot_run(pipeline: Pipeline) -> None:
     label = label_of(pipeline, "fit")
     spec = training_of(pipeline, label)
     assert spec is not None
-    told: Any = {"deploymentSpec": {"executors": {label: {"training": {**spec, "framework": "mpi"}}}}}
+    groups = [*spec["groups"], {"name": "launcher", "role": "launcher", "replicas": 1}]
+    told: Any = {"deploymentSpec": {"executors": {label: {"training": {**spec, "framework": "mpi", "groups": groups}}}}}
     refused = accept(run, replace(pipeline, platforms={**pipeline.platforms, "mlplatform": told}))
     assert isinstance(refused, Rejected)
     (finding,) = refused.findings
@@ -90,6 +92,10 @@ def test_what_changes_the_answer(pipeline: Pipeline) -> None:
             {"framework": "torch", "groups": [{"name": "w", "template": {"spec": {}}}]},
             ".training.groups[0].template",
         ),
+        (
+            {"framework": "jax", "groups": [{"name": "w", "elastic": {"min": 1, "max": 2}}]},
+            ".training.groups[0].elastic",
+        ),
     ],
 )
 def test_what_cannot_be_is_told_by_its_path(pipeline: Pipeline, spec: Any, path: str) -> None:
@@ -97,6 +103,12 @@ def test_what_cannot_be_is_told_by_its_path(pipeline: Pipeline, spec: Any, path:
     platforms = {"mlplatform": {"deploymentSpec": {"executors": {label: {"training": spec}}}}}
     with pytest.raises(InvalidInput) as caught:
         training_of(replace(pipeline, platforms=platforms), label)
+    # whoever submits it is told at once, with all else that is wrong
+    broken = replace(pipeline, name="", platforms=platforms)
+    found = [finding.path for finding in check_pipeline(broken)]
+    assert set(found) >= {"pipelineInfo.name", caught.value.findings[0].path}
+    with pytest.raises(InvalidPipeline, match="not a pipeline that can be run"):
+        require_runnable(broken)
     assert caught.value.findings[0].path == f"platforms.mlplatform.deploymentSpec.executors.{label}{path}"
 
 

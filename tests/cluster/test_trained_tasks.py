@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import mlplatform as ml
 from tests.cluster.cluster import Cluster
 from tests.cluster.components import free_port
 from tests.cluster.test_training import processes
@@ -150,10 +151,10 @@ def alone(epochs: int) -> float:
     return round(float((read == data.test[:, -1]).mean()), 4)
 
 
-def tracked(mlflow: Mlflow, names: set[str]) -> dict[str, Any] | None:
-    """The runs of these tasks, once all have ended."""
-    found = {run["name"]: run for run in mlflow.runs("Default") if run["parent"] and run["name"] in names}
-    return found if found.keys() == names and all(run["end"] for run in found.values()) else None
+def tracked(mlflow: Mlflow, name: str) -> list[dict[str, Any]]:
+    """MLflow's runs of a task, once there are any and all have ended."""
+    found = [run for run in mlflow.runs("Default") if run["parent"] and run["name"] == name]
+    return found if all(run["end"] for run in found) else []
 
 
 def test_digits_by_two_ranks_one_of_which_is_killed(
@@ -164,7 +165,7 @@ def test_digits_by_two_ranks_one_of_which_is_killed(
     document = tmp_path / "digits.yaml"
     text = (ROOT / "pipelines" / "digits_distributed.yaml").read_text(encoding="utf-8")
     document.write_text(with_packages(text, place.claim, OMP_NUM_THREADS="1"), encoding="utf-8")
-    place.start(document, epochs=epochs)
+    name = place.start(document, epochs=epochs)
 
     def saved() -> Any:
         job = place.job()
@@ -190,9 +191,9 @@ def test_digits_by_two_ranks_one_of_which_is_killed(
     assert (task["attempt"], task["training"]) == (1, job)
 
     # one MLflow run of the task over both attempts: every step of rank 0, the last checkpoint, the model
-    runs = eventually(lambda: tracked(users_server, {"train"}))
-    assert runs, users_server.runs("Default")
-    train = runs["train"]
+    trains = eventually(lambda: tracked(users_server, "train"))
+    assert trains, users_server.runs("Default")
+    [train] = trains
     steps = [step for step, _ in users_server.history(train["id"], "loss")]
     last = epochs * 11 - 1
     assert sorted(set(steps)) == list(range(last + 1))
@@ -201,6 +202,13 @@ def test_digits_by_two_ranks_one_of_which_is_killed(
     assert (page["step"], list(page["files"])) == (last, ["weights.npy"])
     assert len(users_server.artifact(train, f"checkpoints/step-{last}/weights.npy")) > 5000
     [told] = place.server.ask("/api/v1/runs")["runs"]
-    assert told["mlflow_run_id"] == train["parent"]
+    assert train["tags"]["mlplatform.run_id"] == told["run_id"]
+    assert told["mlflow_run_id"]
     detail = place.server.ask(f"/api/v1/runs/{told['run_id']}/tasks/train")
-    assert (detail["mlflow_run_id"], detail["training"]) == (train["id"], job)
+    assert detail["mlflow_run_id"]
+    assert detail["training"] == job
+    page = place.server.ask(f"/api/v1/training-jobs/{job}")
+    assert page["mlflow_run_id"] == detail["mlflow_run_id"], "the same run, whoever tells of it"
+    found_job = ml.run(name, home=place.home).task("train").training
+    assert found_job is not None
+    assert (found_job.name, len(found_job.attempts)) == (job, 2)

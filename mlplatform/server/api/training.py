@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import FileResponse
 
 from mlplatform.apis.names import LABEL_RUN
-from mlplatform.core.errors import InvalidInput, KubernetesError, NotFound
+from mlplatform.core.errors import InvalidInput, KubernetesError, MlPlatformError, NotFound
 from mlplatform.core.values import child
+from mlplatform.kube.objects import Key, controller_of
 from mlplatform.planning.training.facts import RankKey
 from mlplatform.planning.training.tracked import tracked_run
 from mlplatform.planning.training.view import job_detail, job_summary
 from mlplatform.server import logfiles, models
 from mlplatform.server import training_models as shapes
+from mlplatform.server.cluster.tracking import task_of
 from mlplatform.server.context import Context, Here
 from mlplatform.server.faults import RESPONSES
 from mlplatform.server.plain import PlainRoute
 from mlplatform.server.training import Jobs, jobs_of
 from mlplatform.tracking.ids import reserved_run_id
+
+if TYPE_CHECKING:
+    from mlplatform.sdk.kubernetes.assembly import Cluster
 
 router = APIRouter(route_class=PlainRoute, prefix="/api/v1", tags=["training jobs"], responses=RESPONSES)
 
@@ -63,17 +68,37 @@ def one(here: Here, name: Name) -> Any:
     jobs = jobs_of(here)
     body = jobs.body(name)
     found = job_detail(body, jobs.ranks(name), here.now())
-    mlflow = _mlflow(found) or ("" if jobs.namespace else _mlflow_here(body))
-    return {**found, "mlflow": mlflow, "commands": _commands(jobs, name)}
+    if found["mlflow_run_id"]:
+        return {**found, "mlflow": _mlflow(found), "commands": _commands(jobs, name)}
+    known = _mlflow_there(here, here.cluster, body) if here.cluster is not None else _mlflow_here(body)
+    mlflow = f"mlflow/open/{known}" if known else ""
+    return {**found, "mlflow_run_id": known, "mlflow": mlflow, "commands": _commands(jobs, name)}
 
 
 def _mlflow_here(body: Mapping[str, Any]) -> str:
     """This machine's MLflow knows a job by the same id from its beginning; that of a task is its run's."""
-    run = tracked_run(body)
     owner = str(child(child(body, "metadata"), "labels").get(LABEL_RUN) or "")
-    if run is None:
+    if owner:
+        return reserved_run_id(owner)
+    run = tracked_run(body)
+    return reserved_run_id(run.run_id) if run is not None else ""
+
+
+def _mlflow_there(here: Context, cluster: Cluster, body: Mapping[str, Any]) -> str:
+    """The same of a cluster's job; one that is a task has that of the task."""
+    if cluster.tracker is None:
         return ""
-    return f"mlflow/open/{reserved_run_id(owner or run.run_id)}"
+    task = task_of(body)
+    if task is None:
+        run = tracked_run(body)
+        return reserved_run_id(run.run_id) if run is not None else ""
+    owner = controller_of(body) or {}
+    place = Key(cluster.namespace, str(owner.get("name") or ""))
+    try:
+        run_id = cluster.mirror.take(cluster.mirror.find(place, str(owner.get("uid") or "")))
+    except MlPlatformError:  # the run is gone, and the job is about to go
+        return ""
+    return reserved_run_id(run_id, task[0].name, task[0].iteration)
 
 
 def _mlflow(found: dict[str, Any]) -> str:

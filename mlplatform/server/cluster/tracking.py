@@ -17,6 +17,7 @@ from mlplatform.core.model import TaskKey
 from mlplatform.core.values import child
 from mlplatform.engine.ports import Tracker
 from mlplatform.kube.objects import Key, controller_of, metadata, uid_of
+from mlplatform.planning.training.names import task_job
 from mlplatform.planning.training.tracked import tracked_run
 from mlplatform.render.names import pod_name
 from mlplatform.render.training.names import read_labels
@@ -91,13 +92,9 @@ def _of_rank(
     body = cluster.jobs.body(job)
     if uid_of(body) != uid or read_labels(dict(pod.labels)) is None:
         raise NotFound(f"pod {pod.pod} is not one of a training job's ranks")
-    owner = controller_of(body)
-    if owner is not None and owner["kind"] == PIPELINE_RUN:
-        meta = metadata(body)
-        key, attempt = _task(child(meta, "annotations"), child(meta, "labels"))
-        if key is None:
-            raise NotFound(f"training job {job} is not one of a run's tasks")
-        return _of_task(cluster, tracker, store, Key(pod.namespace, owner["name"]), owner["uid"], key, attempt)
+    task, owner = task_of(body), controller_of(body)
+    if task is not None and owner is not None:
+        return _of_task(cluster, tracker, store, Key(pod.namespace, owner["name"]), owner["uid"], *task)
     run = tracked_run(body)
     if run is None:
         raise NotFound(f"training job {job} says itself where it is tracked")
@@ -105,6 +102,17 @@ def _of_rank(
         raise NotFound(f"training job {job} has ended")
     tracker.run_started(run)
     return tracker.rank_environment(run)
+
+
+def task_of(body: Mapping[str, Any]) -> tuple[TaskKey, int] | None:
+    """The task that a training job is, and its attempt; None: it is a job of its own."""
+    owner, meta = controller_of(body), metadata(body)
+    if owner is None or owner["kind"] != PIPELINE_RUN:
+        return None
+    key, attempt = _task(child(meta, "annotations"), child(meta, "labels"))
+    if key is None or meta.get("name") != task_job(str(owner["uid"]), key):
+        return None  # annotations are anybody's to write
+    return key, attempt
 
 
 def _task(annotations: Mapping[str, Any], labels: Mapping[str, Any]) -> tuple[TaskKey | None, int]:

@@ -340,10 +340,18 @@ def test_34_ranks_that_are_never_ready_go_back_and_are_given_up(site: Site) -> N
         # nodes of that name are not there: admitted, no rank ever finds a place
         key = site.submit("never", 2, topology={"key": "test/no-such-label"})
         site.until(key, lambda: len(site.status(key).get("attempts", ())) >= 1)
-        site.until(key, lambda: site.workload_says(key, "Evicted")[1] == "Deactivated")
         site.until(key, lambda: "gave it up" in site.says(key, "QuotaReserved")[2] and not site.pods(key))
-        assert {one["reason"] for one in site.status(key)["attempts"]} == {"PodsReadyTimeout"}
+        reasons = [one["reason"] for one in site.status(key)["attempts"]]
+        assert reasons == ["PodsReadyTimeout", "DeactivatedDueToRequeuingLimitExceeded"]
         assert site.status(key)["phase"] == "Queued"
+        assert site.says(key, "QuotaReserved")[2] == (
+            "queue gpus gave it up: The workload is deactivated due to exceeding the maximum number of re-queuing "
+            "retries. Suspend the job and resume it to have it tried again."
+        )
+        site.change(key, suspend=True)
+        site.until(key, lambda: site.workload(key) is None)
+        site.change(key, suspend=False)
+        site.until(key, lambda: site.status(key)["attempt"] == 3)
     finally:
         site.kueue.stop()
         site.kueue.start()

@@ -3,114 +3,25 @@ kwok's nodes. Nothing else than what the table says keeps ranks from the other n
 
 from __future__ import annotations
 
-import json
-import time
 import uuid
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
 
-from mlplatform.controllers.framework.loop import Parts
-from mlplatform.controllers.framework.manager import Manager, Settings
-from mlplatform.controllers.trainingjob.controller import TrainingJobs
-from mlplatform.kube.client import Client
-from mlplatform.kube.events import Recorder
-from mlplatform.kube.metrics import Metrics
-from mlplatform.kube.objects import NAMESPACES, NODES, PODS, Key, Object, Resource
+from mlplatform.kube.objects import NAMESPACES, NODES, Key, Object, Resource
 from mlplatform.kube.ours import TRAINING_JOBS
 from mlplatform.kube.transport import connect
-from tests.cluster.addons import kwok_node
 from tests.cluster.cluster import Cluster
 from tests.support.kube.arena import make_namespace
 from tests.support.kube.platform import apply_crds
-from tests.support.kube.training import group, job
+from tests.support.kube.scheduled import GPU, Site, ranks
+from tests.support.kube.training import job
 
 SLICES = Resource("resource.k8s.io", "v1", "resourceslices", "ResourceSlice", namespaced=False)
 CLASSES = Resource("resource.k8s.io", "v1", "deviceclasses", "DeviceClass", namespaced=False)
-GPU = "nvidia.com/gpu"
 RACK = "placement.mlplatform.test/rack"
 TEAM = {"key": "placement.mlplatform.test/team", "value": "red", "effect": "NoSchedule"}
-#: kwok's nodes are tainted, so that nobody else's pods go there; and ranks stay until they are taken away.
-OURS = {"key": "kwok.x-k8s.io/node", "operator": "Exists"}
-FOREVER = {"mlplatform.test/forever": "true"}
-PATIENCE = 120.0
-
-
-@dataclass
-class Site:
-    """``word``: in the names of everything that belongs to no namespace."""
-
-    cluster: Cluster
-    client: Client
-    namespace: str
-    word: str
-    nodes: list[str] = field(default_factory=list[str])
-
-    def node(self, name: str, product: str, taints: Iterable[Object] = (), gpus: int = 0, **more: Any) -> None:
-        """An NVIDIA machine; ``more``: its memory in MiB, labels, other resources."""
-        body = kwok_node(self.named(name), gpus=gpus)
-        labels = {f"{GPU}.product": self.named(product), f"{GPU}.memory": str(more.get("memory", 16384))}
-        body["metadata"]["labels"] |= labels | more.get("labels", {})
-        body["spec"]["taints"] = [{"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}, *taints]
-        for kind in ("capacity", "allocatable"):
-            body["status"][kind] |= more.get("room", {})
-        self.client.create(NODES, body)
-        self.nodes.append(name)
-
-    def named(self, word: str) -> str:
-        return f"{word}-{self.word}"
-
-    def submit(self, body: Object, namespace: str = "") -> Key:
-        key = Key(namespace or self.namespace, body["metadata"]["name"])
-        body["metadata"]["namespace"] = key.namespace
-        body["spec"].setdefault("preemption", {"gracePeriodSeconds": 1})
-        self.client.create(TRAINING_JOBS, body)
-        return key
-
-    def pods(self, key: Key) -> list[Object]:
-        return [
-            pod
-            for pod in self.client.list(PODS, key.namespace).items
-            if pod["metadata"]["labels"].get("training.mlplatform.dev/job") == key.name
-        ]
-
-    def places(self, key: Key) -> list[str]:
-        """Where each rank is, by the node's name here; "": nowhere."""
-        found = [pod["spec"].get("nodeName", "").removesuffix(f"-{self.word}") for pod in self.pods(key)]
-        return sorted(found)
-
-    def running(self, key: Key) -> list[str]:
-        """Where its ranks are, once all of them run."""
-        self.wait(key, lambda: self.status(key).get("phase") == "Running")
-        return self.places(key)
-
-    def told(self, key: Key, words: str) -> str:
-        """What ``Placed`` says, once it has ``words``."""
-
-        def placed() -> str:
-            found = [one for one in self.status(key).get("conditions", ()) if one["type"] == "Placed"]
-            return found[0].get("message", "") if found and found[0]["status"] == "False" else ""
-
-        self.wait(key, lambda: words in placed())
-        return placed()
-
-    def remove(self, *keys: Key) -> None:
-        for key in keys:
-            self.client.delete(TRAINING_JOBS, key)
-        for key in keys:
-            self.wait(key, lambda key=key: not self.pods(key))
-
-    def status(self, key: Key) -> Object:
-        return self.client.get(TRAINING_JOBS, key).get("status") or {}
-
-    def wait(self, key: Key, true: Any) -> None:
-        end = time.monotonic() + PATIENCE
-        while not true():
-            if time.monotonic() > end:
-                raise AssertionError(f"{json.dumps(self.status(key), indent=1)}\n{self.places(key)}")
-            time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +33,7 @@ def site(api_server: Cluster) -> Generator[Site]:
     spaces = [made.namespace, f"{made.namespace}-other"]
     for name in spaces:
         make_namespace(client, name)
-    operators = [_operator(client, name) for name in spaces]
+    operators = [made.operator(name) for name in spaces]
     _nodes(made)
     try:
         yield made
@@ -138,13 +49,6 @@ def site(api_server: Cluster) -> Generator[Site]:
         client.transport.close()
 
 
-def _operator(client: Client, namespace: str) -> Manager:
-    parts = Parts(client, Recorder(client, "training", "training-test"), Metrics(), width=4)
-    operator = Manager(client, parts, [TrainingJobs()], Settings(namespace=namespace))
-    operator.start(60)
-    return operator
-
-
 def _nodes(site: Site) -> None:
     present = {"key": GPU, "value": "present", "effect": "NoSchedule"}
     for number in range(2):
@@ -156,17 +60,7 @@ def _nodes(site: Site) -> None:
         site.node(f"rack-{name}", "H100", gpus=1, labels={RACK: f"{site.word}-{name[0]}"})
     for number in range(2):
         site.node(f"dra-{number}", "none")
-    for name in site.nodes:
-        path = f"/api/v1/nodes/{site.named(name)}"
-        site.cluster.api.wait(path, lambda node: node["status"].get("phase") == "Running")
-
-
-def ranks(replicas: int, accelerator: Object | None = None, tolerates: Sequence[Object] = (), **more: Any) -> Object:
-    given = {"accelerator": accelerator} if accelerator is not None else {}
-    body = group(replicas=replicas, **given, **more)
-    body["template"]["metadata"] = {"annotations": FOREVER}
-    body["template"]["spec"]["tolerations"] = [OURS, *tolerates]
-    return body
+    site.await_nodes()
 
 
 def gpu(site: Site, *products: str, **more: Any) -> Object:

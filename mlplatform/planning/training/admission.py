@@ -77,7 +77,8 @@ def _waits(workload: Json, queue: str) -> str:
     spec: Json = workload.get("spec") or {}
     if spec.get("active") is False:
         told = condition(workload, EVICTED) or {}
-        return f"queue {queue} gave it up: {told.get('message') or 'its Workload was made inactive'}"
+        why = str(told.get("message") or "its Workload was made inactive").rstrip(".")
+        return f"queue {queue} gave it up: {why}. Suspend the job and resume it to have it tried again."
     reserved, admitted = condition(workload, QUOTA_RESERVED), condition(workload, ADMITTED)
     if reserved is None:
         return f"queue {queue} has not looked at it yet"

@@ -53,6 +53,8 @@ class OwnNamespace:
         self._below = below
         self._namespace = namespace
         self._lists: dict[tuple[str, str], Answer] = {}
+        #: By kind, the version that it had at the last write; "": not known.
+        self._newest: dict[str, str] = {}
         #: Grows with each write that may have changed something.
         self.changes = 0
         self._versions: dict[str, str] = {}
@@ -61,7 +63,7 @@ class OwnNamespace:
         place = (request.path, json.dumps(dict(request.query), sort_keys=True))
         if not request.writes and place in self._lists:
             return self._lists[place]
-        answer = self._below.send(self._there(request))
+        answer = self._below.send(self._there(self._at_once(request)))
         answer = Answer(answer.status, answer.body.replace(self._namespace.encode(), b"default"), answer.headers)
         if request.writes:
             self._wrote(request, answer)
@@ -78,6 +80,14 @@ class OwnNamespace:
     def stale(self) -> None:
         self._lists.clear()
 
+    def _at_once(self, request: Request) -> Request:
+        """A list that is as new as our last write: for the very newest the server waits until its store says so."""
+        newest = self._newest.get(_kind(request.path), "0")
+        if request.method != "GET" or "resourceVersion" in request.query or not newest or not _lists(request.path):
+            return request
+        query = {**request.query, "resourceVersion": newest, "resourceVersionMatch": "NotOlderThan"}
+        return replace(request, query=query)
+
     def _there(self, request: Request) -> Request:
         path = request.path.replace("/namespaces/default/", f"/namespaces/{self._namespace}/")
         own = f'"namespace":"{self._namespace}"'.encode()
@@ -92,9 +102,16 @@ class OwnNamespace:
             return
         body: Object = json.loads(answer.body)
         uid, version = uid_of(body), version_of(body)
+        going = request.method == "DELETE" or not uid or being_deleted(body)  # and gone at a version that is not told
+        self._newest[_kind(request.path)] = "" if going else version
         if request.method == "DELETE" or not uid or self._versions.get(uid) != version:
             self.changes += 1
         self._versions[uid] = version
+
+
+def _lists(path: str) -> bool:
+    """Whether a path is of a collection."""
+    return path.rpartition("/")[2] == _kind(path)
 
 
 def _kind(path: str) -> str:

@@ -75,6 +75,23 @@ except OSError as error:
     assert done(text, tmp_path) == (0, "[Errno 28] No space left on device []\n")
 
 
+def test_where_nothing_more_can_be_written_the_newest_whole_one_is_used(tmp_path: Path) -> None:
+    text = """
+import resource
+with training.checkpoint(1) as folder:
+    (folder / "weights").write_bytes(b"1" * 100)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # as a disk that is full: the write itself fails
+try:
+    with training.checkpoint(2) as folder:
+        (folder / "weights").write_bytes(b"2" * 100_000)
+except OSError as error:
+    print(type(error).__name__, os.listdir("saved"))
+"""
+    job = {"MLP_CHECKPOINT_DIR": str(tmp_path / "saved")}
+    assert done(text, tmp_path, **job) == (0, "OSError ['step-0000000001']\n")
+    assert done("print(training.resume_from().step)", tmp_path, **job) == (0, "1\n")
+
+
 LOOP = """
 training.init()
 print("ready", flush=True)

@@ -351,7 +351,7 @@ def test_29_after_its_time_it_is_deleted_and_nothing_comes_back(cluster: Trainin
     cluster.run(29)
     assert cluster.phase == "Complete"
     cluster.run(1)
-    assert cluster.client.list(TRAINING_JOBS).items == []
+    assert cluster.client.list(TRAINING_JOBS, "default").items == []
     cluster.run()
     assert (cluster.names(), named(cluster, SERVICES)) == ([], [])
 

@@ -46,7 +46,9 @@ def live(cluster: TrainingCluster) -> None:
 
 def outcome(cluster: TrainingCluster) -> Any:
     """Everything that is left in the end."""
-    names = {kind.plural: [one["metadata"]["name"] for one in cluster.client.list(kind).items] for kind in KINDS}
+    names = {
+        kind.plural: [one["metadata"]["name"] for one in cluster.client.list(kind, "default").items] for kind in KINDS
+    }
     held = [pod["metadata"].get("finalizers") for pod in cluster.pods()]
     return cluster.status, names, cluster.names(), held
 

@@ -24,7 +24,8 @@ def test_why_it_waits() -> None:
     assert read_verdict(checked, {}, "q").words == "waits in queue q: not all checks ready"
     given_up = workload(told("Evicted", "True", "Deactivated", "exceeding the maximum"))
     given_up["spec"]["active"] = False
-    assert read_verdict(given_up, {}, "q").words == "queue q gave it up: exceeding the maximum"
+    words = "queue q gave it up: exceeding the maximum. Suspend the job and resume it to have it tried again."
+    assert read_verdict(given_up, {}, "q").words == words
 
 
 def test_evicted_it_is_not_admitted_whatever_else_is_said() -> None:

@@ -116,6 +116,10 @@ def start(client: LocalClient, file: str, params: tuple[str, ...], params_file: 
     source = submit.read_source(file, client.home)
     for warning in source.warnings:
         write(f"warning: {warning}", error=True)
+    if source.notebook is not None and options.parallel > 1 and is_cluster(client.home):
+        from mlplatform.sdk.kubernetes.notebooks import ONE_BY_ONE
+
+        write(f"warning: {ONE_BY_ONE}", error=True)
     parameters = submit.read_parameters(source.pipeline, params, params_file, quoted=source.notebook is not None)
     return client.submit(submit.build(source, parameters, options, client.home)), source.pipeline.name
 

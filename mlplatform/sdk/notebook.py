@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,6 +119,10 @@ class NotebookPipeline:
         home = self._home_of_runs()
         if not is_cluster(home):
             require_engine()
+        elif chosen.parallel > 1:
+            from mlplatform.sdk.kubernetes.notebooks import ONE_BY_ONE
+
+            warnings.warn(ONE_BY_ONE, stacklevel=2)
         source = self._source()
         options = submit.Options(
             name=chosen.name,

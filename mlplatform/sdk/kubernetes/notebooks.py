@@ -128,13 +128,27 @@ def _files(folder: Path, store: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): store_file(str(path), str(store)) for path in chosen}
 
 
+#: What is said of ``parallel`` where a notebook goes to a cluster.
+ONE_BY_ONE: Final = (
+    "On a cluster the tasks of a notebook run one after the other, each from what the one before it left: "
+    "parallel changes nothing there."
+)
+
+
 def require_store(store: Mapping[str, Any]) -> None:
     """Raises Unsupported: pods would have nowhere to leave a notebook's variables."""
-    if not store.get("uri"):
+    if store.get("uri"):
+        return
+    hint = "Set MLPLATFORM_RUNS_STORE=s3://bucket/prefix (docs/kubernetes.md), or run it on this machine."
+    if store.get("claimName"):
         raise Unsupported(
-            "Tasks of a notebook pass its variables on by the artifact store, and none is set for the cluster.",
-            hint="Set MLPLATFORM_RUNS_STORE=s3://bucket/prefix (docs/kubernetes.md), or run it on this machine.",
+            f"A notebook's store cannot be on a claim ({store['claimName']}): this machine sends the notebook's folder "
+            "there and reads the executed notebook from it, and only pods mount a claim.",
+            hint=hint,
         )
+    raise Unsupported(
+        "Tasks of a notebook pass its variables on by the artifact store, and none is set for the cluster.", hint=hint
+    )
 
 
 # ---------------------------------------------------------------------- afterwards

@@ -87,5 +87,8 @@ def test_the_folder_goes_along_by_content(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(notebooks, "MOST", 10)
     with pytest.raises(InvalidInput, match="files: they go to the cluster"):
         notebooks.kept_folder(home, folder)
-    with pytest.raises(Unsupported, match="pass its variables on by the artifact store"):
+    with pytest.raises(Unsupported, match=r"on a claim \(shared\)"):
         notebooks.require_store({"claimName": "shared"})
+    with pytest.raises(Unsupported, match="pass its variables on by the artifact store, and none is set"):
+        notebooks.require_store({})
+    notebooks.require_store({"uri": "s3://bucket/prefix"})

@@ -105,6 +105,28 @@ def test_a_claim_that_cannot_bind_is_told(site: Site) -> None:
     assert (site.status(key)["phase"], site.places(key)) == ("Starting", ["", ""])
 
 
+def test_ranks_that_share_a_claim_of_one_node_and_do_not_fit_there_are_told(site: Site) -> None:
+    size, modes = {"storage": "1Mi"}, ["ReadWriteOnce"]
+    volume = site.named("one-node")
+    bound = {"namespace": site.namespace, "name": "job-checkpoint"}
+    spec = {"capacity": size, "accessModes": modes, "storageClassName": "static", "claimRef": bound}
+    spec |= {"hostPath": {"path": "/nowhere"}, "persistentVolumeReclaimPolicy": "Retain"}
+    body: Object = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": volume}, "spec": spec}
+    site.cluster.api.create("/api/v1/persistentvolumes", body)
+    claim = {"accessModes": modes, "resources": {"requests": size}, "storageClassName": "static"}
+    try:
+        checkpoint = {"scope": "Job", "claimSpec": claim, "whenDeleted": "Delete"}
+        key = site.submit(job(gpus(site, 2, count=2), checkpoint=checkpoint))
+        words = site.told(key, "all ranks have to be on one node: they share a claim without ReadWriteMany")
+        assert "didn't match pod affinity rules" in words
+        [placed] = [one for one in site.status(key)["conditions"] if one["type"] == "Placed"]
+        assert placed["reason"] == "StorageInvalid"
+        assert len([place for place in site.places(key) if place]) == 1
+        assert site.status(key)["phase"] == "Starting"
+    finally:
+        site.cluster.api.delete(f"/api/v1/persistentvolumes/{volume}")
+
+
 def test_a_claim_that_is_not_there_is_told(site: Site) -> None:
     key = site.submit(job(gpus(site, 1), checkpoint={"claimName": "nobodys"}))
     assert 'persistentvolumeclaim "nobodys" not found' in site.told(key, "nobodys")

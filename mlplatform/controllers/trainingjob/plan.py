@@ -34,7 +34,7 @@ from mlplatform.planning.training.status import DELETED, ENDED, FAILED, status_o
 from mlplatform.render.training import objects
 from mlplatform.render.training.environment import TrainingSettings
 from mlplatform.render.training.names import pod_name, secret_name
-from mlplatform.render.training.pod import rank_pod
+from mlplatform.render.training.pod import one_node, rank_pod
 from mlplatform.render.training.workload import workload_name
 
 #: Seconds until a job that waits for a silent node, or for an image, is looked at again.
@@ -125,6 +125,7 @@ def _look(observed: Observed, verdict: Verdict, now: float, refused: Mapping[str
         report=report_of(job.status.progress),
         admitted=verdict.admitted,
         evicted=verdict.evicted,
+        one_node=one_node(job),
         refused=_refused(spec, before, refused),
     )
     # What Kueue would not take tells of the whole job.

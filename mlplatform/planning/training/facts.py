@@ -224,6 +224,8 @@ class View:
     refused: Mapping[RankKey, str] = field(default_factory=dict[RankKey, str])
     #: Why quota that was given is taken back: one word, and more of them.
     evicted: tuple[str, str] = ("Preempted", "the queue took the quota back")
+    #: Whether all ranks have to be on one node, for a claim that no two nodes mount.
+    one_node: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,10 @@ FAILED: Final = "Failed"
 #: The reason of one that was deleted before its end.
 DELETED: Final = "Deleted"
 
+_ONE_NODE: Final = (
+    "all ranks have to be on one node: they share a claim without ReadWriteMany. Ask for that access mode, "
+    "or for a claim of each rank's own with checkpoint.scope: Rank"
+)
 _PHASES: Final = {
     Stage.SUSPENDED: "Suspended",
     Stage.SUSPENDING: "Suspending",
@@ -175,8 +179,10 @@ def _placed(look: Look) -> Condition:
         return Condition(PLACED, "False", look.ledger.reason or stage.value, told)
     if stage is not Stage.RESTARTING and all(look.placed(group) for group in look.begun):
         return Condition(PLACED, "True", "Placed", "")
-    reason = "CreationRefused" if look.view.refused else "WaitingForPlaces"
-    return Condition(PLACED, "False", reason, why_unplaced(look))
+    reason, words = "CreationRefused" if look.view.refused else "WaitingForPlaces", why_unplaced(look)
+    if look.view.one_node and "affinity" in words:
+        reason, words = "StorageInvalid", f"{words} ({_ONE_NODE})"
+    return Condition(PLACED, "False", reason, words)
 
 
 def _running(look: Look) -> Condition:

@@ -79,7 +79,7 @@ def _spec(job: TrainingJob, group: ReplicaGroup, start: Start, ledger: Ledger, s
     _restrict(spec, settings)
     _checkpoints(spec, rank, job, start)
     _volumes(spec, rank, job, group, ledger, settings)
-    place(spec, rank, job, group, start.avoid_nodes, _one_node(job))
+    place(spec, rank, job, group, start.avoid_nodes, one_node(job))
     return spec
 
 
@@ -143,7 +143,7 @@ def _checkpoints(spec: Json, rank: Json, job: TrainingJob, start: Start) -> None
     _mount(spec, rank, "mlplatform-checkpoint", source, (asked or Checkpoint()).mount_path)
 
 
-def _one_node(job: TrainingJob) -> bool:
+def one_node(job: TrainingJob) -> bool:
     """Whether ranks share a claim that only one node can mount."""
     asked = job.spec.checkpoint
     if asked is None or asked.scope != "Job" or not asked.claim_spec:

@@ -249,7 +249,7 @@ def _spec(
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "initContainers": [
-            _launcher(settings, guests),
+            _launcher(settings, guests, parts),
             *({"securityContext": dict(_RESTRICTED), **own} for own in parts.init),
         ],
         "containers": [main],
@@ -265,9 +265,11 @@ def _spec(
     return spec
 
 
-def _launcher(settings: PodSettings, guests: bool) -> Json:
+def _launcher(settings: PodSettings, guests: bool, parts: PodParts) -> Json:
     # Every file that is copied counts: a task that is no Python wants nothing for the Python of its image.
     what = [] if guests else ["command"]
+    # What is missing stops the pod here, before a large image is pulled for nothing.
+    wanted = [entry for entry in parts.env if {"secretKeyRef", "configMapKeyRef"} & entry.get("valueFrom", {}).keys()]
     return {
         "name": LAUNCHER,
         "image": settings.launcher_image,
@@ -276,6 +278,7 @@ def _launcher(settings: PodSettings, guests: bool) -> Json:
         "volumeMounts": [{"name": "mlplatform-launcher", "mountPath": places.LAUNCHER}],
         "securityContext": dict(_RESTRICTED),
         "resources": {"requests": {"cpu": "100m", "memory": "32Mi"}},
+        **({"env": wanted} if wanted else {}),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from mlplatform.controllers.pipelinerun.message import Elsewhere
 from mlplatform.controllers.pipelinerun.pods import Lost, PodSeen
-from mlplatform.controllers.pipelinerun.trouble import WAITING_FOR_NODE, of_mount, of_node
+from mlplatform.controllers.pipelinerun.trouble import WAITING_FOR_NODE, of_event, of_node
 from mlplatform.core.values import child
 from mlplatform.kube.objects import Object
 
@@ -44,11 +44,11 @@ def doubtful(pod: PodSeen) -> bool:
 
 
 def settled(pod: PodSeen, nodes: Mapping[str, NodeSeen | None], mounts: Mapping[str, str]) -> PodSeen:
-    """The pod, knowing its node and its volumes."""
+    """The pod, knowing its node and what the kubelet last warned of."""
     if doubtful(pod) and pod.node in nodes:
         return _on(pod, nodes[pod.node])
     if pod.preparing and pod.uid in mounts:
-        return replace(pod, trouble=of_mount(mounts[pod.uid]))
+        return replace(pod, trouble=of_event(mounts[pod.uid], pod.pull_secrets))
     return pod
 
 

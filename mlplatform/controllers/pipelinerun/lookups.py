@@ -1,9 +1,11 @@
-"""What is asked of the API server where the caches do not hold it: whether a node is still there, why a pod's volumes
-are not. Both are asked for pods that look odd only, so that neither all nodes nor all events need be watched."""
+"""What is asked of the API server where the caches do not hold it: whether a node is still there, what the kubelet
+warned of while it prepared a pod. Both are asked for pods that look odd only, so that neither all nodes nor all events
+need be watched."""
 
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +24,9 @@ _log = logging.getLogger(__name__)
 KEPT: Final = 3.0
 #: Seconds that a pod may be prepared before its events are looked at.
 PATIENCE: Final = 1.5
+#: Reasons of warnings that tell why a pod does not begin; some notes are but the word for what another event tells.
+_TOLD: Final = frozenset({"FailedMount", "Failed"})
+_NO_WORDS: Final = re.compile(r"Error: \w+")
 _REMEMBERED: Final = 10_000
 
 T = TypeVar("T")
@@ -35,7 +40,7 @@ class Lookups(Protocol):
         ...
 
     def mounts(self, pods: Iterable[PodSeen]) -> Mapping[str, str]:
-        """By the UID of pods that are being prepared: what the kubelet last said of their volumes."""
+        """By the UID of pods that are being prepared: what the kubelet last warned of."""
         ...
 
     def pod(self, key: Key) -> Object | None:
@@ -90,19 +95,21 @@ class ServerLookups:
             return None
 
     def _told(self, namespace: str) -> Mapping[str, str]:
-        """By UID of its pod, what was last said of a volume in this namespace."""
+        """By UID of its pod, the last warning in this namespace."""
         known = self._mounts.get(namespace)
         if known is not None and self._clock() - known[0] <= KEPT:
             return known[1]
         found: dict[str, str] = {}
         try:
-            events = self._client.list(EVENTS, namespace, fields="type=Warning,reason=FailedMount").items
+            events = self._client.list(EVENTS, namespace, fields="type=Warning").items
         except KubernetesError as error:
             _log.info("%s", error)
             return found
         for event in sorted(events, key=_when):
             regarding: Mapping[str, Any] = event.get("regarding") or {}
-            found[str(regarding.get("uid") or "")] = str(event.get("note") or "")
+            note = str(event.get("note") or "")
+            if event.get("reason") in _TOLD and not _NO_WORDS.fullmatch(note):
+                found[str(regarding.get("uid") or "")] = note
         with self._lock:
             self._mounts = {**_bounded(self._mounts), namespace: (self._clock(), found)}
         return found

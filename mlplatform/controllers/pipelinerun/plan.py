@@ -63,7 +63,7 @@ class Brains:
 
 
 #: Seconds until a pod that does not begin, or whose node is in doubt, is looked at again: nothing tells of either.
-_DOUBT: Final = 3.0
+_DOUBT: Final = 2.0
 #: Objects that one look creates. Then the status is written, and the next look goes on: a run of a thousand tasks says
 #: that it has begun before all its pods are there, and others' runs have their turn in between.
 BATCH: Final = 200

@@ -17,7 +17,7 @@ from mlplatform.apis.names import (
 )
 from mlplatform.apis.times import read_time
 from mlplatform.controllers.pipelinerun.message import Elsewhere, Result, read_message
-from mlplatform.controllers.pipelinerun.trouble import Trouble, not_ready, trouble_of
+from mlplatform.controllers.pipelinerun.trouble import Trouble, not_ready, pull_secrets, trouble_of
 from mlplatform.core.model import TaskError, TaskKey
 from mlplatform.core.values import child
 from mlplatform.kube.objects import PODS, Object, Resource, being_deleted, has_finalizer, key_of, metadata, uid_of
@@ -85,8 +85,9 @@ class PodSeen:
     node: str = ""
     #: It runs, but its node does not say so any more.
     unready: bool = False
-    #: It has a node, and nothing of it has begun, for no reason that it tells.
+    #: It has a node, and its task has not begun, for no reason that it tells.
     preparing: bool = False
+    pull_secrets: tuple[str, ...] = ()
     #: It is known not to run, by what is known of its node: nobody but us takes it away.
     fenced: bool = False
     #: Its image by name and digest, once the kubelet has told it.
@@ -139,7 +140,8 @@ def read_pod(pod: Object) -> PodSeen | None:
         request=request_of(spec),
         node=str(spec.get("nodeName") or ""),
         unready=end is None and status.get("phase") == "Running" and not_ready(status),
-        preparing=end is None and trouble is None and bool(spec.get("nodeName")) and _untouched(status),
+        preparing=end is None and trouble is None and bool(spec.get("nodeName")) and _waits(status),
+        pull_secrets=pull_secrets(pod),
         image=image,
         cache_key=str(notes.get(ANNOTATION_CACHE_KEY) or ""),
         why=str(notes.get(ANNOTATION_WHY) or ""),
@@ -161,10 +163,10 @@ def _same_image(end: Result | Lost | Elsewhere | None, image: str) -> Result | L
     return end
 
 
-def _untouched(status: Mapping[str, Any]) -> bool:
-    """Whether none of its containers has begun."""
+def _waits(status: Mapping[str, Any]) -> bool:
+    """Whether none of its containers runs, and the task's has not."""
     entries = [*_list(status, "initContainerStatuses"), *_list(status, "containerStatuses")]
-    return status.get("phase") in (None, "Pending") and all("waiting" in child(entry, "state") for entry in entries)
+    return status.get("phase") in (None, "Pending") and not any("running" in child(item, "state") for item in entries)
 
 
 def key_in(annotations: Mapping[str, Any]) -> TaskKey | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ _CLAIM: Final = re.compile(r'persistentvolumeclaim "[^"]*" not found')
 _PULL: Final = frozenset(
     {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 )
+_PULLING: Final = re.compile(r'Failed to pull image "([^"]*)": (.*)', re.DOTALL)
 _CONFIG: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
 
@@ -44,10 +45,16 @@ def trouble_of(pod: Object) -> Trouble | None:
     for kind in ("initContainerStatuses", "containerStatuses"):
         for entry in _list(status, kind):
             waiting = child(child(entry, "state"), "waiting")
-            found = _waiting(entry, str(waiting.get("reason") or ""), str(waiting.get("message") or ""))
+            words = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+            found = _waiting(entry, *words, pull_secrets(pod))
             if found is not None:
                 return found
     return None
+
+
+def pull_secrets(pod: Object) -> tuple[str, ...]:
+    """Names of the secrets that its images are pulled with."""
+    return tuple(str(entry.get("name")) for entry in _list(child(pod, "spec"), "imagePullSecrets"))
 
 
 def of_node(name: str) -> Trouble:
@@ -60,13 +67,19 @@ def of_node(name: str) -> Trouble:
     )
 
 
-def of_mount(message: str) -> Trouble | None:
-    """A pod whose volumes cannot be mounted, as the kubelet says it."""
+def of_event(message: str, pull_secrets: Sequence[str] = ()) -> Trouble | None:
+    """What the kubelet's last warning says of a pod that is being prepared: it comes ten seconds before its status."""
     if not message or "failed to sync" in message:
         return None  # the kubelet has not seen the object yet, and does in a moment
-    found = _missing(message)
+    pull = _PULLING.match(message)
+    if pull:
+        return _image(pull[1], pull[2], pull_secrets)
+    own = message.removeprefix("Error: ")
+    found = _missing(own)
     if found is not None:
         return found
+    if own != message:
+        return Trouble("ContainerConfig", own)
     return Trouble("VolumeNotMounted", message, "It is tried again and again: the task goes on once it succeeds.")
 
 
@@ -95,21 +108,30 @@ def _unscheduled(reason: str, message: str) -> Trouble | None:
         return Trouble("SchedulingGated", "the pod waits for its turn", serious=False)
     if not message and reason != "Unschedulable":
         return None
-    if "persistentvolumeclaim" in message:
-        hint = "Create the claim in this namespace, or correct its name: the task goes on by itself."
+    if "persistentvolumeclaim" in message.lower():
         missing = _CLAIM.search(message)  # the scheduler says it of all nodes, and says half of it twice
-        return Trouble("ClaimMissing", missing[0], hint) if missing else Trouble("ClaimUnbound", message, hint)
+        if missing:
+            hint = "Create the claim in this namespace, or correct its name: the task goes on by itself."
+            return Trouble("ClaimMissing", missing[0], hint)
+        hint = "`kubectl describe pvc` tells why a claim has no volume (its storage class, size or access mode)."
+        return Trouble("ClaimUnbound", f"a claim of the task has no volume: {message}", hint)
     hint = "Ask for less, or add nodes that fit; the task starts as soon as one does."
     if "taint" in message or "affinity" in message or "selector" in message:
         hint = "Compare the task's node selector, tolerations and accelerator with `kubectl get nodes --show-labels`."
     return Trouble("Unschedulable", f"no node can take it: {message}", hint)
 
 
-def _waiting(entry: Mapping[str, Any], reason: str, message: str) -> Trouble | None:
-    image = entry.get("image")
+def _waiting(entry: Mapping[str, Any], reason: str, message: str, pulls: Sequence[str]) -> Trouble | None:
     if reason in _PULL:
-        hint = "Check the image's name, and that the cluster may pull it (image_pull_secrets)."
-        return Trouble("ImagePull", f"image {image} cannot be pulled: {message or reason}", hint)
+        return _image(str(entry.get("image")), message or reason, pulls)
     if reason in _CONFIG:
         return _missing(message) or Trouble("ContainerConfig", message or reason)
     return None
+
+
+def _image(name: str, why: str, pulls: Sequence[str]) -> Trouble:
+    hint = "Check the image's name, and that the cluster may pull it (image_pull_secrets)."
+    if pulls:
+        which = ", ".join(pulls)
+        hint = f"Check the image's name, and that this namespace has the image pull secret {which} for its registry."
+    return Trouble("ImagePull", f"image {name} cannot be pulled: {why}", hint)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import sys
 
 from ..bundle import root
@@ -12,8 +10,8 @@ from ..bundle import root
 _PIECE = 1 << 20
 
 
-#: What only a Python of the image needs, below the bundle: kfp's runtime, and this package as files.
-_GUESTS = re.compile(r"kfp|lib/python[\d.]+/site-packages/mlplatform(-[^/]*)?")
+#: What only a Python of the image needs: kfp's runtime, and this package as files. Within them nothing else matters.
+_GUESTS = ("kfp", "mlplatform")
 
 
 def install(folder: str, guests: bool = True) -> int:
@@ -40,7 +38,7 @@ def _copy(source: str, folder: str, guests: bool) -> None:
             for entry in entries:
                 path = os.path.join(below, entry.name)
                 there = os.path.join(folder, path)
-                if not guests and _GUESTS.fullmatch(path):
+                if not guests and entry.name.partition("-")[0] in _GUESTS and entry.is_dir():
                     continue
                 if entry.is_symlink():
                     _link(os.readlink(entry.path), there)
@@ -87,6 +85,8 @@ def _write(descriptor: int, data: bytes) -> int:
 def library(folder: str) -> int:
     """Copy what training scripts import (``mlplatform.training``, for any Python from 3.9 on) into ``folder``, which
     then belongs on their path; doing it twice is doing it once. Returns the exit status."""
+    import shutil  # which takes longer to import than all that the other one needs
+
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     there = os.path.join(folder, "mlplatform")
     try:

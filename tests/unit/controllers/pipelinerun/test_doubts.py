@@ -151,16 +151,20 @@ def test_a_pod_of_an_attempt_that_was_given_up_is_stopped_when_its_node_comes_ba
         ('MountVolume.SetUp failed for volume "v" : references non-existent secret key: k', "(Add the key"),
         ("MountVolume.SetUp failed: the NFS server is away", "(It is tried again and again"),
         ('MountVolume.SetUp failed: failed to sync secret cache: timed out: "v"', ""),
+        ('Failed to pull image "nowhere/x:1": not found', "image nowhere/x:1 cannot be pulled: not found (Check the"),
+        ('Error: secret "nobody" not found', 'secret "nobody" not found (Create it'),
+        ("Error: couldn't find key k in Secret default/s", "(Add the key"),
+        ("Error: ErrImagePull", ""),
     ],
 )
-def test_what_volumes_wait_for_is_told(stage: Stage, note: str, words: str) -> None:
+def test_what_the_kubelet_warns_of_is_told(stage: Stage, note: str, words: str) -> None:
     [pod] = stage.client.list(PODS).items
     event: Object = {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {"name": "e-1", "namespace": "default"},
         "type": "Warning",
-        "reason": "FailedMount",
+        "reason": "FailedMount" if "Mount" in note else "Failed",
         "note": note,
         "regarding": {"kind": "Pod", "uid": pod["metadata"]["uid"]},
     }

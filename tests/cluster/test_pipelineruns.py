@@ -82,6 +82,11 @@ def with_claim() -> str:
     return "read"
 
 
+@dsl.component(base_image=MODERN)
+def with_unbound() -> str:
+    return "read"
+
+
 @dsl.pipeline(name="values-and-artifacts")
 def values_and_artifacts() -> str:
     made = make()
@@ -108,6 +113,7 @@ def waiting():
     with_secret()
     with_map()
     with_claim()
+    with_unbound()
 
 
 @dsl.pipeline(name="interrupted")
@@ -138,6 +144,12 @@ platforms:
         exec-with-claim:
           pvcMount:
           - {constant: no-such-claim, mountPath: /claim}
+        exec-with-unbound:
+          pvcMount:
+          - {constant: unbound, mountPath: /claim}
+        exec-echo-2:
+          imagePullSecret:
+          - {secretName: no-such-login}
 """
 
 
@@ -218,17 +230,22 @@ def test_a_failure_is_told_and_exit_handlers_run(place: tuple[Platform, str], tm
 
 def test_what_a_pod_waits_for_is_told_within_seconds(place: tuple[Platform, str], tmp_path: Path) -> None:
     found, namespace = place
+    spec = {"storageClassName": "nobody-has-it", "accessModes": ["ReadWriteOnce"]}
+    claim = {"metadata": {"name": "unbound"}, "spec": {**spec, "resources": {"requests": {"storage": "1Gi"}}}}
+    found.cluster.api.create(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", claim)
     path = submit(found, namespace, document(waiting, tmp_path) + NEEDS_WHAT_IS_NOT_THERE, found.prepare(namespace))
 
     def told_of() -> Object | None:
         run = found.cluster.api.get(path)
         words = {name: task.get("waitingFor", "") for name, task in tasks(run).items()}
-        return run if len(words) == 6 and all(words.values()) else None
+        return run if len(words) == 7 and all(words.values()) else None
 
     run = until(told_of, 120)
     words = {name: task["waitingFor"] for name, task in tasks(run).items()}
     assert 'secret "nobody-made-it" not found' in words["echo"]
     assert "registry.invalid/nothing:1 cannot be pulled" in words["echo-2"]
+    assert "has the image pull secret no-such-login" in words["echo-2"]
+    assert "a claim of the task has no volume" in words["with-unbound"]
     assert "no node can take it" in words["echo-3"]
     assert 'secret "no-such-secret" not found (Create it in this namespace' in words["with-secret"]
     assert 'configmap "no-such-map" not found (Create it in this namespace' in words["with-map"]

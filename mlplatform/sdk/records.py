@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlplatform.core.errors import NotFound
 from mlplatform.core.model import AttemptRecord, RunRecord, TaskKey, TaskRecord
+from mlplatform.core.values import child
 from mlplatform.engine.home import Home
 from mlplatform.ir.findings import did_you_mean
 from mlplatform.sdk.report import run_report
@@ -68,6 +69,11 @@ def read_run(home: Home, reference: str) -> tuple[RunRecord, list[TaskRecord], l
 
 #: An attempt's output, in the attempt's folder.
 LOG_NAME = "task.log"
+
+
+def identity(run: RunRecord) -> str:
+    """What a run is known by where it runs: on a cluster the UID of its object, which its tasks' names are made of."""
+    return str(child(run.context, "kubernetes").get("uid") or run.run_id)
 
 
 def log_file(attempt: AttemptRecord) -> Path:

@@ -16,7 +16,7 @@ from mlplatform.planning.notebook_component import recognise_notebook
 from mlplatform.planning.python_component import recognise
 from mlplatform.planning.training.names import task_job
 from mlplatform.planning.training.task import training_of
-from mlplatform.sdk.records import log_file
+from mlplatform.sdk.records import identity, log_file
 from mlplatform.server.context import Context
 from mlplatform.server.documents import Source
 from mlplatform.server.metrics import metrics_of
@@ -69,7 +69,7 @@ def _training(here: Context, run: RunRecord, task: TaskRecord) -> str:
         return ""
     if training_of(_pipeline(here, run.spec_digest), component.executor_label) is None:
         return ""
-    return task_job(str(run.context.get("uid") or run.run_id), task.key)
+    return task_job(identity(run), task.key)
 
 
 #: Kinds of code that a kernel can be given: not a container's or an importer's.

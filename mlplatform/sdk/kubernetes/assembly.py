@@ -15,7 +15,7 @@ from mlplatform.engine.ports import Tracker
 from mlplatform.kube.callers import CALLER
 from mlplatform.kube.client import Client
 from mlplatform.kube.objects import Key
-from mlplatform.render.names import pod_name
+from mlplatform.render.names import pod_name, task_hash
 from mlplatform.sdk.kubernetes.history import PLACE
 from mlplatform.sdk.kubernetes.logs import Logs
 from mlplatform.sdk.kubernetes.mirror import Mirror
@@ -24,6 +24,13 @@ from mlplatform.sdk.kubernetes.training import ClusterJobs
 
 if TYPE_CHECKING:
     from mlplatform.store.runstore import SqlRunStore
+
+
+def _pod(run: str, attempt: AttemptRecord) -> str:
+    """The pod that writes the log of an attempt: its own, or rank 0's of its training job (``mirror``)."""
+    folder = Path(attempt.directory).name
+    own = folder == f"{task_hash(attempt.key)}-{attempt.attempt}"
+    return pod_name(run, attempt.key, attempt.attempt) if own else folder
 
 
 class Cluster:
@@ -65,12 +72,12 @@ class Cluster:
         """Somebody reads the log of an attempt: have it grow while the attempt runs."""
         name = child(run.context, PLACE).get("name")
         if name and attempt.directory:
-            pod = Key(self.namespace, pod_name(str(name), attempt.key, attempt.attempt))
+            pod = Key(self.namespace, _pod(str(name), attempt))
             if attempt.state.finished:
                 self.logs.ended(pod, Path(attempt.directory))
             else:
                 self.logs.follow(pod, Path(attempt.directory))
 
     def _ended(self, run: PipelineRun, attempt: AttemptRecord) -> None:
-        pod = Key(run.namespace, pod_name(run.name, attempt.key, attempt.attempt))
+        pod = Key(run.namespace, _pod(run.name, attempt))
         self.logs.ended(pod, Path(attempt.directory))

@@ -27,7 +27,7 @@ from mlplatform.kube.informer import Informer
 from mlplatform.kube.objects import Key, Object, uid_of
 from mlplatform.kube.ours import PIPELINE_RUNS, RECORDS
 from mlplatform.kube.queue import Queue
-from mlplatform.render.names import task_hash
+from mlplatform.render.names import pod_name, task_hash
 from mlplatform.sdk.kubernetes.history import Whole, whole
 from mlplatform.sdk.kubernetes.tracked import track, with_known_ids
 
@@ -196,7 +196,7 @@ class Mirror:
             known = _Known(found.run)
         tasks, attempts = known.tasks, known.attempts
         new_tasks = [task for task in found.tasks if tasks.get(task.key) != task]
-        here = [replace(attempt, directory=str(self.folder(run_id, attempt.key, attempt.attempt)))
+        here = [replace(attempt, directory=str(self._place(run_id, run.name, attempt)))
                 for attempt in found.attempts]  # fmt: skip
         new_attempts = [attempt for attempt in here if attempts.get(attempt.key) != attempt]
         changed = _told(found.run) != _told(known.run) or found.run.mlflow_run_id != known.run.mlflow_run_id
@@ -233,6 +233,11 @@ class Mirror:
             if attempt.key not in newest or newest[attempt.key].attempt < attempt.attempt:
                 newest[attempt.key] = attempt
         return _Known(run, tasks, newest)
+
+    def _place(self, run_id: str, name: str, attempt: AttemptRecord) -> Path:
+        """Where its log is kept; that of a rank of a training job in a folder called like its pod."""
+        folder, pod = self.folder(run_id, attempt.key, attempt.attempt), attempt.directory
+        return folder if pod in ("", pod_name(name, attempt.key, attempt.attempt)) else folder / pod
 
     def folder(self, run_id: str, key: TaskKey, attempt: int) -> Path:
         """Where the log of an attempt is kept."""

@@ -92,7 +92,7 @@ def _run(found: ClusterRun) -> RunRecord:
         parameters=accepted.parameters if accepted is not None else dict(run.spec.parameters),
         artifacts=accepted.artifacts if accepted is not None else {},
         outputs=Values.from_json(shown(dict(status.outputs))),
-        context={"backend": "kubernetes", "namespace": run.namespace, "uid": run.uid},
+        context={"backend": "kubernetes", "namespace": run.namespace},
         error=error,
         created_at=run.created_at,
         started_at=read_time(status.started_at),

@@ -8,6 +8,7 @@ from mlplatform.core.errors import InvalidInput, NotFound
 from mlplatform.core.model import RunRecord, TaskKey
 from mlplatform.engine.home import Home
 from mlplatform.planning.training.names import task_job
+from mlplatform.sdk.records import identity
 from mlplatform.sdk.training.run import Backend, TrainingRun
 
 
@@ -49,7 +50,7 @@ def training_run(
 
 def of_task(run: RunRecord, key: TaskKey, home: Home) -> TrainingRun | None:
     """The training job that a task of a run is; None: it is none, or has not begun. ``home``: that of the run."""
-    name = task_job(str(run.context.get("uid") or run.run_id), key)
+    name = task_job(identity(run), key)
     if run.context.get("backend") != "kubernetes":
         from mlplatform.sdk.training.local import LocalTraining
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar, cast, get_args, get_origin
 
 from mlplatform.apis.fields import about, json_name
@@ -54,10 +54,85 @@ def decode(cls: type[T], data: Any, path: str = "") -> T:
         InvalidInput: with a finding for each member of another type, and each that is missing.
     """
     findings: list[Finding] = []
-    found = _object(cls, data, path, findings)
+    try:
+        return _reader(cls)(data)
+    except _Odd:
+        found = _object(cls, data, path, findings)
     if findings:
         raise InvalidInput(f"this is no {cls.__name__}", findings=findings)
     return cast(T, found)
+
+
+class _Odd(Exception):
+    """Something is not as it should be; what, and all of it, is found by reading again with paths."""
+
+
+Reader = Callable[[Any], Any]
+
+
+@lru_cache(maxsize=1024)
+def _reader(kind: Any) -> Reader:
+    """What reads a value of a type, made once: an operator that starts reads ten thousand objects. Raises _Odd."""
+    shape, inner = _shape(kind)
+    if shape == "object":
+        return partial(_read_object, inner)
+    if shape == "scalar":
+        return partial(_read_scalar, inner)
+    return partial(_read_list if shape == "list" else _read_map, _reader(inner))
+
+
+@lru_cache(maxsize=256)
+def _plan(cls: Any) -> tuple[dict[str, tuple[str, Any, Reader | None]], tuple[str, ...]]:
+    """(JSON name -> (field, the type that is right as it is, what reads others; None: right as it is), fields without
+    a default)."""
+    table: dict[str, tuple[str, Any, Reader | None]] = {}
+    for item, name, kind in members(cls):
+        shape, inner = _shape(kind)
+        plain = inner if shape == "scalar" else None
+        table[name] = (item.name, plain, None if about(item).any_json else _reader(kind))
+    bare = tuple(
+        item.name for item, _, _ in members(cls) if item.default is MISSING and item.default_factory is MISSING
+    )
+    return table, bare
+
+
+def _read_object(cls: Any, data: Any) -> Any:
+    if type(data) is not dict:
+        raise _Odd
+    known, bare = _plan(cls)
+    given: dict[str, Any] = {}
+    for name, value in cast("dict[str, Any]", data).items():
+        found = known.get(name)
+        if found is None or value is None:
+            continue
+        member, plain, read = found
+        given[member] = value if type(value) is plain or read is None else read(value)
+    for name in bare:
+        if name not in given:
+            raise _Odd
+    return cls(**given)
+
+
+def _read_scalar(kind: Any, value: Any) -> Any:
+    if type(value) is kind:
+        return value
+    findings: list[Finding] = []
+    found = _scalar(kind, value, "", findings)
+    if findings:
+        raise _Odd
+    return found
+
+
+def _read_list(read: Reader, value: Any) -> Any:
+    if not isinstance(value, list):
+        raise _Odd
+    return tuple([read(item) for item in cast("list[Any]", value)])
+
+
+def _read_map(read: Reader, value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise _Odd
+    return {name: read(item) for name, item in cast("dict[str, Any]", value).items()}
 
 
 def _object(cls: Any, data: Any, path: str, findings: list[Finding]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -56,6 +57,18 @@ def test_defaults_are_left_out_and_come_back() -> None:
         tasks=(TaskStatus(("a", "b"), (0, 2), TaskState.RUNNING, attempt=1),),
     )
     assert decode(PipelineRunStatus, encode(status)) == status
+
+
+def test_what_is_read_quickly_and_what_is_read_with_paths_is_the_same() -> None:
+    data = encode(SPEC) | {"ttlSecondsAfterFinished": None, "unknown": {"a": 1}}
+    assert decode(PipelineRunSpec, MappingProxyType(data)) == decode(PipelineRunSpec, data) == SPEC
+    status = {"state": "RUNNING", "counts": {"total": 2}, "finishedAt": None}
+    quick, slow = decode(PipelineRunStatus, status), decode(PipelineRunStatus, MappingProxyType(status))
+    assert quick == slow
+    assert quick.state is RunState.RUNNING
+    with pytest.raises(InvalidInput) as raised:
+        decode(PipelineRunStatus, {"state": "WALKING", "counts": {"total": True}})
+    assert {finding.path for finding in raised.value.findings} == {"state", "counts.total"}
 
 
 def test_every_finding_is_told() -> None:

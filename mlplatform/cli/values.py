@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from mlplatform.cli.options import common, give, run_argument, write
-from mlplatform.core.errors import Finding, NotFound
 from mlplatform.core.values import child
 from mlplatform.engine.home import open_home
 
@@ -27,9 +26,9 @@ from mlplatform.engine.home import open_home
 def values(run: str, names: tuple[str, ...], to: str, home: str | None, output: str) -> None:
     """Write variables that a notebook's run ended with; nothing is run again.
 
-    Without NAME: all that can be had; one that is named and cannot be had is an error that says why. Each value is
-    pickled by itself, with the notebook's classes and functions in it, so that any Python with cloudpickle and the
-    notebook's packages can load it.
+    Without NAME: all of them. One that cannot be had is left out, and why is told on standard error (and as left_out
+    in the JSON): a notebook need not end with every name. Each value is pickled by itself, with the notebook's classes
+    and functions in it, so that any Python with cloudpickle and the notebook's packages can load it.
     """
     from mlplatform.engine.notebooks.values import write_values
     from mlplatform.sdk.clients import client_of
@@ -48,14 +47,7 @@ def values(run: str, names: tuple[str, ...], to: str, home: str | None, output: 
         folder=str(context.get("cwd") or "."),
         env=os.environ,
     )
-    findings = [Finding(name, why) for name, why in left_out.items()]
-    if names and findings:
-        hint = (
-            "What cannot be pickled (open files, locks, generators) and names that begin with _ are not kept. "
-            f"All that is there: mlplatform runs values {record.run_id} --to {to}"
-        )
-        raise NotFound(f"run {record.run_id} has not all of these values", findings=findings, hint=hint)
-    for one in findings:
-        write(f"left out {one.path}: {one.message}", error=True)
+    for name, why in left_out.items():
+        write(f"left out {name}: {why}", error=True)
     data = {"run_id": record.run_id, "to": to, "left_out": left_out}
     give(output, data, lambda: [f"written to {to}"])

@@ -148,6 +148,12 @@ def test_what_cannot_be_kept_merges_and_says_so(shared: TestHome) -> None:
     assert ran(edited) == ["make", "work", "end"]
     assert "lock" in why(edited, "make")
     assert book.values(edited, "total", "lock") == {"total": 3}
+    to = str(book.home.folder / "some.pkl")
+    told = book.home.json("runs", "values", edited["run_id"], "total", "lock", "nothing", "--to", to)
+    assert told["left_out"] == {
+        "lock": "it could not be kept when the run ended, or what was kept of it is gone",
+        "nothing": "the notebook did not end with a variable of this name",
+    }
 
 
 def test_a_failure_is_the_users_own_and_the_next_run_goes_on_behind_what_is_done(shared: TestHome) -> None:

@@ -70,6 +70,8 @@ class Queue(Generic[K]):
         self._failures: dict[K, int] = {}
         self._limit = RateLimit(*RATE, clock)
         self._closed = False
+        #: Threads in :meth:`wait_idle`.
+        self._idlers = 0
 
     def __len__(self) -> int:
         """Keys that wait for a worker now (not those for later)."""
@@ -108,8 +110,9 @@ class Queue(Generic[K]):
 
     def forget(self, key: K) -> None:
         """It went well: the next failure is the first again."""
-        with self._condition:
-            self._failures.pop(key, None)
+        if key in self._failures:  # mostly it is not, and whoever has the key is the only one who writes it
+            with self._condition:
+                self._failures.pop(key, None)
 
     def failures(self, key: K) -> int:
         return self._failures.get(key, 0)
@@ -140,7 +143,9 @@ class Queue(Generic[K]):
             self._busy.discard(key)
             if key in self._wanted:
                 self._ready.append(key)
-            self._condition.notify_all()
+                self._condition.notify()
+            if self._idlers:
+                self._condition.notify_all()
 
     def next_due(self) -> float | None:
         """Seconds until the next key for later; None: there is none."""
@@ -152,12 +157,16 @@ class Queue(Generic[K]):
         """Wait until no worker has a key that ``busy`` picks. False: some still has."""
         end = self._clock() + timeout
         with self._condition:
-            while any(busy(key) for key in self._busy):
-                left = end - self._clock()
-                if left <= 0:
-                    return False
-                self._condition.wait(min(left, 0.5))
-            return True
+            self._idlers += 1
+            try:
+                while any(busy(key) for key in self._busy):
+                    left = end - self._clock()
+                    if left <= 0:
+                        return False
+                    self._condition.wait(min(left, 0.5))
+                return True
+            finally:
+                self._idlers -= 1
 
     def close(self) -> None:
         """Hand out nothing more; workers that wait return."""

@@ -150,10 +150,14 @@ def test_45_an_operator_that_dies_at_any_write_comes_to_the_same_end(api_server:
     assert status["goodput"] == GOODPUT
     assert len(writes) > 30
 
-    def dying(number: int) -> str:
+    def dying(number: int) -> tuple[str, int]:
         left, _, deaths = _life(transport, start, number)
-        return "" if (left, deaths) == (wanted, 1) else f"{writes[number - 1]}, {deaths} deaths: {left}, not {wanted}"
+        return ("" if left == wanted else f"{writes[number - 1]}, {deaths} deaths: {left}, not {wanted}"), deaths
 
     with ThreadPoolExecutor(6) as pool:
-        assert [wrong for wrong in pool.map(dying, range(1, len(writes) + 1, STRIDE)) if wrong] == []
+        lives = list(pool.map(dying, range(1, len(writes) + 1, STRIDE)))
+    assert [wrong for wrong, _ in lives if wrong] == []
+    # a life may come out a write shorter than the one that was counted: nobody dies at the last one then
+    assert {deaths for _, deaths in lives[:-1]} == {1}
+    assert lives[-1][1] <= 1
     transport.close()

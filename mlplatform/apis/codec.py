@@ -54,139 +54,96 @@ def decode(cls: type[T], data: Any, path: str = "") -> T:
         InvalidInput: with a finding for each member of another type, and each that is missing.
     """
     findings: list[Finding] = []
-    try:
-        return _reader(cls)(data)
-    except _Odd:
-        found = _object(cls, data, path, findings)
+    found = _object(cls, data, path, findings)
     if findings:
         raise InvalidInput(f"this is no {cls.__name__}", findings=findings)
     return cast(T, found)
 
 
-class _Odd(Exception):
-    """Something is not as it should be; what, and all of it, is found by reading again with paths."""
+#: Where a value is: a path, or where it is in and its name or index there. It is put into words where something is odd.
+Place = str | tuple[Any, str | int]
+Reader = Callable[[Any, Place, list[Finding]], Any]
 
 
-Reader = Callable[[Any], Any]
+def _path(place: Place) -> str:
+    if isinstance(place, str):
+        return place
+    above, last = _path(place[0]), place[1]
+    if isinstance(last, int):
+        return f"{above}[{last}]"
+    return f"{above}.{last}" if above else last
 
 
 @lru_cache(maxsize=1024)
 def _reader(kind: Any) -> Reader:
-    """What reads a value of a type, made once: an operator that starts reads ten thousand objects. Raises _Odd."""
+    """What reads a value of a type, made once: an operator that starts reads ten thousand objects."""
     shape, inner = _shape(kind)
     if shape == "object":
-        return partial(_read_object, inner)
+        return partial(_object, inner)
     if shape == "scalar":
-        return partial(_read_scalar, inner)
-    return partial(_read_list if shape == "list" else _read_map, _reader(inner))
+        return partial(_scalar, inner)
+    return partial(_list if shape == "list" else _map, _reader(inner))
 
 
 @lru_cache(maxsize=256)
-def _plan(cls: Any) -> tuple[dict[str, tuple[str, Any, Reader | None]], tuple[str, ...]]:
-    """(JSON name -> (field, the type that is right as it is, what reads others; None: right as it is), fields without
-    a default)."""
-    table: dict[str, tuple[str, Any, Reader | None]] = {}
+def _plan(cls: Any) -> tuple[tuple[str, str, Any, Reader | None, bool], ...]:
+    """(field, JSON name, the type that is right as it is, what reads others; None: right as it is, whether it has to be
+    there) of each member."""
+    found: list[tuple[str, str, Any, Reader | None, bool]] = []
     for item, name, kind in members(cls):
         shape, inner = _shape(kind)
+        bare = item.default is MISSING and item.default_factory is MISSING
         plain = inner if shape == "scalar" else None
-        table[name] = (item.name, plain, None if about(item).any_json else _reader(kind))
-    bare = tuple(
-        item.name for item, _, _ in members(cls) if item.default is MISSING and item.default_factory is MISSING
-    )
-    return table, bare
+        found.append((item.name, name, plain, None if about(item).any_json else _reader(kind), bare))
+    return tuple(found)
 
 
-def _read_object(cls: Any, data: Any) -> Any:
-    if type(data) is not dict:
-        raise _Odd
-    known, bare = _plan(cls)
-    given: dict[str, Any] = {}
-    for name, value in cast("dict[str, Any]", data).items():
-        found = known.get(name)
-        if found is None or value is None:
-            continue
-        member, plain, read = found
-        given[member] = value if type(value) is plain or read is None else read(value)
-    for name in bare:
-        if name not in given:
-            raise _Odd
-    return cls(**given)
-
-
-def _read_scalar(kind: Any, value: Any) -> Any:
-    if type(value) is kind:
-        return value
-    findings: list[Finding] = []
-    found = _scalar(kind, value, "", findings)
-    if findings:
-        raise _Odd
-    return found
-
-
-def _read_list(read: Reader, value: Any) -> Any:
-    if not isinstance(value, list):
-        raise _Odd
-    return tuple([read(item) for item in cast("list[Any]", value)])
-
-
-def _read_map(read: Reader, value: Any) -> Any:
-    if not isinstance(value, dict):
-        raise _Odd
-    return {name: read(item) for name, item in cast("dict[str, Any]", value).items()}
-
-
-def _object(cls: Any, data: Any, path: str, findings: list[Finding]) -> Any:
+def _object(cls: Any, data: Any, place: Place, findings: list[Finding]) -> Any:
     if not isinstance(data, Mapping):
-        findings.append(Finding(path, "must be an object"))
+        findings.append(Finding(_path(place), "must be an object"))
         return None
     table = cast("Mapping[str, Any]", data)
     given: dict[str, Any] = {}
-    for item, name, kind in members(cls):
-        at = f"{path}.{name}" if path else name
+    for member, name, plain, read, bare in _plan(cls):
         value = table.get(name)
-        if value is None:
-            if item.default is MISSING and item.default_factory is MISSING:
-                findings.append(Finding(at, "is missing", "missing"))
-                given[item.name] = None
-            continue
-        given[item.name] = value if about(item).any_json else _value(kind, value, at, findings)
+        if value is not None:
+            given[member] = value if read is None or type(value) is plain else read(value, (place, name), findings)
+        elif bare:
+            findings.append(Finding(_path((place, name)), "is missing", "missing"))
     return None if findings else cls(**given)
 
 
-def _value(kind: Any, value: Any, path: str, findings: list[Finding]) -> Any:
+def _list(read: Reader, value: Any, place: Place, findings: list[Finding]) -> Any:
+    if not isinstance(value, list):
+        findings.append(Finding(_path(place), "must be a list"))
+        return ()
+    items = cast("list[Any]", value)
+    return tuple([read(item, (place, index), findings) for index, item in enumerate(items)])
+
+
+def _map(read: Reader, value: Any, place: Place, findings: list[Finding]) -> Any:
+    if not isinstance(value, dict):
+        findings.append(Finding(_path(place), "must be an object"))
+        return {}
+    table = cast("dict[str, Any]", value)
+    return {name: read(item, (place, name), findings) for name, item in table.items()}
+
+
+def _scalar(kind: Any, value: Any, place: Place, findings: list[Finding]) -> Any:
     if type(value) is kind:
         return value
-    shape, inner = _shape(kind)
-    if shape == "object":
-        return _object(inner, value, path, findings)
-    if shape == "list":
-        if not isinstance(value, list):
-            findings.append(Finding(path, "must be a list"))
-            return ()
-        items = cast("list[Any]", value)
-        return tuple(_value(inner, item, f"{path}[{index}]", findings) for index, item in enumerate(items))
-    if shape == "map":
-        if not isinstance(value, dict):
-            findings.append(Finding(path, "must be an object"))
-            return {}
-        table = cast("dict[str, Any]", value)
-        return {name: _value(inner, item, f"{path}.{name}", findings) for name, item in table.items()}
-    return _scalar(inner, value, path, findings)
-
-
-def _scalar(kind: Any, value: Any, path: str, findings: list[Finding]) -> Any:
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         try:
             return kind(value)
         except ValueError:
-            findings.append(Finding(path, f"is none of {', '.join(kind)}"))
+            findings.append(Finding(_path(place), f"is none of {', '.join(kind)}"))
             return None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind is Any or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
         return value
     words: dict[Any, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-    findings.append(Finding(path, f"must be {words.get(kind, kind.__name__)}"))
+    findings.append(Finding(_path(place), f"must be {words.get(kind, kind.__name__)}"))
     return None
 
 

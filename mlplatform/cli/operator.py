@@ -53,26 +53,16 @@ def trainingjob(client: Client, environment: Mapping[str, str]) -> Sequence[Cont
         launcher_image=environment.get("MLPLATFORM_LAUNCHER_IMAGE", ""),
         launcher_pull_policy=environment.get("MLPLATFORM_LAUNCHER_PULL_POLICY") or "IfNotPresent",
     )
-    # claims on devices are there from Kubernetes 1.34 on, Kueue where somebody installed it
-    devices, kueue = _knows(client, "/apis/resource.k8s.io/v1"), _asked(client, "/apis/kueue.x-k8s.io/v1beta2")
+    # claims on devices are there from Kubernetes 1.34 on, Kueue where somebody installed it, which is rare
+    devices = _knows(client, "/apis/resource.k8s.io/v1")
+    kueue = _knows(client, "/apis/kueue.x-k8s.io/v1beta2", tries=_ASKED, unknown=False)
     return [TrainingJobs(settings, devices=devices, kueue=kueue)]
 
 
-def _knows(client: Client, group: str) -> bool:
-    """Whether the cluster has the kinds of a group: claims on devices (Kubernetes 1.34 and later), training jobs (where
-    they were installed). Where it does not answer yet: it has."""
-    try:
-        client.read(group)
-    except ObjectNotFound:
-        return False
-    except KubernetesError:
-        return True
-    return True
-
-
-def _asked(client: Client, group: str) -> bool:
-    """The same of what is rarely there: a cluster that does not answer is asked for a minute."""
-    for left in reversed(range(_ASKED)):
+def _knows(client: Client, group: str, *, tries: int = 1, unknown: bool = True) -> bool:
+    """Whether the cluster has the kinds of a group. One that does not answer is asked ``tries`` times, a second apart;
+    then ``unknown`` is what is taken for true."""
+    for left in reversed(range(tries)):
         try:
             client.read(group)
         except ObjectNotFound:
@@ -81,7 +71,7 @@ def _asked(client: Client, group: str) -> bool:
             time.sleep(1.0 if left else 0.0)
         else:
             return True
-    return False
+    return unknown
 
 
 def progress_endpoint(client: Client, caches: Caches, host: str, port: int) -> Beside:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from mlplatform.core.errors import Finding, InvalidPipeline
@@ -55,7 +56,11 @@ def require_valid(pipeline: Pipeline, check_expression: CheckExpression | None =
     Raises:
         InvalidPipeline: with every finding.
     """
-    findings = validate(pipeline, check_expression)
+    refuse(pipeline, validate(pipeline, check_expression), origin)
+
+
+def refuse(pipeline: Pipeline, findings: Sequence[Finding], origin: str = "") -> None:
+    """Raise InvalidPipeline if there are findings. ``origin``: what the pipeline is called."""
     if findings:
         name = origin or (f"pipeline {pipeline.name!r}" if pipeline.name else "the pipeline document")
         raise InvalidPipeline(f"{name} is not a pipeline that can be run.", findings=findings)

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlplatform.core.errors import Finding, InvalidInput, InvalidPipeline
+from mlplatform.core.errors import Finding, InvalidInput
 from mlplatform.core.values import child
 from mlplatform.ir.model import Pipeline
 from mlplatform.ir.platform import OWN
-from mlplatform.ir.validate import validate
+from mlplatform.ir.validate import refuse, validate
 from mlplatform.planning.cel import check
 from mlplatform.planning.training.task import training_of
 
@@ -25,9 +25,7 @@ def require_runnable(pipeline: Pipeline, origin: str = "") -> None:
     Raises:
         InvalidPipeline: with every finding.
     """
-    if findings := check_pipeline(pipeline):
-        name = origin or (f"pipeline {pipeline.name!r}" if pipeline.name else "the pipeline document")
-        raise InvalidPipeline(f"{name} is not a pipeline that can be run.", findings=findings)
+    refuse(pipeline, check_pipeline(pipeline), origin)
 
 
 def _trainings(pipeline: Pipeline) -> Iterator[Finding]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+import json
+from collections.abc import Mapping
+from typing import Any, Final
 
+from mlplatform.apis.names import ANNOTATION_KEY
 from mlplatform.core.ids import slug
 from mlplatform.core.model import TaskKey
 
@@ -51,3 +54,12 @@ def workspace_name(run: str) -> str:
 def claim_name(run: str, key: TaskKey, suffix: str) -> str:
     """The claim of a CreatePVC task that gave only a suffix."""
     return f"{shortened(run, 180)}-{task_hash(key)}{suffix}"[:253]
+
+
+def key_in(annotations: Mapping[str, Any]) -> TaskKey | None:
+    """The task that annotations name."""
+    try:
+        path, iteration = json.loads(str(annotations.get(ANNOTATION_KEY) or ""))
+        return TaskKey(tuple(str(word) for word in path), tuple(int(index) for index in iteration))
+    except (ValueError, TypeError):
+        return None

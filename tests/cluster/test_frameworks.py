@@ -22,10 +22,8 @@ import mlplatform as ml
 from mlplatform.sdk.training.cluster import ClusterTraining
 from mlplatform.sdk.training.run import TrainingRun
 from tests.cluster.cluster import Cluster
-from tests.cluster.components import free_port
-from tests.cluster.test_training import JOBS, PATIENCE, processes, until
+from tests.cluster.test_training import PATIENCE, processes, training_place, until
 from tests.support.kube.environments import IMAGE, PLACE, packages
-from tests.support.kube.platform import apply_crds, operator, push_launcher, push_stand_ins
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "tests" / "training" / "scripts"
@@ -101,18 +99,9 @@ class Place:
 def place(
     cluster: Cluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Generator[Callable[[], Place]]:
-    assert cluster.registry is not None
-    apply_crds(cluster)
-    assert push_stand_ins(cluster, [IMAGE]) == []
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
-    label = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
-    cluster.api.patch(f"/api/v1/namespaces/{namespace}", label)
-    port = free_port(cluster.host)
-    with operator(cluster, tmp_path, push_launcher(cluster.registry), namespace, progress=port):
+    with training_place(cluster, tmp_path, namespace, IMAGE):
         yield lambda: Place(cluster, namespace)
-        for item in cluster.api.get(JOBS.format(namespace))["items"]:
-            cluster.api.delete(f"{JOBS.format(namespace)}/{item['metadata']['name']}")
-        cluster.api.wait(f"/api/v1/namespaces/{namespace}/pods", lambda pods: not pods["items"])
 
 
 def alone(framework: str, folder: Path) -> float:

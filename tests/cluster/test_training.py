@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,22 @@ PATIENCE = 300.0
 
 @pytest.fixture
 def place(cluster: Cluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
-    """A namespace under the restricted rule, with an operator of its own to which ranks report."""
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    with training_place(cluster, tmp_path, namespace):
+        yield namespace
+
+
+@contextmanager
+def training_place(cluster: Cluster, folder: Path, namespace: str, image: str = IMAGE) -> Generator[None]:
+    """A namespace under the restricted rule, with an operator of its own to which ranks report; nothing is left."""
     assert cluster.registry is not None
     apply_crds(cluster)
-    assert push_stand_ins(cluster, [IMAGE]) == []
-    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    assert push_stand_ins(cluster, [image]) == []
     label = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
     cluster.api.patch(f"/api/v1/namespaces/{namespace}", label)
     port = free_port(cluster.host)
-    with operator(cluster, tmp_path, push_launcher(cluster.registry), namespace, progress=port):
-        yield namespace
+    with operator(cluster, folder, push_launcher(cluster.registry), namespace, progress=port):
+        yield
         for item in cluster.api.get(JOBS.format(namespace))["items"]:
             cluster.api.delete(f"{JOBS.format(namespace)}/{item['metadata']['name']}")
         cluster.api.wait(f"/api/v1/namespaces/{namespace}/pods", lambda pods: not pods["items"])

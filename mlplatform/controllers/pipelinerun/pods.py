@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import Any, Final
 
 from mlplatform.apis.names import (
     ANNOTATION_CACHE_KEY,
-    ANNOTATION_KEY,
     ANNOTATION_WHY,
     FINALIZER_RESULT,
     LABEL_ATTEMPT,
@@ -21,6 +19,7 @@ from mlplatform.controllers.pipelinerun.trouble import Trouble, not_ready, pull_
 from mlplatform.core.model import TaskError, TaskKey
 from mlplatform.core.values import child
 from mlplatform.kube.objects import PODS, Object, Resource, being_deleted, has_finalizer, key_of, metadata, uid_of
+from mlplatform.render.names import key_in
 from mlplatform.render.pod import LAUNCHER, MAIN
 
 #: Words of the kubelet, the scheduler and the garbage collector for a pod that ended through no fault of its own.
@@ -167,15 +166,6 @@ def _waits(status: Mapping[str, Any]) -> bool:
     """Whether none of its containers runs, and the task's has not."""
     entries = [*_list(status, "initContainerStatuses"), *_list(status, "containerStatuses")]
     return status.get("phase") in (None, "Pending") and not any("running" in child(item, "state") for item in entries)
-
-
-def key_in(annotations: Mapping[str, Any]) -> TaskKey | None:
-    """The task that annotations name."""
-    try:
-        path, iteration = json.loads(str(annotations.get(ANNOTATION_KEY) or ""))
-        return TaskKey(tuple(str(word) for word in path), tuple(int(index) for index in iteration))
-    except (ValueError, TypeError):
-        return None
 
 
 def request_of(spec: Mapping[str, Any]) -> str:

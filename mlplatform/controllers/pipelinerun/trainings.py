@@ -9,7 +9,7 @@ from typing import Any, Final
 from mlplatform.apis.names import ANNOTATION_CACHE_KEY, ANNOTATION_WHY, FINALIZER_RESULT, LABEL_ATTEMPT
 from mlplatform.apis.times import read_time
 from mlplatform.controllers.pipelinerun.message import Elsewhere, Result, read_message
-from mlplatform.controllers.pipelinerun.pods import Deleted, Lost, PodSeen, key_in, request_of
+from mlplatform.controllers.pipelinerun.pods import Deleted, Lost, PodSeen, request_of
 from mlplatform.controllers.pipelinerun.trouble import Trouble
 from mlplatform.core.model import TaskError
 from mlplatform.core.values import child
@@ -19,6 +19,7 @@ from mlplatform.planning.training.facts import RankKey
 from mlplatform.planning.training.names import rank_name
 from mlplatform.planning.training.shape import working_role
 from mlplatform.planning.training.status import COMPLETE, DELETED, FAILED, PLACED, RUNNING, SUSPENDED
+from mlplatform.render.names import key_in
 
 Json = Mapping[str, Any]
 

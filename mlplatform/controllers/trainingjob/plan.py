@@ -78,7 +78,7 @@ def plan_job(
     if not spec.managed:
         return Plan()
     verdict = verdict_of(job, observed.queueing, settings)
-    seen = _look(observed, verdict, round(now, 3), refused or {})
+    seen = _look(observed, spec, verdict, round(now, 3), refused or {})
     status = None if seen.status is job.status and observed.kept is None else encode(seen.status)
     wake = _wake(seen, now)
     starts = [step for step in seen.decision.steps if isinstance(step, Start)]
@@ -112,10 +112,12 @@ def plan_job(
     )
 
 
-def _look(observed: Observed, verdict: Verdict, now: float, refused: Mapping[str, str]) -> _Seen:
+def _look(observed: Observed, spec: TrainingSpec, verdict: Verdict, now: float, refused: Mapping[str, str]) -> _Seen:
+    """``spec``: of the whole job; what was admitted may be less."""
     whole = observed.job
-    observed = replace(observed, job=admitted(whole, verdict))
-    job, spec = observed.job, training_spec(whole.name, admitted(whole, verdict).spec)
+    job = admitted(whole, verdict)
+    if job is not whole:
+        observed, spec = replace(observed, job=job), training_spec(job.name, job.spec)
     read = (read_pod(pod, observed.nodes, now) for pod in observed.pods)
     ranks = tuple(rank for rank in read if rank is not None)
     before = ledger_of(job.status)

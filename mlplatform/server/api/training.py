@@ -78,8 +78,11 @@ def one(here: Here, name: Name) -> Any:
 def _mlflow_here(body: Mapping[str, Any]) -> str:
     """This machine's MLflow knows a job by the same id from its beginning; that of a task is its run's."""
     owner = str(child(child(body, "metadata"), "labels").get(LABEL_RUN) or "")
-    if owner:
-        return reserved_run_id(owner)
+    return reserved_run_id(owner) if owner else _mlflow_own(body)
+
+
+def _mlflow_own(body: Mapping[str, Any]) -> str:
+    """The run of a job that is no task."""
     run = tracked_run(body)
     return reserved_run_id(run.run_id) if run is not None else ""
 
@@ -90,8 +93,7 @@ def _mlflow_there(here: Context, cluster: Cluster, body: Mapping[str, Any]) -> s
         return ""
     task = task_of(body)
     if task is None:
-        run = tracked_run(body)
-        return reserved_run_id(run.run_id) if run is not None else ""
+        return _mlflow_own(body)
     owner = controller_of(body) or {}
     place = Key(cluster.namespace, str(owner.get("name") or ""))
     try:

@@ -6,12 +6,11 @@ server, which passes it on to the gateway; what MLflow cannot take now waits on 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from mlplatform.apis.names import ANNOTATION_KEY, LABEL_ATTEMPT, PIPELINE_RUN, TRAINING_JOB
+from mlplatform.apis.names import LABEL_ATTEMPT, PIPELINE_RUN, TRAINING_JOB
 from mlplatform.core.errors import NotFound
 from mlplatform.core.model import TaskKey
 from mlplatform.core.values import child
@@ -19,7 +18,7 @@ from mlplatform.engine.ports import Tracker
 from mlplatform.kube.objects import Key, controller_of, metadata, uid_of
 from mlplatform.planning.training.names import task_job
 from mlplatform.planning.training.tracked import tracked_run
-from mlplatform.render.names import pod_name
+from mlplatform.render.names import key_in, pod_name
 from mlplatform.render.training.names import read_labels
 from mlplatform.server.cluster.pods import PodCaller
 from mlplatform.server.settings import Settings
@@ -116,9 +115,6 @@ def task_of(body: Mapping[str, Any]) -> tuple[TaskKey, int] | None:
 
 
 def _task(annotations: Mapping[str, Any], labels: Mapping[str, Any]) -> tuple[TaskKey | None, int]:
-    try:
-        found: Any = json.loads(annotations.get(ANNOTATION_KEY, ""))
-        path, iteration = found
-        return TaskKey(tuple(map(str, path)), tuple(map(int, iteration))), int(labels.get(LABEL_ATTEMPT, ""))
-    except (ValueError, TypeError):
-        return None, 0
+    number = str(labels.get(LABEL_ATTEMPT) or "")
+    key = key_in(annotations) if number.isdecimal() else None
+    return key, int(number) if key is not None else 0

@@ -25,10 +25,10 @@ demo:  ## train models on real data in a pipeline, tracked in MLflow
 	@$(ready) demo --into $(DEMO)
 	@$(DEMO)/bin/mlplatform demo $(if $(filter-out 0,$(OFFLINE)),--offline) $(ARGS)
 
-test:  ## the whole test suite
+test:  ## the whole test suite, in two halves side by side
 	@$(ready) dev --into $(VENV)
 	@$(bin)/python -m compileall -q mlplatform  # thousands of processes are started; none should compile it again
-	@eval "$$(.ci/podman 2>/dev/null)"; PATH="$(abspath $(bin)):$$PATH" $(bin)/python -m pytest $(ARGS)
+	@eval "$$(.ci/podman 2>/dev/null)"; PATH="$(abspath $(bin)):$$PATH" $(bin)/python -m tests $(ARGS)
 
 check:  ## style, types, import contracts, generated documents; under a minute
 	@$(ready) dev --into $(VENV)

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.cluster.fixtures import api_server, cluster, collection_order, namespace
+from tests.cluster.fixtures import api_server, cluster, collection_order, namespace, place
+from tests.support.sides import VARIABLE, side_of
 
 __all__ = ["api_server", "cluster", "namespace"]
 
@@ -41,6 +42,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    side = os.environ.get(VARIABLE)
+    if side:
+        here = ROOT / "tests"
+        items[:] = [one for one in items if side_of(one.path.relative_to(here), on_a_cluster=place(one) > 0) == side]
     collection_order(items)
 
 

@@ -66,13 +66,14 @@ def namespace(request: pytest.FixtureRequest) -> Generator[str]:
     running.api.delete(f"/api/v1/namespaces/{name}")
 
 
+def place(item: pytest.Item) -> int:
+    """Not 0 for a test that wants a cluster, the more the longer what it wants takes to start."""
+    asked = [FIXTURES.index(name) + 2 for name in getattr(item, "fixturenames", ()) if name in FIXTURES]
+    return max(asked, default=int(item.path.parent.name == "cluster"))
+
+
 def collection_order(items: list[pytest.Item]) -> None:
     """Tests that want a cluster go last: what it is made of may still be built in the background (.ci/run)."""
-
-    def place(item: pytest.Item) -> int:
-        asked = [FIXTURES.index(name) + 2 for name in getattr(item, "fixturenames", ()) if name in FIXTURES]
-        return max(asked, default=int(item.path.parent.name == "cluster"))
-
     items.sort(key=place)
     for item in items:
         if place(item) and not item.get_closest_marker("timeout"):

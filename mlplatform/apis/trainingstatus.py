@@ -121,6 +121,7 @@ class LedgerStatus:
     waiting_since: str = told("Since when it lacks what it needs.", "", time=True)
     not_before: str = told("When it may be tried again.", "", time=True)
     tries: int = told("How often it was taken back for want of places.", 0)
+    requeues: int = told("How often it was put back since it was made or resumed.", 0)
     restarts_at: str = told(
         "Restarts that count: the first in milliseconds since the epoch, each further one as the difference.",
         "",

@@ -1,5 +1,8 @@
 """The platform inside a cluster: installed by its command, restricted, reached with a token, and tracking what runs."""
 
+import json
+import os
+import signal
 import urllib.error
 import urllib.request
 import uuid
@@ -12,11 +15,14 @@ import pytest
 from kfp import compiler, dsl
 
 import mlplatform as ml
+from mlplatform.sdk.training.run import TrainingRun
 from tests.cluster.api import Object
 from tests.cluster.cluster import Cluster
+from tests.cluster.test_training import processes
 from tests.support.kube.installed import PLACE, Installed, command, installed, until
 from tests.support.pipelines import chain
 
+SCRIPTS = Path(__file__).parent / "scripts"
 RUNS = "/apis/pipelines.mlplatform.dev/v1alpha1/namespaces/{}/pipelineruns"
 #: Of this session alone: what was kept of earlier ones may be there still.
 SERVES = f"test-platform-{uuid.uuid4().hex[:6]}"
@@ -174,3 +180,56 @@ def test_runs_are_tracked_as_on_one_machine_whatever_is_down(platform: Installed
     assert {one["mlflow_run_id"] for one in told["runs"] if one["experiment"] == SERVES} == {
         one["id"] for one in found if not one["parent"]
     }
+
+
+# ---------------------------------------------------------------------- a training job that is no task
+SECRET = f"hush-{uuid.uuid4().hex}"
+
+
+def trained(platform: Installed) -> TrainingRun:
+    """Two ranks; rank 0 is killed behind its first checkpoint. Complete."""
+    env = {"MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "1", "REGISTERED": SERVES, "A_SECRET": SECRET}
+    once = {"failurePolicy": {"backoffSeconds": 0}}
+    job = ml.TrainingJob(
+        SCRIPTS / "fits.py",
+        workers=2,
+        image=platform.told["images"]["mlflow"],
+        checkpoints="each",
+        env=env,
+        experiment=f"{SERVES}-training",
+        spec=once,
+    )
+    made = job.run(backend="kubernetes", namespace=SERVES)
+    until(lambda: made.progress.get("checkpointStep") == 4 and made.progress.get("step") == 7, "the first checkpoint")
+    os.kill(processes(made.name, 0)[-1], signal.SIGKILL)
+    return made.wait(600)
+
+
+def artifact(platform: Installed, token: str, run: str, path: str) -> bytes:
+    status, told = platform.ask("GET", f"/mlflow/get-artifact?path={path}&run_id={run}", token)
+    assert status == 200, told
+    return told.encode() if isinstance(told, str) else json.dumps(told).encode()
+
+
+def test_a_training_job_is_one_run_with_its_checkpoint_and_its_model(
+    platform: Installed, reader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(platform.cluster.kubeconfig))
+    made = trained(platform)
+    assert [one["exitCode"] for one in made.attempts if "exitCode" in one] == [137]
+    [found] = until(
+        lambda: [one for one in platform.tracked(reader, f"{SERVES}-training") if one["status"] == "FINISHED"],
+        "the job's run in MLflow",
+    )
+    assert (found["name"], found["params"]) == (made.name, {"steps": "20"})
+    print(found)
+    print(made.logs(0)[-3000:])
+    points = platform.mlflow(reader, "metrics/get-history", run_id=found["id"], metric_key="loss")["metrics"]
+    assert [point["step"] for point in points] == [*range(8), *range(5, 20)]
+    assert found["metrics"]["rank"] == 0
+    print(platform.mlflow(reader, "artifacts/list", run_id=found["id"]))
+    print(platform.mlflow(reader, "artifacts/list", run_id=found["id"], path="checkpoints/step-19"))
+    print(platform.mlflow(reader, "registered-models/get", name=SERVES))
+    raw = platform.mlflow(reader, "runs/get", run_id=found["id"])
+    print(raw)
+    assert SECRET not in json.dumps(raw)

@@ -145,6 +145,7 @@ HOSTILE: dict[str, tuple[Object, str]] = {
     "a native pod group": (job(gang={"mode": "PodGroup"}), "mode"),
     "a rule with nothing to fit": (job(failurePolicy={"rules": [{"action": "Fail", "reasons": []}]}), "reasons"),
     "a fourth head": (job(framework="ray", groups=[group("h", role="head", replicas=4)]), "exactly one head"),
+    "never preempted": (job(queue={"name": "q", "preemptible": False}), "Kueue has no word for it"),
     "no group": (job(groups=[]), "groups"),
     "two of a name": (job(groups=[group("a"), group("a")]), "Duplicate value"),
 }

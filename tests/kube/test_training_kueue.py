@@ -1,17 +1,19 @@
 """TrainingJobs in the queues of a real Kueue: gangs are admitted whole or wait and say why, one after the other; what
-is taken back saves first and goes on. The behaviours 31 to 35 and 37. Nodes and pods are kwok's, all else is real."""
+is taken back saves first and goes on. The behaviours 31 to 35, 37 and 41. Nodes and pods are kwok's, all else is
+real."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from mlplatform.apis.times import told_time
+from mlplatform.apis.times import read_time, told_time
 from mlplatform.controllers.framework.loop import Parts
 from mlplatform.controllers.framework.manager import Manager, Settings
 from mlplatform.controllers.trainingjob.controller import TrainingJobs
@@ -53,10 +55,13 @@ class Site:
     client: Client
 
     def submit(self, name: str, replicas: int = 1, queue: str = "gpus", priority: str = "", **more: Any) -> Key:
+        """``limit``: of requeues."""
         of_group = {key: more.pop(key) for key in ("elastic", "topology") if key in more}
         ranks = group(replicas=replicas, accelerator={"count": 1}, **of_group)
         ranks["template"]["metadata"] = {"annotations": {"mlplatform.test/forever": "true"}}
         asked: Object = {"name": queue, **({"priorityClassName": priority} if priority else {})}
+        if (limit := more.pop("limit", None)) is not None:
+            asked["maxRequeues"] = limit
         more.setdefault("preemption", {"gracePeriodSeconds": 1})
         body = job(ranks, name=name, queue=asked, **more)
         body["metadata"]["namespace"] = SPACE
@@ -119,12 +124,15 @@ class Site:
 
     def complete(self, key: Key) -> None:
         """Its ranks end well."""
-        for pod in self.pods(key):
+        self.end_well(*self.pods(key))
+        self.phase(key, "Complete")
+
+    def end_well(self, *pods: Object) -> None:
+        for pod in pods:
             [container] = pod["status"]["containerStatuses"]
             ended = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": told_time(time.time())}}
             status = {"phase": "Succeeded", "containerStatuses": [{**container, "ready": False, "state": ended}]}
             self.client.patch(PODS, Key(SPACE, pod["metadata"]["name"]), {"status": status}, subresource="status")
-        self.phase(key, "Complete")
 
     @contextmanager
     def cleared(self) -> Generator[None]:
@@ -298,6 +306,44 @@ def test_37_preempted_it_saves_and_goes_on_later(site: Site) -> None:
     assert site.workload_says(low, "Requeued")[0] == "True"
 
 
+def test_41_half_of_the_ranks_done_evicted_and_resumed_all_of_them_run(site: Site) -> None:
+    low = site.submit("half", 4, priority="low")
+    site.phase(low, "Running")
+    site.end_well(*site.pods(low)[:2])
+    site.until(low, lambda: site.status(low)["groups"][0].get("succeeded") == 2)
+    high = site.submit("over", 3, priority="high")
+    site.phase(low, "Queued")
+    site.phase(high, "Running")
+    site.complete(high)
+    site.until(low, lambda: site.status(low).get("phase") == "Running" and site.status(low)["attempt"] == 2)
+    told = site.status(low)["groups"][0]
+    assert (told["ready"], told.get("succeeded", 0), told.get("done", "")) == (4, 0, "")
+    names = sorted(pod["metadata"]["name"] for pod in site.pods(low))
+    assert names == [f"half-worker-a2-{rank}" for rank in range(4)]
+
+
+def test_put_back_once_more_than_it_may_it_fails(site: Site) -> None:
+    key = site.submit("patient", 2, limit=1)
+    for attempt in (1, 2):
+        site.until(key, lambda attempt=attempt: site.workload_says(key, "PodsReady")[0] == "True")
+        assert site.status(key)["attempt"] == attempt
+        _evict(site, key)
+    site.phase(key, "Failed")
+    status = site.status(key)
+    assert status["reason"] == "RequeueLimitExceeded"
+    assert status["message"].startswith("it was put back 2 times, queue.maxRequeues is 1; the last time: Preempted: ")
+    assert (status["restartsUncounted"], site.pods(key)) == (2, [])
+    site.until(key, lambda: site.workload_says(key, "Finished") == ("True", "Failed"))
+    site.phase(site.submit("next", 4), "Running")
+
+
+def _evict(site: Site, key: Key) -> None:
+    """A more important job takes the place, and ends."""
+    high = site.submit(f"pushes-{site.status(key)['attempt']}", 4, priority="high")
+    site.phase(high, "Running")
+    site.complete(high)
+
+
 def test_a_workload_that_is_deleted_is_no_quota_any_more(site: Site) -> None:
     key = site.submit("deleted", 2)
     site.phase(key, "Running")
@@ -334,15 +380,21 @@ def test_deleted_in_the_foreground_it_leaves_nothing(site: Site) -> None:
 def test_34_ranks_that_are_never_ready_go_back_and_are_given_up(site: Site) -> None:
     """Last: for it Kueue begins anew, with a short patience."""
     site.kueue.stop()
-    again = {"timestamp": "Eviction", "backoffBaseSeconds": 1, "backoffLimitCount": 1, "backoffMaxSeconds": 2}
+    again = {"timestamp": "Eviction", "backoffBaseSeconds": 1, "backoffLimitCount": 3, "backoffMaxSeconds": 60}
     site.kueue.start(waitForPodsReady={"timeout": "3s", "requeuingStrategy": again})
     try:
         # nodes of that name are not there: admitted, no rank ever finds a place
         key = site.submit("never", 2, topology={"key": "test/no-such-label"})
-        site.until(key, lambda: len(site.status(key).get("attempts", ())) >= 1)
         site.until(key, lambda: "gave it up" in site.says(key, "QuotaReserved")[2] and not site.pods(key))
-        reasons = [one["reason"] for one in site.status(key)["attempts"]]
-        assert reasons == ["PodsReadyTimeout", "DeactivatedDueToRequeuingLimitExceeded"]
+        attempts = site.status(key)["attempts"]
+        reasons = [one["reason"] for one in attempts]
+        assert reasons == [*["PodsReadyTimeout"] * 3, "DeactivatedDueToRequeuingLimitExceeded"]
+        # Kueue's pauses double; beside them there is what stopping, being admitted and placed takes each time
+        pauses = [_pause(one, other) for one, other in pairwise(attempts)]
+        assert pauses[0] >= 1.0
+        assert pauses[1] >= 2.0
+        assert pauses[2] >= 4.0
+        assert pauses[2] - pauses[0] >= 2.0
         assert site.status(key)["phase"] == "Queued"
         assert site.says(key, "QuotaReserved")[2] == (
             "queue gpus gave it up: The workload is deactivated due to exceeding the maximum number of re-queuing "
@@ -351,7 +403,15 @@ def test_34_ranks_that_are_never_ready_go_back_and_are_given_up(site: Site) -> N
         site.change(key, suspend=True)
         site.until(key, lambda: site.workload(key) is None)
         site.change(key, suspend=False)
-        site.until(key, lambda: site.status(key)["attempt"] == 3)
+        site.until(key, lambda: site.status(key)["attempt"] == 5)
     finally:
         site.kueue.stop()
         site.kueue.start()
+
+
+def _pause(attempt: Mapping[str, Any], following: Mapping[str, Any]) -> float:
+    """Seconds from the end of an attempt to the beginning of the next."""
+    ended, began = read_time(attempt["endTime"]), read_time(following["startTime"])
+    assert ended is not None
+    assert began is not None
+    return began - ended

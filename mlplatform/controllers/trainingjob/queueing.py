@@ -15,6 +15,7 @@ from mlplatform.kube.objects import Object, being_deleted, has_finalizer, key_of
 from mlplatform.planning.training import admission
 from mlplatform.planning.training.admission import Verdict
 from mlplatform.planning.training.facts import Ledger, RankKey, Stage
+from mlplatform.planning.training.gang import RESIZED
 from mlplatform.render.training.environment import TrainingSettings
 from mlplatform.render.training.workload import SHAPE, shape, workload
 
@@ -25,7 +26,7 @@ _ABSENT: Final = (
     "install it and restart the operator, or suspend the job and set gang.mode to Own"
 )
 _UNNAMED: Final = "gang.mode is Kueue, but queue.name names no queue: suspend the job and set it, or gang.mode to Own"
-_CHANGED: Final = ("Resized", "the job asks for other ranks than it was admitted with, and stands in line again")
+_CHANGED: Final = (RESIZED, "the job asks for other ranks than it was admitted with, and stands in line again")
 _DELETED: Final = ("WorkloadDeleted", "its Workload was deleted, and with it its place in the queue")
 #: Stages in which a job wants a place.
 _WANTS: Final = (Stage.QUEUED, Stage.PLACING, Stage.RUNNING, Stage.RESTARTING, Stage.RELEASING)

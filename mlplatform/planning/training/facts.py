@@ -176,7 +176,8 @@ class Ledger:
     group (restart scope Pod). ``done``: ranks that ended well in it. ``begun``: groups whose ranks were asked for.
     ``whole``: with how many ranks a group was seen complete, so that one of those which is missing was lost (before
     that it is simply made again). ``restarts_at``: counted restarts against the budget. ``seen_at``: when the clocks of
-    ``goodput`` were read last. ``tries``: how often the gang was released because it was not whole in time.
+    ``goodput`` were read last. ``tries``: how often the gang was released because it was not whole in time;
+    ``requeues``: how often it was put back in line, for whatever reason of the queue's, since it was made or resumed.
     ``waiting_since``: None while the job has what it needs.
     """
 
@@ -193,6 +194,7 @@ class Ledger:
     waiting_since: float | None = None
     not_before: float = 0.0
     tries: int = 0
+    requeues: int = 0
     restarts_at: tuple[float, ...] = ()
     counted: int = 0
     uncounted: int = 0

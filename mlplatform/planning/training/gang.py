@@ -32,6 +32,10 @@ from mlplatform.planning.training.words import why_unplaced
 #: Seconds before a gang that was not whole in time is tried again; doubles with each try.
 RELEASE_BACKOFF: Final = 10.0
 RELEASE_BACKOFF_MOST: Final = 600.0
+#: Why it goes back in line by its author's own wish.
+RESIZED: Final = "Resized"
+#: Why a job fails that was put back in line too often.
+REQUEUE_LIMIT: Final = "RequeueLimitExceeded"
 #: How many attempts and nodes to avoid are remembered.
 KEPT_ATTEMPTS: Final = 20
 KEPT_NODES: Final = 16
@@ -101,7 +105,8 @@ def _settled(look: Look, jitter: float) -> Ledger:
         return _moved(_stopped(look, "Suspended"), Stage.SUSPENDING, look.now, "Suspended")
     if not look.view.admitted and ledger.stage in (Stage.PLACING, Stage.RUNNING, Stage.RESTARTING):
         reason, words = look.view.evicted
-        kept = replace(_stopped(look, reason), uncounted=ledger.uncounted + 1)
+        again = ledger.requeues + (reason != RESIZED)
+        kept = replace(_stopped(look, reason), uncounted=ledger.uncounted + 1, requeues=again)
         return _moved(kept, Stage.RELEASING, look.now, reason, words)
     return _STAGES[ledger.stage](look, jitter)
 
@@ -129,7 +134,7 @@ def _over(limit: float | None, since: float | None, now: float) -> bool:
 def _suspended(look: Look, jitter: float) -> Ledger:
     if look.spec.suspend:
         return look.ledger
-    fresh = replace(look.ledger, waiting_since=look.now, started_at=None, not_before=0.0, tries=0)
+    fresh = replace(look.ledger, waiting_since=look.now, started_at=None, not_before=0.0, tries=0, requeues=0)
     return _moved(fresh, Stage.QUEUED, look.now, "Resumed")
 
 
@@ -167,7 +172,8 @@ def _placing(look: Look, jitter: float) -> Ledger:
     timeout = look.spec.schedule_timeout
     if timeout and look.now - ledger.since >= timeout and not all(look.placed(group) for group in look.begun):
         wait = min(RELEASE_BACKOFF_MOST, RELEASE_BACKOFF * 2.0 ** min(ledger.tries, 10)) * (1.0 + jitter)
-        kept = replace(_stopped(look, "ScheduleTimeout"), tries=ledger.tries + 1, not_before=look.now + wait)
+        again = {"tries": ledger.tries + 1, "requeues": ledger.requeues + 1}
+        kept = replace(_stopped(look, "ScheduleTimeout"), not_before=look.now + wait, **again)
         return _moved(kept, Stage.RELEASING, look.now, "ScheduleTimeout", why_unplaced(look))
     return ledger
 
@@ -194,6 +200,11 @@ def _releasing(look: Look, jitter: float) -> Ledger:
     if look.view.ranks:
         return look.ledger
     settled = replace(look.ledger, goodput=goodput.lost(look.ledger.goodput))
+    limit = look.spec.max_requeues
+    if limit is not None and settled.requeues > limit:
+        why = f"{settled.reason}: {settled.message}" if settled.message else settled.reason
+        words = f"it was put back {settled.requeues} times, queue.maxRequeues is {limit}; the last time: {why}"
+        return _finished(look, Stage.FAILED, REQUEUE_LIMIT, words)
     if settled.waiting_since is None:
         settled = replace(settled, waiting_since=look.now)
     return _moved(settled, Stage.QUEUED, look.now, settled.reason, settled.message)

@@ -53,6 +53,7 @@ def training_spec(name: str, spec: TrainingJobSpec) -> TrainingSpec:
         suspend=spec.suspend,
         managed=spec.managed_by == TRAINING_CONTROLLER,
         schedule_timeout=None if gang.mode == "None" else float(gang.schedule_timeout_seconds),
+        max_requeues=spec.queue.max_requeues if spec.queue is not None else None,
         failure=_failure(spec.failure_policy),
         success=_success(spec.success_policy or SuccessPolicySpec()),
         health=_health(spec.health or HealthSpec()),

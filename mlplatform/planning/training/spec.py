@@ -152,7 +152,8 @@ _DRIVERS: Final = {Framework.MPI: Role.LAUNCHER, Framework.RAY: Role.HEAD}
 @dataclass(frozen=True)
 class TrainingSpec:
     """One job. ``managed``: somebody else's (``managedBy``) are left alone when False. ``schedule_timeout``: seconds
-    after which a gang that is not whole is released and tried again; None: ranks may come one by one (gang None)."""
+    after which a gang that is not whole is released and tried again; None: ranks may come one by one (gang None).
+    ``max_requeues``: how often it may be put back in line; None: as often as it comes."""
 
     name: str
     framework: Framework
@@ -160,6 +161,7 @@ class TrainingSpec:
     suspend: bool = False
     managed: bool = True
     schedule_timeout: float | None = 600.0
+    max_requeues: int | None = None
     failure: FailurePolicy = FailurePolicy()
     success: SuccessPolicy = SuccessPolicy()
     health: Health = Health()

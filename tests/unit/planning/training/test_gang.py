@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -125,6 +126,51 @@ def test_half_of_the_ranks_done_evicted_resumed_all_ranks_run() -> None:
     world.settle()
     assert world.stage is Stage.RUNNING
     assert sorted(world.ranks) == [RankKey("worker", rank, 2) for rank in range(4)]
+
+
+def test_put_back_once_more_than_it_may_it_fails_when_its_ranks_have_saved() -> None:
+    world = running(job(max_requeues=1))
+    for attempt in (1, 2):
+        assert (world.stage, world.ledger.attempt) == (Stage.RUNNING, attempt)
+        world.admitted = False
+        world.decide()
+        assert world.stage is Stage.RELEASING
+        world.settle()
+        world.admitted = True
+        world.settle(20)
+    assert (world.stage, world.ledger.reason, world.ranks) == (Stage.FAILED, "RequeueLimitExceeded", {})
+    assert world.ledger.message == (
+        "it was put back 2 times, queue.maxRequeues is 1; the last time: Preempted: the queue took the quota back"
+    )
+    assert [attempt.reason for attempt in world.ledger.attempts] == ["Preempted", "Preempted"]
+
+
+def test_what_was_put_back_counts_since_it_was_resumed_and_places_that_never_came_count() -> None:
+    world = running(job(max_requeues=1, schedule_timeout=60.0))
+    world.admitted = False
+    world.settle()
+    world.admitted = True
+    world.change(suspend=True)
+    world.settle()
+    world.room = 1
+    world.change(suspend=False)
+    world.settle()
+    assert (world.stage, world.ledger.requeues) == (Stage.PLACING, 0)
+    world.settle(60)
+    assert (world.stage, world.ledger.requeues) == (Stage.QUEUED, 1)
+    world.settle(60)
+    assert world.stage is Stage.PLACING
+    world.settle(60)
+    assert (world.stage, world.ledger.reason) == (Stage.FAILED, "RequeueLimitExceeded")
+    assert "ScheduleTimeout: no place for worker-1" in world.ledger.message
+
+
+def test_a_size_that_its_author_changes_is_not_held_against_it() -> None:
+    world = running(job(max_requeues=0))
+    view = replace(world.view(), admitted=False, evicted=("Resized", "other ranks"))
+    decision = decide(world.spec, view, world.now)
+    assert decision.ledger is not None
+    assert (decision.ledger.stage, decision.ledger.requeues) == (Stage.RELEASING, 0)
 
 
 # ---------------------------------------------------------------------- success and failure rules

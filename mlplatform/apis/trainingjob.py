@@ -27,6 +27,7 @@ FAILURE_REASONS: Final = (
     "DeadlineExceeded",
     "Deleted",
     "StartupTimeout",
+    "CheckpointFailed",
 )
 _GROUP_NAME: Final = About("", max_length=12)
 #: Why a job cannot be kept from being preempted.

@@ -30,12 +30,13 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from .checkpoints import Checkpoint
+from .checkpoints import Checkpoint, CheckpointError
 from .session import checkpoint, due, init, report, resume_from, saved, stopping
 from .world import Rank, world
 
 __all__ = [
     "Checkpoint",
+    "CheckpointError",
     "Rank",
     "checkpoint",
     "due",

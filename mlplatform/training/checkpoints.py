@@ -32,6 +32,35 @@ _WRITING = ".writing-"
 _BLOCK = 1 << 20
 
 
+#: Errors of a file system that are no fault of whoever writes.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be saved: the disk is full, or fails. The one before it is still there. (The platform
+    finds this name in what a rank says last.)"""
+
+    @classmethod
+    def of(cls, error: OSError, step: int, root: Path) -> CheckpointError:
+        why = f"{error.strerror or error}{_room(root)}"
+        made = cls(f"the checkpoint of step {step} could not be saved in {root.absolute()}: {why}")
+        made.errno = error.errno
+        return made
+
+    @staticmethod
+    def fits(error: BaseException) -> bool:
+        """Whether an error while a checkpoint is written is the disk's."""
+        return isinstance(error, OSError) and error.errno in _OF_THE_DISK
+
+
+def _room(root: Path) -> str:
+    try:
+        found = shutil.disk_usage(root)
+    except OSError:
+        return ""
+    return f" ({found.free >> 10} KiB of {found.total >> 10} KiB are free)"
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A whole checkpoint. It can be used as a path: ``torch.load(last / "model.pt")``."""

@@ -84,22 +84,26 @@ def checkpoint(step: int, *, sharded: bool = False) -> Generator[Path]:
         sharded: every process saves a part of its own; the checkpoint is whole when all of them are there.
 
     Raises:
-        OSError: it could not be written (the disk is full); the one before it stays.
+        CheckpointError: it could not be written (the disk is full: an OSError); the one before it stays.
         SystemExit: it is saved, and the process was asked to end.
     """
     me = _me()
     root = me.checkpoints
-    root.mkdir(parents=True, exist_ok=True)
-    if me.attempt and not _session.swept:
-        _session.swept = True
-        checkpoints.sweep(root, me.attempt)
     part = (me.rank, me.world_size) if sharded and not me.apart else None
-    writing = checkpoints.Writing(root, int(step), part, f"a{me.attempt}-{me.group or 'main'}-{me.rank}")
+    writing: checkpoints.Writing | None = None
     try:
+        root.mkdir(parents=True, exist_ok=True)
+        if me.attempt and not _session.swept:
+            _session.swept = True
+            checkpoints.sweep(root, me.attempt)
+        writing = checkpoints.Writing(root, int(step), part, f"a{me.attempt}-{me.group or 'main'}-{me.rank}")
         yield writing.folder
         place = writing.finish()
-    except BaseException:
-        writing.give_up()
+    except BaseException as error:
+        if writing is not None:
+            writing.give_up()
+        if isinstance(error, OSError) and checkpoints.CheckpointError.fits(error):
+            raise checkpoints.CheckpointError.of(error, int(step), root) from error
         raise
     whole = checkpoints.read(place.parent if part is not None else place)
     if whole is not None:
@@ -182,8 +186,24 @@ def _listen() -> None:
         faulthandler.enable()
         if DUMP_SIGNAL is not None:
             faulthandler.register(DUMP_SIGNAL, all_threads=True, chain=False)
+    sys.excepthook = _telling(sys.excepthook, os.environ.get("MLP_LAST_WORD", ""))
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminated)
+
+
+def _telling(before: Any, path: str) -> Any:
+    """An excepthook that leaves the error where whoever looks after the rank reads it: in a pod, the end of a log may
+    be what the framework's launcher says."""
+    if not path:
+        return before
+
+    def told(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        before(kind, error, trace)
+        module = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
+        with contextlib.suppress(OSError), open(path, "w", encoding="utf-8", errors="replace") as file:
+            file.write(f"{module}{kind.__qualname__}: {error}"[:1024])
+
+    return told
 
 
 def _terminated(number: int, frame: Any) -> None:

@@ -1,5 +1,6 @@
 """The platform inside a cluster: installed by its command, restricted, reached with a token, and tracking what runs."""
 
+import copy
 import json
 import os
 import signal
@@ -15,11 +16,15 @@ import pytest
 from kfp import compiler, dsl
 
 import mlplatform as ml
+from mlplatform.sdk.training.cluster import ClusterTraining
 from mlplatform.sdk.training.run import TrainingRun
 from tests.cluster.api import Object
 from tests.cluster.cluster import Cluster
 from tests.cluster.test_training import processes
-from tests.support.kube.installed import PLACE, Installed, command, installed, until
+from tests.support.kube.environments import IMAGE, PLACE, packages
+from tests.support.kube.installed import PLACE as SYSTEM
+from tests.support.kube.installed import Installed, command, installed, until
+from tests.support.kube.platform import push_stand_ins
 from tests.support.pipelines import chain
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -47,7 +52,7 @@ def reader(platform: Installed) -> str:
 def test_it_is_three_pods_that_run_restricted_from_our_registry(platform: Installed) -> None:
     pods = {pod["metadata"]["labels"]["app.kubernetes.io/name"]: pod for pod in platform.pods()}
     assert set(pods) == {"mlplatform-operator", "mlplatform-server", "mlplatform-mlflow"}
-    space = platform.cluster.api.get(f"/api/v1/namespaces/{PLACE}")
+    space = platform.cluster.api.get(f"/api/v1/namespaces/{SYSTEM}")
     assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     for name, pod in pods.items():
         [status] = pod["status"]["containerStatuses"]
@@ -163,7 +168,7 @@ def test_runs_are_tracked_as_on_one_machine_whatever_is_down(platform: Installed
     files = platform.mlflow(reader, "artifacts/list", run_id=child, path="notes")["files"]
     assert [(file["path"], int(file["file_size"])) for file in files] == [("notes/one file.txt", 10)]
 
-    kubectl, space = platform.cluster.kubectl, ("-n", PLACE)
+    kubectl, space = platform.cluster.kubectl, ("-n", SYSTEM)
     kubectl("scale", "deployment/mlplatform-mlflow", "--replicas=0", *space)
     until(lambda: len(platform.pods()) == 2, "MLflow to be gone")
     run(platform, "second", document, displayName="tracked", parameters={"rate": 0.75})
@@ -186,23 +191,37 @@ def test_runs_are_tracked_as_on_one_machine_whatever_is_down(platform: Installed
 SECRET = f"hush-{uuid.uuid4().hex}"
 
 
-def trained(platform: Installed) -> TrainingRun:
+def trained(platform: Installed, claim: str) -> TrainingRun:
     """Two ranks; rank 0 is killed behind its first checkpoint. Complete."""
-    env = {"MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "1", "REGISTERED": SERVES, "A_SECRET": SECRET}
-    once = {"failurePolicy": {"backoffSeconds": 0}}
+    env = {"MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "1", "REGISTERED": SERVES, "PYTHONPATH": PLACE}
     job = ml.TrainingJob(
         SCRIPTS / "fits.py",
         workers=2,
-        image=platform.told["images"]["mlflow"],
+        image=IMAGE,
         checkpoints="each",
         env=env,
         experiment=f"{SERVES}-training",
-        spec=once,
+        spec={"failurePolicy": {"backoffSeconds": 0}},
     )
-    made = job.run(backend="kubernetes", namespace=SERVES)
-    until(lambda: made.progress.get("checkpointStep") == 4 and made.progress.get("step") == 7, "the first checkpoint")
+    body = copy.deepcopy(job.object("fits"))
+    mount = {"name": "packages", "mountPath": PLACE, "readOnly": True}
+    for group in body["spec"]["groups"]:
+        spec = group["template"]["spec"]
+        spec["volumes"] = [{"name": "packages", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}]
+        spec["containers"][0]["volumeMounts"] = [mount]
+        spec["containers"][0]["env"].append(
+            {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "its", "key": "t"}}}
+        )
+    made = ClusterTraining(SERVES).create(body)
+    until(lambda: said(made), "the first checkpoint")
     os.kill(processes(made.name, 0)[-1], signal.SIGKILL)
     return made.wait(600)
+
+
+def said(run: TrainingRun) -> bool:
+    """Whether rank 0 has its first checkpoint behind it."""
+    assert run.phase != "Failed", run.status
+    return run.progress.get("checkpointStep") == 4 and run.progress.get("step") == 7
 
 
 def artifact(platform: Installed, token: str, run: str, path: str) -> bytes:
@@ -215,7 +234,11 @@ def test_a_training_job_is_one_run_with_its_checkpoint_and_its_model(
     platform: Installed, reader: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(platform.cluster.kubeconfig))
-    made = trained(platform)
+    cluster = platform.cluster
+    assert push_stand_ins(cluster, [IMAGE]) == []
+    cluster.kubectl("create", "secret", "generic", "its", f"--from-literal=t={SECRET}", "-n", SERVES)
+    with packages(cluster, SERVES) as claim:
+        made = trained(platform, claim)
     assert [one["exitCode"] for one in made.attempts if "exitCode" in one] == [137]
     [found] = until(
         lambda: [one for one in platform.tracked(reader, f"{SERVES}-training") if one["status"] == "FINISHED"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,6 +11,7 @@ from mlplatform.apis.names import FINALIZER_RANK
 from mlplatform.apis.times import read_time
 from mlplatform.kube.objects import Key, being_deleted, has_finalizer, key_of, labels_of, metadata, uid_of
 from mlplatform.planning.training.facts import RankFact, RankKey, RankState
+from mlplatform.planning.training.lastwords import last_words, reasons_in
 from mlplatform.render.training.names import read_labels
 
 Json = Mapping[str, Any]
@@ -22,6 +24,9 @@ PULLING: Final = 300.0
 _PULL: Final = frozenset({"ErrImagePull", "ImagePullBackOff"})
 _NEVER: Final = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 _TROUBLE: Final = _PULL | _NEVER | {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+#: Why a container's command never began, and what a shell ends with then.
+_NO_COMMAND: Final = frozenset({"StartError", "ContainerCannotRun"})
+_NOT_FOUND: Final = 127
 #: What the last word of a launcher of ours has in it.
 LAST_WORD: Final = '"mlplatform":1'
 #: What a pod's own reason, and that of its disruption, means in our words.
@@ -185,7 +190,7 @@ def _ended(
     node: str,
     placed_at: float | None,
 ) -> RankFact:
-    code: int | None = end.get("exitCode")
+    code: int | None = _NOT_FOUND if end.get("reason") in _NO_COMMAND else end.get("exitCode")
     finished_at = read_time(end.get("finishedAt"))
     disruption = conditions.get("DisruptionTarget")
     reasons = set(_told(status.get("reason"), end.get("reason"), disruption.get("reason") if disruption else None))
@@ -196,7 +201,10 @@ def _ended(
         reasons |= set() if reasons or disruption else {"Deleted"}
     if status.get("phase") == "Failed" and code in (None, 0) and not reasons and not good:
         reasons.add("Deleted" if being_deleted(pod) else "Evicted")
-    words = str(status.get("message") or end.get("message") or disruption.get("message") if disruption else None or "")
+    words = str(status.get("message") or (disruption or {}).get("message") or "")
+    if not good and not words and "Deleted" not in reasons:
+        words = _said(str(end.get("message") or ""), str(end.get("reason") or ""))
+        reasons |= reasons_in(words)
     return RankFact(
         rank,
         RankState.SUCCEEDED if good else RankState.FAILED,
@@ -208,6 +216,19 @@ def _ended(
         placed_at=placed_at,
         finished_at=finished_at,
     )
+
+
+def _said(message: str, reason: str) -> str:
+    """What the rank said last: the end of its log, or its launcher's last word; or why it never began."""
+    if reason in _NO_COMMAND:
+        return f"{reason}: {message}".strip(": ")
+    if LAST_WORD not in message:
+        return last_words(message)
+    try:
+        told: Any = json.loads(message)
+        return str(told["error"]["message"])[:512]
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _before_deletion(pod: Json, finished_at: float | None) -> bool:

@@ -25,6 +25,7 @@ from mlplatform.engine.training.words import last_words
 from mlplatform.launcher import preload, tree
 from mlplatform.launcher.identity import is_alive
 from mlplatform.planning.training.facts import RankFact, RankKey, RankState
+from mlplatform.planning.training.lastwords import reasons_in
 
 #: Seconds: for a process that was started to claim its rank; beyond its grace for a rank's first process to write down
 #: how it ended; for stacks to be written.
@@ -149,13 +150,15 @@ class Ranks:
         if left.get("oom"):
             reasons.add("OOMKilled")
         good = code == 0 and not reasons
+        words = "" if good or stopped else last_words(rank.log)
+        reasons |= reasons_in(words)
         return RankFact(
             key,
             RankState.SUCCEEDED if good else RankState.FAILED,
             node=self._here.node,
             exit_code=code,
             reasons=frozenset(reasons),
-            message="" if good or stopped else last_words(rank.log),
+            message=words,
             placed_at=at,
             finished_at=left.get("at"),
         )

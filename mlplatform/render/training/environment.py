@@ -69,6 +69,7 @@ def _platform(
 ) -> dict[str, str]:
     tracking = job.spec.tracking
     table = platform_variables(job, group, start, ledger, (job.spec.checkpoint or Checkpoint()).mount_path)
+    table["MLP_LAST_WORD"] = _last_word(group)
     if settings.progress:
         table["MLP_PROGRESS_URL"] = f"{settings.progress}/api/training/{job.namespace}/{job.name}/progress"
         table["MLP_PROGRESS_TOKEN_FILE"] = f"{TOKEN_FOLDER}/token"
@@ -82,6 +83,13 @@ def _platform(
         "MLFLOW_RUN_ID": (tracking.run_id if tracking else "") or (status.run_id if status else ""),
     }
     return table | {name: value for name, value in told.items() if value}
+
+
+def _last_word(group: ReplicaGroup) -> str:
+    """Where a rank's container leaves why it failed."""
+    spec: Json = group.template.get("spec") or {}
+    containers: list[Json] = spec.get("containers") or [{}]
+    return str(containers[0].get("terminationMessagePath") or "/dev/termination-log")
 
 
 # ---------------------------------------------------------------------- frameworks

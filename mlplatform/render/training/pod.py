@@ -58,6 +58,8 @@ def _spec(job: TrainingJob, group: ReplicaGroup, start: Start, ledger: Ledger, s
     containers: list[Json] = spec.get("containers") or [{}]
     rank = containers[0]
     rank.setdefault("name", MAIN)
+    # Why it failed is read from what it said last.
+    rank.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
     if not rank.get("image") and settings.default_image:
         rank["image"] = settings.default_image
     library = bool(settings.launcher_image) and LIBRARY in json.dumps([rank, spec.get("initContainers")])

@@ -70,9 +70,33 @@ try:
         (folder / "half").write_text("x")
         raise OSError(28, "No space left on device")
 except OSError as error:
-    print(error, os.listdir("checkpoints"))
+    print(type(error).__name__, error.errno, error, os.listdir("checkpoints"))
 """
-    assert done(text, tmp_path) == (0, "[Errno 28] No space left on device []\n")
+    code, out = done(text, tmp_path)
+    assert code == 0
+    began = (
+        f"CheckpointError 28 the checkpoint of step 1 could not be saved in {tmp_path}/checkpoints: No space left on"
+    )
+    assert out.startswith(began)
+    assert out.endswith("KiB are free) []\n")
+
+
+def test_what_is_no_fault_of_the_disk_stays_what_it_is(tmp_path: Path) -> None:
+    text = """
+try:
+    with training.checkpoint(1) as folder:
+        open(folder / "none")
+except FileNotFoundError as error:
+    print(os.listdir("checkpoints"))
+"""
+    assert done(text, tmp_path) == (0, "[]\n")
+
+
+def test_the_error_that_ends_it_is_left_where_the_pods_last_word_is(tmp_path: Path) -> None:
+    process = script("training.init()\nraise RuntimeError('no luck')", tmp_path, MLP_LAST_WORD=str(tmp_path / "word"))
+    _, errors = process.communicate(timeout=60)
+    assert errors.rstrip().endswith("RuntimeError: no luck")
+    assert (tmp_path / "word").read_text() == "RuntimeError: no luck"
 
 
 def test_where_nothing_more_can_be_written_the_newest_whole_one_is_used(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -78,6 +79,30 @@ def test_running_and_ready() -> None:
 def test_how_it_failed(status: Object, code: int | None, reasons: set[str]) -> None:
     fact = read(pod(**status)).fact
     assert (fact.state, fact.exit_code, set(fact.reasons)) == (RankState.FAILED, code, reasons)
+
+
+UNSAVED = "mlplatform.training.checkpoints.CheckpointError: the checkpoint of step 9 could not be saved in /c: full"
+LAST_WORD = json.dumps(
+    {"mlplatform": 1, "state": "FAILED", "error": {"message": "OSError: gone"}}, separators=(",", ":")
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "said", "told", "reasons"),
+    [
+        (1, "Error", "step 1\nTraceback ...\nValueError: bad\n", (1, "ValueError: bad"), set[str]()),
+        (1, "Error", "nothing that says why", (1, ""), set[str]()),
+        (1, "Error", UNSAVED, (1, UNSAVED), {"CheckpointFailed"}),
+        (1, "Error", LAST_WORD, (1, "OSError: gone"), set[str]()),
+        (128, "StartError", "exec: no such file", (127, "StartError: exec: no such file"), set[str]()),
+        (0, "Completed", "ValueError: of no account", (0, ""), set[str]()),
+    ],
+)
+def test_what_it_said_last(code: int, reason: str, said: str, told: tuple[int, str], reasons: set[str]) -> None:
+    body = pod(**ended(code, reason=reason))
+    body["status"]["containerStatuses"][0]["state"]["terminated"]["message"] = said
+    fact = read(body).fact
+    assert ((fact.exit_code, fact.message), set(fact.reasons)) == (told, reasons)
 
 
 @pytest.mark.parametrize(

@@ -47,10 +47,13 @@ class Place:
 
 
 class Modules:
-    """Finds modules as this process would, without executing any."""
+    """Finds modules as this process would, without executing any. ``project``: a folder to look in as well, before
+    the others with ``first``, as Python does with the folder of a script.
+    """
 
-    def __init__(self, project: Path | None = None) -> None:
-        path = [*sys.path, *([str(project)] if project else [])]
+    def __init__(self, project: Path | None = None, *, first: bool = False) -> None:
+        more = [str(project)] if project else []
+        path = [*more, *sys.path] if first else [*sys.path, *more]
         self._path = list(dict.fromkeys(path))
         self.project: dict[str, Place] = {}
         self.distributions: dict[str, str] = {}

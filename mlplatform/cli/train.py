@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import os
 import sys
 from typing import Any
@@ -16,7 +18,25 @@ from mlplatform.sdk.training.run import trouble
 where = backend_options("Where it runs: processes of this machine, or a TrainingJob of a cluster.")
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+class _Train(click.Command):
+    """What it does not know is the script's, unless it can only be a slip: one of ours cut short or misspelt."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ours = [name for option in self.params for name in option.opts if name.startswith("--")]
+        for word in itertools.takewhile(lambda each: each != "--", args):
+            name = word.partition("=")[0]
+            if not name.startswith("--") or name in ours:
+                continue
+            near = [each for each in ours if each.startswith(name)] or difflib.get_close_matches(name, ours, 3, 0.85)
+            if near:
+                raise InvalidInput(
+                    f"There is no option {name}; there is {' and '.join(near)}.",
+                    hint=f"If it is the script's own, put -- before it: FILE -- {name}",
+                )
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Train, context_settings={"ignore_unknown_options": True})
 @click.argument("file", metavar="FILE", type=click.Path())
 @click.argument("arguments", nargs=-1, metavar="[ARGS]...", type=click.UNPROCESSED)
 @click.option(
@@ -54,7 +74,7 @@ def train(
     gpu: tuple[str, ...],
     **settings: Any,
 ) -> None:
-    """Train with FILE, a Python script, by several ranks at once. What follows FILE is the script's.
+    """Train with FILE, a Python script, by several ranks at once. What follows -- is the script's.
 
     The job belongs to the service of the home folder and outlives this command: Ctrl-C leaves it, and `mlplatform
     training` suspends, resumes and deletes it. Exit status: 0 it is complete, 1 it failed, 2 the request was wrong.

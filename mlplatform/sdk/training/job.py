@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mlplatform.core.errors import InvalidInput
 from mlplatform.planning.training.shape import FRAMEWORKS, groups, merged, shape_of, spec_of, words, working_role
+from mlplatform.sdk.training.scripts import check_framework, load_of, load_of_text, read_script
 
 if TYPE_CHECKING:
     from mlplatform.sdk.training.run import TrainingRun
@@ -22,13 +23,11 @@ Checkpoints = Literal["shared", "each"]
 #: Writes a script that came with the object to a file, and runs the words that follow with it. On a cluster
 #: ``mlplatform.training`` is brought to ranks whose image does not have it (MLP_LIBRARY); what the image has is better.
 _CARRIED: Final = (
-    'd=$(mktemp -d "${{MLP_SCRATCH:-${{TMPDIR:-/tmp}}}}/mlp.XXXXXX") && printf "%s" "$0" > "$d/{name}" && '
-    'export PYTHONPATH="$PWD${{PYTHONPATH:+:$PYTHONPATH}}" && '
-    '{{ [ -z "$MLP_LIBRARY" ] || python -c "import mlplatform.training" 2>/dev/null || '
-    'PYTHONPATH="$PYTHONPATH:$MLP_LIBRARY"; }} && exec'
+    'd=$(mktemp -d "${MLP_SCRATCH:-${TMPDIR:-/tmp}}/mlp.XXXXXX") && {put} && '
+    'export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" && '
+    '{ [ -z "$MLP_LIBRARY" ] || python -c "import mlplatform.training" 2>/dev/null || '
+    'PYTHONPATH="$PYTHONPATH:$MLP_LIBRARY"; } && exec'
 )
-#: An argument of a process holds so much on Linux (128 KiB with its end).
-_LONGEST: Final = 120_000
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,8 @@ class TrainingJob:
         deadline: seconds from its start after which it fails. grace: seconds to save after SIGTERM.
         name: a name, or the beginning of one when ``run`` completes it.
         env: environment variables of the ranks.
-        image: on a cluster. A script or function travels with the job, its packages are the image's.
+        image: on a cluster. A script or function travels with the job, with the modules of yours that it imports; its
+            packages are the image's.
         cpus, memory: of each worker, on a cluster.
         experiment: in MLflow.
         spec: further members of a TrainingJob's spec, as its API has them; they win.
@@ -110,12 +110,14 @@ class TrainingJob:
             wait: until it has ended.
 
         Raises:
-            InvalidInput: it cannot be run so; every finding is told.
+            InvalidInput: it cannot be run so, or its framework is not installed here; every finding is told.
             TrainingFailed: with ``wait``, it failed.
         """
         from mlplatform.sdk.training.backends import backend_of
 
         found = backend_of(backend, home=home, namespace=namespace, context=context)
+        if not found.cluster and (callable(self.what) or isinstance(self.what, (str, Path))):
+            check_framework(self.framework)
         body = self.object(name=_completed(self._name()), cluster=found.cluster)
         run = found.create(body)
         return run.wait() if wait else run
@@ -125,7 +127,7 @@ class TrainingJob:
         name this interpreter and this folder.
 
         Raises:
-            InvalidInput: the script is not there, or too long to travel.
+            InvalidInput: the script is not there, no Python, or too long to travel with the modules it reaches.
         """
         from mlplatform.apis.names import TRAINING_API_VERSION, TRAINING_JOB
 
@@ -162,7 +164,7 @@ class TrainingJob:
                 made = process  # a command is run as it is
             else:
                 made = words(self.framework, role, process, process[0])
-            found.append(self._group(group, self._carried(made, cluster), cluster))
+            found.append(self._group(group, self._carried(made), cluster))
         return found
 
     def _group(self, group: dict[str, Any], words: list[str], cluster: bool) -> dict[str, Any]:
@@ -192,29 +194,22 @@ class TrainingJob:
 
     def _script(self) -> Path:
         assert isinstance(self.what, (str, Path))
-        path = Path(self.what)
-        if not path.is_file():
-            raise InvalidInput(f"There is no file {str(path)!r}.", hint="Check the path.")
-        return path.resolve()
+        return read_script(self.what)
 
-    def _carried(self, words: list[str], cluster: bool) -> list[str]:
+    def _carried(self, words: list[str]) -> list[str]:
         """The words, with the script that travels with them put to a file first."""
         if _SCRIPT not in words:
             return words
         if callable(self.what):
-            name, text = f"{self._name()}.py", _source(self.what, self.args)
+            load = load_of_text(f"{self._name()}.py", _source(self.what, self.args))
         else:
-            script = self._script()
-            name, text = script.name, script.read_text(encoding="utf-8")
-        if len(text.encode()) > _LONGEST:
-            raise InvalidInput(
-                f"{name} is too long to travel with the job ({len(text) // 1024} KiB, at most {_LONGEST // 1024})",
-                hint='Put it into the image, and name its command: TrainingJob(["python", "/app/train.py"]).',
-            )
-        put = _CARRIED.format(name=name)
-        quoted = " ".join(f'"$d/{name}"' if word is _SCRIPT else f'"${{{index}}}"' for index, word in _numbered(words))
+            load = load_of(self._script())
+        put = _CARRIED.replace("{put}", load.put)
+        quoted = " ".join(
+            f'"$d/{load.name}"' if word is _SCRIPT else f'"${{{index}}}"' for index, word in _numbered(words)
+        )
         rest = [word for word in words if word is not _SCRIPT]
-        return ["/bin/sh", "-c", f"{put} {quoted}", text, *rest]
+        return ["/bin/sh", "-c", f"{put} {quoted}", load.text, *rest]
 
 
 #: Stands for the script among words; told from a word that a user wrote by being this very object.

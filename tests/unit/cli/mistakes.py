@@ -172,4 +172,10 @@ MISTAKES = [
             lambda folder: (folder / "wanting.json").write_text(wanting().text()), exit=1, needs_service=True),
     Mistake("resume-succeeded", "Resuming what has succeeded", "runs resume latest --home home",
             lambda folder: (folder / "failing.json").write_text(failing().text()), needs_service=True),
+    Mistake("train-no-python", "A training script that is no Python", "train train.py --workers 2",
+            write("train.py", "from mlplatform import training\nme = training.init(\n")),
+    Mistake("train-option", "An option of `train` that is misspelt", "train train.py --worker 2",
+            write("train.py", "")),
+    Mistake("train-framework", "A framework that is not installed", "train train.py --framework mpi",
+            write("train.py", ""), env={"PATH": "/nowhere"}),
 ]  # fmt: skip

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import random
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,8 @@ from mlplatform.planning.training.read import training_spec
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    path = tmp_path / "train.py"
+    path = tmp_path / "work" / "train.py"
+    path.parent.mkdir()
     path.write_text("import sys\nprint(sys.argv[1:], __file__)\n")
     return path
 
@@ -124,9 +129,65 @@ def test_arguments_that_cannot_travel(script: Path) -> None:
         ml.TrainingJob(function, {"data": object()}).object()
     with pytest.raises(ml.InvalidInput, match="no file"):
         ml.TrainingJob(script.with_name("other.py")).object(cluster=False)
-    script.write_text("#" * 200_000)
-    with pytest.raises(ml.InvalidInput, match="too long to travel"):
+    noise = base64.b85encode(random.Random(1).randbytes(200_000)).decode()
+    script.write_text(f"# {noise}")
+    with pytest.raises(ml.InvalidInput, match=r"train.py is too long to travel with the job \(\d+ KiB packed"):
         ml.TrainingJob(script).object()
+    script.write_text("import noise")
+    script.with_name("noise.py").write_text(f"# {noise}")
+    with pytest.raises(ml.InvalidInput, match=r"train.py and the 1 modules that it reaches are too long"):
+        ml.TrainingJob(script).object()
+
+
+def said_elsewhere(path: Path, *arguments: str) -> str:
+    """What a script says where nothing is but its object."""
+    words = command(groups(ml.TrainingJob(path, arguments), cluster=True)["worker"])
+    words[words.index("python")] = sys.executable
+    path.parent.rename(path.parent.with_name("gone"))
+    env = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    return subprocess.run(words, cwd="/", env=env, capture_output=True, text=True, check=True).stdout
+
+
+def test_modules_of_the_user_travel_with_the_script_that_imports_them(script: Path) -> None:
+    here = script.parent
+    script.write_text("import sys\nimport click\nfrom nets import small\nimport helper\n"
+                      "print(helper.twice(small.WIDTH), sys.argv[1:])\n")  # fmt: skip
+    (here / "helper.py").write_text("import nets.layers\n\ndef twice(x):\n    return nets.layers.double(x)\n")
+    (here / "nets").mkdir()
+    (here / "nets" / "__init__.py").write_text("")
+    (here / "nets" / "small.py").write_text("from .layers import double\nWIDTH = double(3)\n")
+    (here / "nets" / "layers.py").write_text("def double(x):\n    return 2 * x\n")
+    (here / "unused.py").write_text("raise SystemExit(1)\n")
+    first = command(groups(ml.TrainingJob(script), cluster=True)["worker"])
+    assert first == command(groups(ml.TrainingJob(script), cluster=True)["worker"])
+    archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(first[3])))
+    assert archive.namelist() == ["helper.py", "nets/__init__.py", "nets/layers.py", "nets/small.py", "train.py"]
+    assert said_elsewhere(script, "a b", "it's") == "12 ['a b', \"it's\"]\n"
+
+
+@pytest.mark.parametrize("name", ["it's a $(name).py", "latin.py"])
+def test_any_name_and_encoding_travels(script: Path, name: str) -> None:
+    path = script.with_name(name)
+    path.write_bytes("# -*- coding: latin-1 -*-\nprint(len('\u00e4'))\n".encode("latin-1"))
+    assert said_elsewhere(path) == "1\n"
+
+
+def test_a_script_that_is_no_python_starts_nothing(script: Path) -> None:
+    script.write_text("import sys\nprint(sys.argv\n")
+    with pytest.raises(ml.InvalidInput, match=r"train.py, line 2: '\(' was never closed"):
+        ml.TrainingJob(script).run(backend="local")
+    script.write_bytes(b"x = 1\0")
+    with pytest.raises(ml.InvalidInput, match="null bytes"):
+        ml.TrainingJob(script).object()
+
+
+def test_a_framework_that_is_not_there_starts_nothing(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ml.InvalidInput, match="The program mpirun is not installed here"):
+        ml.TrainingJob(script, framework="mpi").run(backend="local")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ml.InvalidInput, match="torch is not installed here"):
+        ml.TrainingJob(script, framework="torch").run(backend="local")
 
 
 def test_further_members_of_the_spec_are_merged(script: Path) -> None:

@@ -27,7 +27,7 @@ from mlplatform.planning.training.look import Look
 from mlplatform.planning.training.rules import SAVED, Failure, backoff, noted, recent, rule_for, within_budget
 from mlplatform.planning.training.spec import Action, OnHang, Scope, TrainingSpec
 from mlplatform.planning.training.steps import steps, wake
-from mlplatform.planning.training.words import why_unplaced
+from mlplatform.planning.training.words import why_failed, why_unplaced
 
 #: Seconds before a gang that was not whole in time is tried again; doubles with each try.
 RELEASE_BACKOFF: Final = 10.0
@@ -278,10 +278,10 @@ def _failed(look: Look, failure: Failure) -> Ledger:
     if failure.reason == "Hung" and look.spec.health.on_hang is OnHang.FAIL:
         return _finished(look, Stage.FAILED, "Hung", failure.message, failure)
     if rule.action is Action.FAIL:
-        return _finished(look, Stage.FAILED, failure.reason, _told(failure), failure)
+        return _finished(look, Stage.FAILED, failure.reason, why_failed(failure), failure)
     counted = rule.action is not Action.RESTART_UNCOUNTED
     if counted and not within_budget(policy, ledger, look.now):
-        message = f"{policy.max_restarts} restarts were allowed; the last failure: {_told(failure)}"
+        message = f"{policy.max_restarts} restarts were allowed; the last failure: {why_failed(failure)}"
         return _finished(look, Stage.FAILED, "RestartsExhausted", message, failure)
     times = (*recent(policy, ledger, look.now), look.now) if counted else ledger.restarts_at
     if counted:
@@ -300,7 +300,7 @@ def _failed(look: Look, failure: Failure) -> Ledger:
         avoid_nodes=nodes,
         not_before=look.now + wait,
     )
-    return _moved(kept, Stage.RESTARTING, look.now, failure.reason, _told(failure))
+    return _moved(kept, Stage.RESTARTING, look.now, failure.reason, why_failed(failure))
 
 
 def _renumbered(look: Look, failure: Failure) -> Ledger:
@@ -337,10 +337,3 @@ def _finished(look: Look, stage: Stage, reason: str, message: str = "", failure:
         hung=False,
     )
     return _moved(ended, stage, look.now, reason, message)
-
-
-def _told(failure: Failure) -> str:
-    where = f"rank {failure.rank} of {failure.group}"
-    if failure.exit_code is not None:
-        where += f" ended with exit code {failure.exit_code}"
-    return f"{where}: {failure.message or failure.reason}"

@@ -1,4 +1,4 @@
-"""Why a gang does not run yet, in words for people."""
+"""Why a gang does not run yet, or no more, in words for people."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Final
 
 from mlplatform.planning.training.facts import RankFact, Stage
 from mlplatform.planning.training.look import Look
+from mlplatform.planning.training.rules import Failure
 
 #: Ranks that are named when some lack something.
 _SHOWN: Final = 5
+#: Exit codes by which a shell or a container says that a signal ended its process (128 and the signal's number on Linux).
+_SIGNALS: Final = {134: "SIGABRT", 135: "SIGBUS", 136: "SIGFPE", 137: "SIGKILL", 139: "SIGSEGV", 143: "SIGTERM"}
 
 
 def why_unplaced(look: Look) -> str:
@@ -53,3 +56,15 @@ def _facts(look: Look) -> Iterator[RankFact]:
 def _listed(names: list[str]) -> str:
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def why_failed(failure: Failure) -> str:
+    """The first rank that failed, how it ended, and what it said last."""
+    where = f"rank {failure.rank} of {failure.group}"
+    words = failure.message or failure.reason
+    if failure.exit_code is None:
+        return f"{where}: {words}"
+    signal = _SIGNALS.get(failure.exit_code)
+    how = f"was killed by {signal} (exit code {failure.exit_code})" if signal else ""
+    ended = f"{where} {how or f'ended with exit code {failure.exit_code}'}"
+    return ended if words == f"ExitCode{failure.exit_code}" else f"{ended}: {words}"

@@ -232,7 +232,7 @@ def test_21_restarts_reach_their_limit(cluster: TrainingCluster) -> None:
     assert said is not None
     assert said[1:] == (
         "RestartsExhausted",
-        "2 restarts were allowed; the last failure: rank 0 of worker ended with exit code 1: ExitCode1",
+        "2 restarts were allowed; the last failure: rank 0 of worker ended with exit code 1",
     )
 
 

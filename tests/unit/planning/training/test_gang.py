@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mlplatform.core.errors import InvalidTransition
 from mlplatform.planning.training.facts import TRANSITIONS, RankKey, RankState, Stage, Start, Stop, View, transition
 from mlplatform.planning.training.gang import decide
+from mlplatform.planning.training.rules import Failure
 from mlplatform.planning.training.spec import (
     Action,
     CleanPods,
@@ -30,6 +31,7 @@ from mlplatform.planning.training.spec import (
     TrainingSpec,
     Wait,
 )
+from mlplatform.planning.training.words import why_failed
 from tests.unit.planning.training.world import World, at_random
 
 
@@ -208,6 +210,21 @@ def test_no_restart_allowed_the_first_failure_fails() -> None:
     world.settle()
     assert (world.stage, world.ledger.reason) == (Stage.FAILED, "RestartsExhausted")
     assert "rank 1 of worker ended with exit code 1" in world.ledger.message
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "said"),
+    [
+        (137, "", "rank 1 of worker was killed by SIGKILL (exit code 137)"),
+        (137, "OOMKilled", "rank 1 of worker was killed by SIGKILL (exit code 137): OOMKilled"),
+        (3, "", "rank 1 of worker ended with exit code 3"),
+        (1, "ValueError: no", "rank 1 of worker ended with exit code 1: ValueError: no"),
+        (None, "", "rank 1 of worker: NodeLost"),
+    ],
+)
+def test_how_a_rank_failed_is_told(code: int | None, message: str, said: str) -> None:
+    reason = "NodeLost" if code is None else f"ExitCode{code}"
+    assert why_failed(Failure("worker", 1, reason=reason, exit_code=code, message=message)) == said
 
 
 def test_restarts_reach_the_limit() -> None:

@@ -11,7 +11,7 @@ from mlplatform.planning.training.rules import Failure
 
 #: Ranks that are named when some lack something.
 _SHOWN: Final = 5
-#: Exit codes by which a shell or a container says that a signal ended its process (128 and the signal's number on Linux).
+#: Exit codes of what a signal ended: 128 and its number on Linux.
 _SIGNALS: Final = {134: "SIGABRT", 135: "SIGBUS", 136: "SIGFPE", 137: "SIGKILL", 139: "SIGSEGV", 143: "SIGTERM"}
 
 

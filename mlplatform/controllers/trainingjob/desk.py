@@ -166,16 +166,16 @@ class Desk:
         """Write what is not written yet and is due; ``all_of_it``: whether it is due or not."""
         for uid, heard in list(self._jobs.items()):
             seen = self._seen(heard.key, uid)
-            if seen is None or seen.ledger.stage.finished:
-                with self._lock:
-                    self._jobs.pop(uid, None)
-                continue
+            over = seen is None or seen.ledger.stage.finished
             try:
                 with heard.lock:
-                    if heard.news and (all_of_it or self._due(heard)):
+                    if seen is not None and heard.news and (all_of_it or self._due(heard, over=over)):
                         self._write(heard, seen)
             except KubernetesError as error:
                 _log.warning("the progress of %s could not be written: %s", heard.key, error)
+            if seen is None or (over and not heard.news):
+                with self._lock:
+                    self._jobs.pop(uid, None)
 
     # ------------------------------------------------------------------ one report
     def _receive(self, place: Key, token: str, address: str, body: bytes) -> Reply:
@@ -212,7 +212,10 @@ class Desk:
         is_news = heard.with_checkpoint(kept, seen.shape) is not kept
         silent = now - max(heard.moved_at, ledger.since)
         heard.moved_at, heard.news = max(heard.moved_at, said.moved_at), True
-        if is_news or (now - heard.written_at >= kept_seconds(silence) and self._may("writes", WRITES)):
+        # A rank's last word is worth a write: whoever waits for the job looks at its progress a moment later.
+        last = said.progress.percent == 100 and (before is None or before.progress.percent != 100)
+        due = last or now - heard.written_at >= kept_seconds(silence)
+        if is_news or (due and self._may("writes", WRITES)):
             try:
                 self._write(heard, seen)
             except KubernetesError:
@@ -307,8 +310,10 @@ class Desk:
                 self._jobs[speaker.job_uid] = found
         return found
 
-    def _due(self, heard: _Heard) -> bool:
-        return self._now() - heard.written_at >= kept_seconds(0) and self._may("writes", WRITES)
+    def _due(self, heard: _Heard, *, over: bool) -> bool:
+        """``over``: the job has ended, and nothing more will be said."""
+        waited = over or self._now() - heard.written_at >= kept_seconds(0)
+        return waited and self._may("writes", WRITES)
 
     def _write(self, heard: _Heard, seen: _Seen) -> None:
         before, ledger, shape = heard.kept(seen.status), seen.ledger, seen.shape

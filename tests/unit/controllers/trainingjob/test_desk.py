@@ -115,6 +115,15 @@ def test_reports_are_gathered_and_written_now_and_then() -> None:
     assert len(ranks.server.writes) == 2, "silence is not written"
 
 
+def test_a_rank_that_is_through_is_told_at_once_and_once() -> None:
+    ranks = Ranks()
+    ranks.send(0, {"step": 1, "totalSteps": 9, "progressPercentage": 22})
+    ranks.send(0, {"step": 8, "totalSteps": 9, "progressPercentage": 100})
+    assert (len(ranks.server.writes), ranks.progress["step"], ranks.progress["percent"]) == (2, 8, 100)
+    ranks.send(0, {"step": 8, "totalSteps": 9, "progressPercentage": 100, "metrics": [{"name": "a", "value": 1}]})
+    assert len(ranks.server.writes) == 2
+
+
 def test_a_checkpoint_is_written_before_it_is_thanked_for() -> None:
     ranks = Ranks()
     ranks.send(0, {"step": 1})
@@ -231,6 +240,25 @@ def test_a_new_attempt_begins_where_it_resumed() -> None:
     ranks.cluster.now += 10
     ranks.desk.flush()
     assert (ranks.progress["step"], ranks.progress["attempt"], ranks.progress["checkpointStep"]) == (8, 2, 8)
+
+
+def test_what_was_said_before_the_end_is_kept_when_the_job_is_over() -> None:
+    ranks = Ranks()
+    ranks.send(0, {"step": 1, "totalSteps": 9})
+    ranks.send(1, {"step": 1, "totalSteps": 9})
+    for rank in (0, 1):
+        ranks.send(rank, {"step": 9, "totalSteps": 9, "metrics": [{"name": "loss", "value": 0.1}]})
+        ranks.cluster.end("worker", rank, 0)
+    ranks.cluster.run()
+    assert (ranks.cluster.phase, ranks.progress["step"]) == ("Complete", 1)
+    before = len(ranks.server.writes)
+    ranks.desk.flush()
+    assert (ranks.progress["step"], ranks.progress["metrics"]) == (9, [{"name": "loss", "value": "0.1"}])
+    ranks.cluster.now += 60
+    ranks.desk.flush()
+    assert len(ranks.server.writes) == before + 1
+    ranks.cluster.run()
+    assert (ranks.cluster.phase, ranks.progress["step"]) == ("Complete", 9)
 
 
 def test_a_job_that_has_ended_takes_no_reports() -> None:

@@ -6,12 +6,15 @@ import difflib
 import itertools
 import os
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from mlplatform.cli.options import backend_options, common, give, print_json, write
 from mlplatform.core.errors import InvalidInput, MlPlatformError
+from mlplatform.planning.training.view import why
 from mlplatform.sdk.training.run import trouble
 
 #: Where a training job runs.
@@ -117,28 +120,45 @@ def follow(run: Any, output: str) -> None:
         raise click.exceptions.Exit(1)
 
 
+#: Phases in which a job may wait for something, and seconds that are no waiting yet.
+WAITING = ("Queued", "Starting", "Restarting")
+_A_WHILE = 3.0
+
+
 class _Teller:
-    def __init__(self, run: Any, *, quiet: bool) -> None:
+    def __init__(self, run: Any, *, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._run, self._quiet = run, quiet
         self._phase = ""
         self._attempt = 0
         self._seen = 0
         self._trouble = ""
+        self._clock = clock
+        self._why, self._since, self._told = "", clock(), set[str]()
 
     def look(self, status: dict[str, Any]) -> None:
         phase, attempt = str(status.get("phase") or "Queued"), int(status.get("attempt") or 0)
         ended = phase in ("Complete", "Failed", "Restarting")
         if attempt and (phase != "Queued" or self._attempt):
             self._log(attempt)
-        if (why := trouble(status)) and why != self._trouble:
-            self._trouble = why
-            write(f"{self._run.name}: {why}", error=True)
+        if (fault := trouble(status)) and fault != self._trouble:
+            self._trouble = fault
+            write(f"{self._run.name}: {fault}", error=True)
         if phase != self._phase:
             self._phase = phase
             words = status.get("message") or ""
             where = f" (attempt {attempt})" if attempt > 1 and not ended else ""
             if not ended or phase == "Restarting":
                 write(f"{self._run.name}: {phase.lower()}{where}{f': {words}' if words else ''}", error=True)
+                self._told.add(words)
+        self._wait(phase, why(status))
+
+    def _wait(self, phase: str, words: str) -> None:
+        """What a job waits for is told once it has waited for it a while."""
+        if words != self._why:
+            self._why, self._since = words, self._clock()
+        elif phase in WAITING and words and words not in self._told and self._clock() - self._since >= _A_WHILE:
+            self._told.add(words)
+            write(f"{self._run.name}: {phase.lower()}: {words}", error=True)
 
     def _log(self, attempt: int) -> None:
         """What rank 0 said since."""
@@ -158,15 +178,15 @@ class _Teller:
 
 
 def _conditions(status: dict[str, Any]) -> list[str]:
-    why = trouble(status)
-    return [f"  {why}"] if why else []
+    fault = trouble(status)
+    return [f"  {fault}"] if fault else []
 
 
 def ending(name: str, status: dict[str, Any]) -> list[str]:
     """How a job ended, for people."""
     lines = [f"{name}: {str(status.get('phase', '')).lower()}"]
-    if status.get("message"):
-        lines.append(f"  {status['message']}")
+    if words := why(status):
+        lines.append(f"  {words}")
     lines += _conditions(status)
     counted, uncounted = status.get("restartsCounted", 0), status.get("restartsUncounted", 0)
     if counted or uncounted:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlplatform.cli.options import common, give
-from mlplatform.cli.train import ending, follow, where
+from mlplatform.cli.train import WAITING, ending, follow, where
+from mlplatform.planning.training.view import why
 
 if TYPE_CHECKING:
     from mlplatform.sdk.training.run import TrainingRun
@@ -51,7 +52,8 @@ def _row(body: dict[str, Any]) -> str:
     restarts = int(status.get("restartsCounted", 0)) + int(status.get("restartsUncounted", 0))
     again = f"{restarts} restarts" if restarts else ""
     columns = (body["metadata"]["name"], status.get("phase") or "Queued", body["spec"]["framework"], f"{ranks} ranks")
-    return "  ".join(f"{text:<12}" for text in (*map(str, columns), step, again) if text).rstrip()
+    waits = why(status).split("\n")[0] if status.get("phase") in WAITING else ""
+    return "  ".join(f"{text:<12}" for text in (*map(str, columns), step, again, waits) if text).rstrip()
 
 
 @training.command()

@@ -298,4 +298,11 @@ def _invalid(observed: Observed, now: float) -> Plan:
 
 def refused_words(refusals: Sequence[tuple[Object, Any]]) -> dict[str, str]:
     """Names of the objects that were refused, and why."""
-    return {str(body["metadata"]["name"]): str(error) for body, error in refusals}
+    return {str(body["metadata"]["name"]): _words_of(error) for body, error in refusals}
+
+
+def _words_of(error: object) -> str:
+    told = str(error)
+    if "].image: Required value" in told:
+        told += "\n  The job names no image, and this operator has none for such jobs (MLPLATFORM_TRAINING_IMAGE)."
+    return told

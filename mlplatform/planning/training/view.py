@@ -138,7 +138,7 @@ def job_summary(body: Mapping[str, Any], now: float) -> Json:
         "framework": str(spec.get("framework") or ""),
         "phase": str(status.get("phase") or "Created"),
         "reason": str(status.get("reason") or ""),
-        "message": _why(status),
+        "message": why(status),
         "suspend": bool(spec.get("suspend")),
         "created_at": read_time(str(meta.get("creationTimestamp") or "")),
         "started_at": read_time(str(status.get("startTime") or "")),
@@ -165,7 +165,7 @@ def _accelerators(group: Mapping[str, Any]) -> int:
     return int(asked.get("count", 1)) if asked else 0
 
 
-def _why(status: Mapping[str, Any]) -> str:
+def why(status: Mapping[str, Any]) -> str:
     """What it waits for, or how it ended; empty while all is well."""
     if status.get("phase") in (None, "Queued", "Starting", "Restarting"):
         for kind in ("QuotaReserved", "Placed", "Running"):

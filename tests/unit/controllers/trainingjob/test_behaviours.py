@@ -9,6 +9,7 @@ import pytest
 
 from mlplatform.apis.names import FINALIZER_RANK
 from mlplatform.apis.times import told_time
+from mlplatform.controllers.trainingjob.plan import refused_words
 from mlplatform.controllers.trainingjob.resources import TRAINING_JOBS
 from mlplatform.kube.objects import CLAIMS, CONFIG_MAPS, PODS, SECRETS, SERVICES, Key, Object, Resource, uid_of
 from mlplatform.kube.wire import Request
@@ -647,3 +648,11 @@ def test_ranks_whose_maker_died_at_once_are_the_first_attempts() -> None:
     cluster.run(10)
     assert (cluster.status["attempt"], cluster.status["groups"][0]["succeeded"]) == (1, 1)
     assert [uid_of(pod) for pod in cluster.pods()] == uids
+
+
+def test_43_a_rank_without_an_image_is_told_where_one_may_come_from() -> None:
+    said = refused_words([({"metadata": {"name": "job-worker-a1-0"}}, "- spec.containers[0].image: Required value")])
+    assert said["job-worker-a1-0"].endswith(
+        "The job names no image, and this operator has none for such jobs (MLPLATFORM_TRAINING_IMAGE)."
+    )
+    assert refused_words([({"metadata": {"name": "p"}}, "exceeded quota")]) == {"p": "exceeded quota"}

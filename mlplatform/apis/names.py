@@ -59,6 +59,9 @@ LABEL_JOB_ATTEMPT: Final = f"{TRAINING_GROUP}/attempt"
 
 #: On a training job that goes on where another one of its name was: the step of the checkpoint that there is.
 ANNOTATION_RESUME: Final = f"{TRAINING_GROUP}/resume-from"
+#: On a training job: its claims that may be given up where they keep a rank on a node that it should leave, or that is
+#: gone: names with commas, or ``all``. What they hold is lost to the job.
+ANNOTATION_GIVE_UP: Final = f"{TRAINING_GROUP}/give-up"
 
 #: Keeps a rank's pod until what became of it is in the job's status.
 FINALIZER_RANK: Final = f"{TRAINING_GROUP}/rank-result"

@@ -129,6 +129,10 @@ class LedgerStatus:
     )
     avoid_nodes: tuple[str, ...] = told("Nodes to avoid.", (), max_items=16, each=_TEXT)
     hung: bool = told("Whether it hangs.", False)
+    given_up: tuple[str, ...] = told(
+        "Claims that are taken away before the ranks start again.", (), max_items=5000, each=_TEXT
+    )
+    void_before: str = told("Checkpoints that were saved earlier are not there any more.", "", time=True)
     spent: Spent = told("Where the time went.", factory=Spent)
 
 

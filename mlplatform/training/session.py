@@ -128,9 +128,12 @@ def resume_from() -> Checkpoint | None:
     checkpoints, the newest step that all of them have is taken.
     """
     me = _me()
-    if not me.resume:
-        return None
-    return checkpoints.newest(me.checkpoints, me.resume_step if me.apart else None)
+    if not me.resume or (me.apart and me.attempt > 1 and me.resume_step is None):
+        return None  # of what each kept for itself, nothing is there that all have
+    found = checkpoints.newest(me.checkpoints, me.resume_step if me.apart else None)
+    if found is not None and me.first:
+        _remember(found)
+    return found
 
 
 def report(step: int, metrics: Mapping[str, Any] | None = None, *, total: int | None = None, **more: Any) -> None:

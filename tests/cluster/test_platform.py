@@ -198,7 +198,6 @@ def trained(platform: Installed, claim: str) -> TrainingRun:
         SCRIPTS / "fits.py",
         workers=2,
         image=IMAGE,
-        checkpoints="each",
         env=env,
         experiment=f"{SERVES}-training",
         spec={"failurePolicy": {"backoffSeconds": 0}},

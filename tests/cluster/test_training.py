@@ -20,6 +20,7 @@ import mlplatform as ml
 from mlplatform.sdk.training.run import TrainingRun
 from tests.cluster.cluster import Cluster
 from tests.cluster.components import free_port
+from tests.support.kube.environments import claimed
 from tests.support.kube.platform import apply_crds, operator, push_launcher, push_stand_ins
 
 IMAGE = "python:3.11"
@@ -134,3 +135,51 @@ def test_killed_suspended_and_evicted_it_comes_to_the_same_end(cluster: Cluster,
     spent = status["ledger"]["spent"]
     assert sum(spent.values()) == pytest.approx(1000 * run.goodput["wallSeconds"], abs=1000)
     assert "complete" in cli("training", "show", name, "--namespace", place)
+
+
+def test_a_full_disk_is_told_and_the_newest_whole_checkpoint_is_gone_on_from(
+    cluster: Cluster, place: str, tmp_path: Path
+) -> None:
+    with small_disk(cluster, place, tmp_path) as claim:
+        job = ml.TrainingJob(
+            SCRIPTS / "fills.py",
+            image=IMAGE,
+            spec={"checkpoint": {"claimName": claim}, "failurePolicy": {"backoffSeconds": 0}},
+        )
+        run = job.run(backend="kubernetes", namespace=place).wait(PATIENCE)
+        first, second = run.attempts
+        told = {name: first[name] for name in ("reason", "rank", "exitCode", "action", "counted")}
+        assert told == {"reason": "CheckpointFailed", "rank": 0, "exitCode": 1, "action": "Restart", "counted": True}
+        words = "the checkpoint of step 2 could not be saved in /mlplatform/checkpoint: No space left on device ("
+        assert words in first["message"], first
+        assert "KiB of 512 KiB are free)" in first["message"]
+        assert second["resumedFromStep"] == 1
+        assert run.logs() == f"kept {[f'step-000000000{step}' for step in (2, 3, 4)]}\n"
+        run.delete()  # a pod that is there still holds the disk
+        cluster.api.wait(f"/api/v1/namespaces/{place}/pods", lambda pods: not pods["items"])
+
+
+@contextmanager
+def small_disk(cluster: Cluster, namespace: str, folder: Path) -> Generator[str]:
+    """A claim on a file system of 512 KiB; its name."""
+    disk = folder / "disk"
+    disk.mkdir()
+    node = ["nsenter", "--mount", "--pid", "--target", str(kubelet(cluster))]
+    subprocess.run([*node, "mount", "-t", "tmpfs", "-o", "size=512k,mode=1777", "none", str(disk)], check=True)
+    try:
+        with claimed(cluster, namespace, disk, "ReadWriteOnce") as claim:
+            yield claim
+    finally:
+        subprocess.run([*node, "umount", "--lazy", str(disk)], check=True)
+
+
+def kubelet(cluster: Cluster) -> int:
+    """The process whose mounts pods see: a node has its own."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[0].endswith(b"/kubelet") and any(bytes(cluster.kubeconfig.parent) in word for word in words[1:]):
+            return int(folder.name)
+    raise AssertionError("no kubelet runs")

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from typing import Any
 
@@ -160,6 +161,78 @@ def test_a_node_that_ranks_fail_on_is_avoided(site: Site) -> None:
     _end(site, site.pods(key)[0], 9)
     words = site.told(key, "didn't match Pod's node affinity/selector")
     assert words.startswith("no place for worker-0")
+
+
+def test_a_local_claim_keeps_its_rank_on_a_node_to_avoid_until_it_may_go(site: Site) -> None:
+    with local_volumes(site) as storage:
+        claim = {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Mi"}},
+            "storageClassName": storage,
+        }
+        checkpoint = {"scope": "Rank", "claimSpec": claim, "whenDeleted": "Delete"}
+        rules = [{"action": "RestartAvoidNode", "exitCodes": {"values": [9]}}]
+        failures = {"rules": rules, "backoffSeconds": 0}
+        key = site.submit(job(gpus(site, 1), checkpoint=checkpoint, failurePolicy=failures))
+        [first] = site.running(key)
+        other = ({"host-0", "host-1"} - {first}).pop()
+        volume = _volume(site)
+        assert volume == site.named(first)
+
+        _end(site, site.pods(key)[0], 9)
+        site.wait(key, lambda: site.status(key).get("attempt") == 2)
+        assert site.running(key) == [first]
+        words = f"rank 0 of worker stays on {volume}, which is to be avoided: its claim job-worker-0 is there alone."
+        assert _pinned(site, key)["message"].startswith(words)
+
+        notes = {"metadata": {"annotations": {"training.mlplatform.dev/give-up": "job-worker-0"}}}
+        site.client.patch(TRAINING_JOBS, key, notes)
+        site.wait(key, lambda: "It is given up" in _pinned(site, key)["message"])
+        _end(site, site.pods(key)[0], 9)
+        site.wait(key, lambda: site.status(key).get("attempt") == 3)
+        assert site.running(key) == [other]
+        assert _volume(site) == site.named(other)
+        site.wait(key, lambda: _pinned(site, key)["status"] == "False")
+        # what it held is there still, for whoever looks after the node
+        left = site.cluster.api.get(f"/api/v1/persistentvolumes/{volume}")
+        assert left["status"]["phase"] == "Released"
+        site.remove(key)
+
+
+def _pinned(site: Site, key: Key) -> Object:
+    found = [one for one in site.status(key).get("conditions", ()) if one["type"] == "PinnedToNode"]
+    return found[0] if found else {"status": "", "message": ""}
+
+
+def _volume(site: Site) -> str:
+    claim = site.client.get(CLAIMS, Key(site.namespace, "job-worker-0"))
+    return str(claim["spec"].get("volumeName") or "")
+
+
+@contextmanager
+def local_volumes(site: Site) -> Generator[str]:
+    """A volume of each node's own, called like the node; the class they are of."""
+    name = site.named("local")
+    classes, volumes = "/apis/storage.k8s.io/v1/storageclasses", "/api/v1/persistentvolumes"
+    first = {"provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"}
+    site.cluster.api.create(classes, {"metadata": {"name": name}, **first})
+    for node in (site.named("host-0"), site.named("host-1")):
+        need = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+        spec = {
+            "capacity": {"storage": "1Mi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": name,
+            "persistentVolumeReclaimPolicy": "Retain",
+            "local": {"path": "/nowhere"},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [need]}]}},
+        }
+        site.cluster.api.create(volumes, {"metadata": {"name": node}, "spec": spec})
+    try:
+        yield name
+    finally:
+        for node in (site.named("host-0"), site.named("host-1")):
+            site.cluster.api.delete(f"{volumes}/{node}")
+        site.cluster.api.delete(f"{classes}/{name}")
 
 
 def _end(site: Site, pod: Object, code: int = 0) -> None:

@@ -14,6 +14,7 @@ from mlplatform.apis.trainingstatus import ProgressStatus, TrainingJob, Training
 from mlplatform.controllers.framework.model import Caches, Owned, Plan, Refusal
 from mlplatform.controllers.trainingjob.keys import new_keys
 from mlplatform.controllers.trainingjob.observed import Keys, Observed
+from mlplatform.controllers.trainingjob.pins import leave_in, node_of, pins_of
 from mlplatform.controllers.trainingjob.plan import plan_job, refused_words
 from mlplatform.controllers.trainingjob.pods import NodeSeen
 from mlplatform.controllers.trainingjob.queueing import NOT_THERE, Queueing
@@ -33,6 +34,7 @@ from mlplatform.kube.objects import (
     PODS,
     SECRETS,
     SERVICES,
+    VOLUMES,
     Key,
     Object,
     Resource,
@@ -79,6 +81,7 @@ class TrainingJobs:
             Owned(CLAIMS, selector=_OURS, label=LABEL_JOB, indexes={_BY_JOB: LABEL_JOB}),
             *(Owned(kind, selector=_OURS) for kind in beside),
             Owned(NODES),
+            Owned(VOLUMES),
             *((Owned(WORKLOADS, selector=_OURS), *(Owned(kind) for kind in _ADMINISTRATED)) if kueue else ()),
         )
 
@@ -96,14 +99,15 @@ class TrainingJobs:
         job = _going_on(job, body)
         pods = caches.owned_by(PODS, body)
         there = {(kind, key_of(one).name): uid_of(one) for kind in self._beside for one in caches.owned_by(kind, body)}
-        for claim in caches.indexed(CLAIMS, _BY_JOB, key.name):
-            if key_of(claim).namespace == key.namespace:
-                there[CLAIMS, key_of(claim).name] = uid_of(claim)
+        claims = [one for one in caches.indexed(CLAIMS, _BY_JOB, key.name) if key_of(one).namespace == key.namespace]
+        there |= {(CLAIMS, key_of(claim).name): uid_of(claim) for claim in claims}
+        pins = pins_of(job, dict(_bound(caches, claims)), leave_in(body))
         names = {name for pod in pods if (name := _part(pod, "spec").get("nodeName"))}
         nodes = {name: _node(caches.get(NODES, Key("", name))) for name in sorted(names)}
         wants = needs_keys(job) and (SECRETS, secret_name(job.name)) not in there
         keys = self._make_keys() if wants else None
-        return Observed(job, tuple(pods), nodes, there, keys, queueing=self._queueing(caches, body, job), kept=kept)
+        queueing = self._queueing(caches, body, job)
+        return Observed(job, tuple(pods), nodes, there, keys, queueing=queueing, pins=pins, kept=kept)
 
     def _queueing(self, caches: Caches, body: Object, job: TrainingJob) -> Queueing:
         if not self._kueue:
@@ -135,6 +139,14 @@ def _going_on(job: TrainingJob, body: Object) -> TrainingJob:
         return job
     progress = replace(job.status.progress or ProgressStatus(), checkpoint_step=int(step))
     return replace(job, status=replace(job.status, progress=progress))
+
+
+def _bound(caches: Caches, claims: Iterable[Object]) -> Iterable[tuple[str, tuple[str, bool]]]:
+    """Claims whose volumes are on one node alone."""
+    for claim in claims:
+        volume = caches.get(VOLUMES, Key("", str(_part(claim, "spec").get("volumeName") or "")))
+        if volume is not None and (node := node_of(volume)):
+            yield key_of(claim).name, (node, caches.get(NODES, Key("", node)) is None)
 
 
 def _levels(caches: Caches) -> Iterable[str]:

@@ -39,6 +39,7 @@ from mlplatform.planning.training.reports import (
     taken,
     with_checkpoint,
     with_newer,
+    without_void,
 )
 from mlplatform.render.training.names import read_labels
 
@@ -94,9 +95,16 @@ class _Heard:
     moved_at: float = 0.0
     news: bool = False
 
-    def kept(self, status: TrainingJobStatus) -> ProgressStatus | None:
+    def kept(self, seen: _Seen) -> ProgressStatus | None:
         """The progress as it is by now: what was seen of it, and what was written since."""
-        return with_newer(status.progress, self.written) if self.written else status.progress
+        void = seen.ledger.void_before
+        before, written = without_void(seen.status.progress, void), without_void(self.written, void)
+        return with_newer(before, written) if written else before
+
+    def forget(self, void: float | None) -> None:
+        """What ranks saved earlier is not there any more."""
+        if void is not None and any(one.at < void for one in self.said.values()):
+            self.said = {place: one for place, one in self.said.items() if one.at >= void}
 
     def with_checkpoint(self, kept: ProgressStatus | None, shape: _Shape) -> ProgressStatus | None:
         return with_checkpoint(kept, self.said.values(), self.each(shape))
@@ -201,6 +209,7 @@ class Desk:
         known = heard.said.get(place)
         if known is not None and known.key.attempt > rank.attempt:
             known = None
+        heard.forget(ledger.void_before)
         said = taken(known, seen.status.progress, rank, report, now)
         wanted = ledger.wanted(*place)
         if rank.attempt < wanted or ledger.stage not in _AT_WORK:
@@ -208,7 +217,7 @@ class Desk:
         if said is None:
             return _thanks(stop=False, dump=False)
         before, heard.said[place] = heard.said.get(place), said
-        kept = heard.kept(seen.status)
+        kept = heard.kept(seen)
         is_news = heard.with_checkpoint(kept, seen.shape) is not kept
         silent = now - max(heard.moved_at, ledger.since)
         heard.moved_at, heard.news = max(heard.moved_at, said.moved_at), True
@@ -230,7 +239,7 @@ class Desk:
         if said is None or said.progress.checkpoint_step is None:
             return Reply(200, {"kept": False, "stop": True, "dumpStacks": False})
         heard.said[place] = said
-        kept = heard.kept(seen.status)
+        kept = heard.kept(seen)
         after = heard.with_checkpoint(kept, seen.shape)
         if after is not None and after is not kept:
             self._put(seen.uid, heard, after)
@@ -316,7 +325,7 @@ class Desk:
         return waited and self._may("writes", WRITES)
 
     def _write(self, heard: _Heard, seen: _Seen) -> None:
-        before, ledger, shape = heard.kept(seen.status), seen.ledger, seen.shape
+        before, ledger, shape = heard.kept(seen), seen.ledger, seen.shape
         heard.said = {
             place: one
             for place, one in heard.said.items()

@@ -10,6 +10,7 @@ from mlplatform.controllers.trainingjob.pods import NodeSeen
 from mlplatform.controllers.trainingjob.queueing import NOT_THERE, Queueing
 from mlplatform.core.errors import InvalidInput
 from mlplatform.kube.objects import Object, Resource
+from mlplatform.planning.training.facts import Pin
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Keys:
 class Observed:
     """``pods``: of this job (its UID), as they are. ``nodes``: those that the pods are on; None: gone. ``there``: what
     else is there of the job, by kind and name. ``keys``: fresh ones, where it needs some and has none.
+    ``pins``: ranks whose claims are on one node alone.
     ``invalid``: it cannot be read, and why. ``job`` has the status that was decided last; ``kept`` is the one that is
     written, where that waits."""
 
@@ -35,4 +37,5 @@ class Observed:
     keys: Keys | None = None
     invalid: InvalidInput | None = None
     queueing: Queueing = NOT_THERE
+    pins: Mapping[tuple[str, int], Pin] = field(default_factory=dict[tuple[str, int], Pin])
     kept: TrainingJobStatus | None = None

@@ -25,7 +25,18 @@ from mlplatform.controllers.trainingjob.resources import DEVICE_TEMPLATES, TRAIN
 from mlplatform.controllers.trainingjob.results import result_of
 from mlplatform.kube.objects import CLAIMS, CONFIG_MAPS, PODS, SECRETS, Key, Object, Resource
 from mlplatform.planning.training.admission import Verdict
-from mlplatform.planning.training.facts import Decision, Ledger, RankKey, RankState, Remove, Stage, Start, Stop, View
+from mlplatform.planning.training.facts import (
+    Decision,
+    GiveUp,
+    Ledger,
+    RankKey,
+    RankState,
+    Remove,
+    Stage,
+    Start,
+    Stop,
+    View,
+)
 from mlplatform.planning.training.gang import decide, jitter_of
 from mlplatform.planning.training.kept import kept, ledger_of, only_tells, report_of, same_but_clocks
 from mlplatform.planning.training.read import training_spec
@@ -107,7 +118,7 @@ def plan_job(
         may_wait=True,
         tell=queue.tell,
         release=[*recorded, *queue.release],
-        delete=[*_deletions(seen, stops), *_leftovers(seen), *queue.delete, *([own] if removes else [])],
+        delete=[*_deletions(seen, stops), *_gone_claims(seen), *queue.delete, *([own] if removes else [])],
         requeue_after=wake,
     )
 
@@ -128,6 +139,7 @@ def _look(observed: Observed, spec: TrainingSpec, verdict: Verdict, now: float, 
         admitted=verdict.admitted,
         evicted=verdict.evicted,
         one_node=one_node(job),
+        pins=observed.pins,
         refused=_refused(spec, before, refused),
     )
     # What Kueue would not take tells of the whole job.
@@ -224,6 +236,15 @@ def _deletions(seen: _Seen, stops: Mapping[RankKey, Stop]) -> Iterator[Delete]:
             yield Delete(Ref(PODS, rank.key, rank.uid), grace_period=0)
         elif not rank.deleting:
             yield Delete(Ref(PODS, rank.key, rank.uid))
+
+
+def _gone_claims(seen: _Seen) -> Iterator[Delete]:
+    """Claims that are given up, and what a job that ended leaves."""
+    there, job = seen.observed.there, seen.observed.job
+    for step in seen.decision.steps:
+        if isinstance(step, GiveUp) and (CLAIMS, step.claim) in there:
+            yield Delete(Ref(CLAIMS, Key(job.namespace, step.claim), there[CLAIMS, step.claim]))
+    yield from _leftovers(seen)
 
 
 def _leftovers(seen: _Seen) -> Iterator[Delete]:

@@ -23,7 +23,18 @@ from mlplatform.engine.training.environment import command, sweep
 from mlplatform.engine.training.hearing import Hearing
 from mlplatform.engine.training.places import JobPlace
 from mlplatform.engine.training.ranks import Here, Ranks, Room
-from mlplatform.planning.training.facts import Decision, Ledger, RankFact, RankKey, Remove, Stage, Start, Stop, View
+from mlplatform.planning.training.facts import (
+    Decision,
+    GiveUp,
+    Ledger,
+    RankFact,
+    RankKey,
+    Remove,
+    Stage,
+    Start,
+    Stop,
+    View,
+)
 from mlplatform.planning.training.gang import decide, jitter_of
 from mlplatform.planning.training.kept import kept, ledger_of, report_of, same_but_clocks
 from mlplatform.planning.training.read import training_spec
@@ -132,6 +143,8 @@ class Driver:
                 case Stop(key, reason):
                     self._ranks.stop(key, reason, self._grace(key), now)
                     acted = True
+                case GiveUp():  # claims of this machine are folders, and keep no rank anywhere
+                    continue
                 case Remove():
                     self._remove()
                     return True

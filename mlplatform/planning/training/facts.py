@@ -178,7 +178,8 @@ class Ledger:
     that it is simply made again). ``restarts_at``: counted restarts against the budget. ``seen_at``: when the clocks of
     ``goodput`` were read last. ``tries``: how often the gang was released because it was not whole in time;
     ``requeues``: how often it was put back in line, for whatever reason of the queue's, since it was made or resumed.
-    ``waiting_since``: None while the job has what it needs.
+    ``waiting_since``: None while the job has what it needs. ``given_up``: claims that are taken away before the ranks
+    start again. ``void_before``: checkpoints that were saved earlier are not there any more.
     """
 
     stage: Stage
@@ -204,6 +205,8 @@ class Ledger:
     checkpoint_at: float | None = None
     checkpoint_uri: str = ""
     hung: bool = False
+    given_up: tuple[str, ...] = ()
+    void_before: float | None = None
     goodput: Goodput = Goodput()
     finished_at: float | None = None
     reason: str = ""
@@ -212,6 +215,17 @@ class Ledger:
     def wanted(self, group: str, rank: int) -> int:
         """The attempt that this rank is in now."""
         return self.ranks_of.get((group, rank), self.attempts_of.get(group, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A rank whose claim is on one node alone, and so is the rank. ``gone``: that node is no more. ``leave``: somebody
+    allowed to give the claim up, with what it holds."""
+
+    claim: str
+    node: str
+    gone: bool = False
+    leave: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +242,8 @@ class View:
     evicted: tuple[str, str] = ("Preempted", "the queue took the quota back")
     #: Whether all ranks have to be on one node, for a claim that no two nodes mount.
     one_node: bool = False
+    #: Ranks whose claims are on one node alone, by group and number.
+    pins: Mapping[tuple[str, int], Pin] = field(default_factory=dict[tuple[str, int], Pin])
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +266,18 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Take away this claim of the job's; the ranks that had it get another."""
+
+    claim: str
+
+
+@dataclass(frozen=True, slots=True)
 class Remove:
     """The job's time to live is over: take away the job itself."""
 
 
-Step = Start | Stop | Remove
+Step = Start | Stop | GiveUp | Remove
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,9 +191,19 @@ def _running(look: Look, jitter: float) -> Ledger:
 def _restarting(look: Look, jitter: float) -> Ledger:
     if (failure := look.failure()) is not None:
         return _failed(look, failure)
-    if look.unwanted or look.now < look.ledger.not_before:
+    if look.unwanted or look.giving_up or look.now < look.ledger.not_before:
         return look.ledger
-    return _begun(look.ledger, look)
+    return _begun(_emptied(look.ledger, look.now), look)
+
+
+def _emptied(ledger: Ledger, now: float) -> Ledger:
+    """Claims were given up, and with them every checkpoint that all ranks had."""
+    if not ledger.given_up:
+        return ledger
+    spent = goodput.undone(ledger.goodput)
+    return replace(
+        ledger, given_up=(), void_before=now, checkpoint=None, checkpoint_at=None, checkpoint_uri="", goodput=spent
+    )
 
 
 def _releasing(look: Look, jitter: float) -> Ledger:
@@ -291,16 +301,34 @@ def _failed(look: Look, failure: Failure) -> Ledger:
     nodes = ledger.avoid_nodes
     if rule.action is Action.RESTART_AVOID_NODE and failure.node and failure.node not in nodes:
         nodes = (*nodes, failure.node)[-KEPT_NODES:]
+    claims, told = _given_up(look, failure, nodes), why_failed(failure)
+    if claims:
+        told += f"; given up, with what was saved there: claim {', '.join(claims)}"
     kept = replace(
         _renumbered(look, failure),
         attempts=noted(ledger.attempts, look.now, failure, rule.action, failure.reason),
+        given_up=claims,
         restarts_at=times,
         counted=ledger.counted + counted,
         uncounted=ledger.uncounted + (not counted),
         avoid_nodes=nodes,
         not_before=look.now + wait,
     )
-    return _moved(kept, Stage.RESTARTING, look.now, failure.reason, why_failed(failure))
+    return _moved(kept, Stage.RESTARTING, look.now, failure.reason, told)
+
+
+def _given_up(look: Look, failure: Failure, nodes: tuple[str, ...]) -> tuple[str, ...]:
+    """Claims that hold ranks back where they should not be, and may go: none that a rank which goes on has as well."""
+    scope = look.spec.failure.restart_scope
+    goes_on: set[str] = set()
+    found: set[str] = set()
+    for (group, rank), pin in look.view.pins.items():
+        restarts = scope is Scope.JOB or (group == failure.group and (scope is Scope.GROUP or rank == failure.rank))
+        if not restarts:
+            goes_on.add(pin.claim)
+        elif pin.leave and (pin.gone or pin.node in nodes):
+            found.add(pin.claim)
+    return tuple(sorted(found - goes_on))
 
 
 def _renumbered(look: Look, failure: Failure) -> Ledger:

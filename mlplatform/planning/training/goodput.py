@@ -29,6 +29,8 @@ def advanced(ledger: Ledger, now: float) -> Ledger:
 
 def saved(ledger: Ledger, report: Report) -> Ledger:
     """A newer checkpoint: what was worked until it was taken is safe."""
+    if ledger.void_before is not None and (report.checkpoint_at or 0.0) < ledger.void_before:
+        return ledger  # of a claim that was given up
     if report.checkpoint is None or (ledger.checkpoint is not None and report.checkpoint <= ledger.checkpoint):
         return ledger
     spent = ledger.goodput
@@ -49,6 +51,11 @@ def saved(ledger: Ledger, report: Report) -> Ledger:
 def lost(spent: Goodput) -> Goodput:
     """What was not saved is lost."""
     return replace(spent, lost=spent.lost + spent.unsaved, unsaved=0.0)
+
+
+def undone(spent: Goodput) -> Goodput:
+    """Nothing of what was saved is left."""
+    return replace(spent, lost=spent.lost + spent.productive + spent.unsaved, productive=0.0, unsaved=0.0)
 
 
 def kept(spent: Goodput) -> Goodput:

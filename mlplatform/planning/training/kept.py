@@ -60,6 +60,7 @@ def kept(ledger: Ledger) -> Ledger:
         restarts_at=tuple(round(at, 3) for at in ledger.restarts_at),
         attempts=tuple(_kept_attempt(attempt) for attempt in ledger.attempts),
         checkpoint_at=_ms(ledger.checkpoint_at),
+        void_before=_ms(ledger.void_before),
         checkpoint_uri=ledger.checkpoint_uri[:_URI],
         goodput=Goodput(**{item.name: round(getattr(ledger.goodput, item.name), 3) for item in fields(Goodput)}),
         finished_at=_ms(ledger.finished_at),
@@ -118,6 +119,8 @@ def ledger_status(ledger: Ledger) -> LedgerStatus:
         restarts_at=_differences(ledger.restarts_at),
         avoid_nodes=ledger.avoid_nodes,
         hung=ledger.hung,
+        given_up=ledger.given_up,
+        void_before=told_time(ledger.void_before),
         spent=Spent(**{item.name: round(1000 * getattr(ledger.goodput, item.name)) for item in fields(Spent)}),
     )
 
@@ -202,6 +205,8 @@ def ledger_of(status: TrainingJobStatus) -> Ledger | None:
         checkpoint_at=read_time(checkpoint.time) if checkpoint else None,
         checkpoint_uri=checkpoint.uri if checkpoint else "",
         hung=own.hung,
+        given_up=own.given_up,
+        void_before=read_time(own.void_before),
         goodput=Goodput(**{item.name: getattr(own.spent, item.name) / 1000 for item in fields(Spent)}),
         finished_at=read_time(status.completion_time),
         reason=status.reason,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from mlplatform.planning.training.facts import Ledger, RankFact, RankKey, RankState, Stage, View
+from mlplatform.planning.training.facts import Ledger, Pin, RankFact, RankKey, RankState, Stage, View
 from mlplatform.planning.training.rules import Failure
 from mlplatform.planning.training.spec import Group, OnHang, Role, TrainingSpec, Wait
 
@@ -88,13 +88,25 @@ class Look:
         met = [self.complete(self.spec.by_name[name]) for name in self.spec.success_groups]
         return bool(met) and (any(met) if self.spec.success.operator == "Any" else all(met))
 
+    # ------------------------------------------------------------------ storage of one node
+    @cached_property
+    def held_back(self) -> dict[tuple[str, int], Pin]:
+        """Ranks that stay where they should not be, since their claims do."""
+        nodes = self.ledger.avoid_nodes
+        return {rank: pin for rank, pin in sorted(self.view.pins.items()) if pin.gone or pin.node in nodes}
+
+    @cached_property
+    def giving_up(self) -> list[str]:
+        """Claims that are to go and are there still."""
+        return sorted({pin.claim for pin in self.view.pins.values()} & set(self.ledger.given_up))
+
     # ------------------------------------------------------------------ failures
     def failure(self) -> Failure | None:
         """The first thing that is wrong with the ranks that are wanted now; None: nothing is."""
         failed = [fact for fact in self._present() if fact.state is RankState.FAILED]
         if failed:
             return Failure.of(min(failed, key=_first))
-        return self._missing() or self._slow_start() or self._hang()
+        return self._missing() or self._stranded() or self._slow_start() or self._hang()
 
     def _present(self) -> Iterator[RankFact]:
         for group in self.spec.groups:
@@ -112,6 +124,15 @@ class Look:
                     continue  # a rank of its own attempt (restart scope Pod) is just being made
                 message = f"rank {rank} of {group.name} is gone"
                 return Failure(group.name, rank, "Deleted", message, reasons=frozenset({"Deleted"}))
+        return None
+
+    def _stranded(self) -> Failure | None:
+        """A rank that waits for a node that will not come back, and need not."""
+        for (group, rank), pin in self.held_back.items():
+            fact = self.view.ranks.get(RankKey(group, rank, self.ledger.wanted(group, rank)))
+            if pin.gone and pin.leave and fact is not None and not fact.placed:
+                message = f"node {pin.node}, which alone has claim {pin.claim}, is gone"
+                return Failure(group, rank, "NodeLost", message, pin.node, reasons=frozenset({"NodeLost"}))
         return None
 
     def _slow_start(self) -> Failure | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-from mlplatform.apis.times import told_time
+from mlplatform.apis.times import read_time, told_time
 from mlplatform.apis.trainingstatus import Metric, ProgressStatus
 from mlplatform.core.errors import Finding, InvalidInput
 from mlplatform.planning.training.facts import RankKey
@@ -169,6 +169,15 @@ def with_newer(before: ProgressStatus | None, other: ProgressStatus) -> Progress
         checkpoint_time=other.checkpoint_time,
         checkpoint_uri=other.checkpoint_uri,
     )
+
+
+def without_void(progress: ProgressStatus | None, void: float | None) -> ProgressStatus | None:
+    """The progress without a checkpoint that was saved before ``void``, when claims were given up (None: none were)."""
+    if progress is None or void is None or progress.checkpoint_step is None:
+        return progress
+    if (read_time(progress.checkpoint_time) or 0.0) >= void:
+        return progress
+    return replace(progress, checkpoint_step=None, checkpoint_time="", checkpoint_uri="")
 
 
 def _slowness(said: Said) -> tuple[int, float, str, int]:

@@ -93,6 +93,8 @@ def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     for name in one.keys() & other.keys():
         if isinstance(one[name], Mapping) and isinstance(other[name], Mapping):
             found[name] = merged(one[name], other[name])
+    if "claimName" in other and "claimSpec" not in other:
+        found.pop("claimSpec", None)  # a claim that is there already takes the place of the one that would be made
     return found
 
 

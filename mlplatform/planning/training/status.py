@@ -21,7 +21,7 @@ from mlplatform.planning.training.kept import (
 )
 from mlplatform.planning.training.look import Look
 from mlplatform.planning.training.spec import Group, TrainingSpec
-from mlplatform.planning.training.words import why_not_ready, why_unplaced
+from mlplatform.planning.training.words import why_not_ready, why_pinned, why_unplaced
 
 QUOTA_RESERVED: Final = "QuotaReserved"
 PLACED: Final = "Placed"
@@ -29,6 +29,7 @@ RUNNING: Final = "Running"
 SUSPENDED: Final = "Suspended"
 RESTARTING: Final = "Restarting"
 HUNG: Final = "Hung"
+PINNED: Final = "PinnedToNode"
 COMPLETE: Final = "Complete"
 FAILED: Final = "Failed"
 #: The reason of one that was deleted before its end.
@@ -155,6 +156,7 @@ def _conditions(
         _suspended(look, condition(old, SUSPENDED)),
         *_passing(RESTARTING, look.ledger.stage is Stage.RESTARTING, look, condition(old, RESTARTING)),
         *_passing(HUNG, _hangs(look), look, condition(old, HUNG)),
+        *_pinned(look, condition(old, PINNED)),
         *_ends(look),
     ]
     return with_conditions(old, (replace(one, observed_generation=generation) for one in new), now)
@@ -209,6 +211,15 @@ def _passing(kind: str, is_so: bool, look: Look, old: Condition | None) -> Itera
         yield Condition(kind, "True", look.ledger.reason or kind, look.ledger.message)
     elif old is not None:
         yield Condition(kind, "False", "Past", "")
+
+
+def _pinned(look: Look, old: Condition | None) -> Iterator[Condition]:
+    """Not mentioned before a rank's claim held it back."""
+    words = "" if look.ledger.stage.finished else why_pinned(look)
+    if words:
+        yield Condition(PINNED, "True", "ClaimOfOneNode", words)
+    elif old is not None:
+        yield Condition(PINNED, "False", "Past", "")
 
 
 def _hangs(look: Look) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlplatform.planning.training.facts import RankState, Remove, Stage, Start, Step, Stop
+from mlplatform.planning.training.facts import GiveUp, RankState, Remove, Stage, Start, Step, Stop
 from mlplatform.planning.training.look import Look
 from mlplatform.planning.training.spec import CleanPods
 
@@ -18,6 +18,8 @@ def steps(look: Look) -> Iterator[Step]:
         for fact in look.unwanted:
             if fact.state is not RankState.STOPPING:
                 yield Stop(fact.key, ledger.reason, forget=not fact.alive)
+        if ledger.stage is Stage.RESTARTING and not look.unwanted:
+            yield from (GiveUp(claim) for claim in look.giving_up)
         if ledger.stage is not Stage.RESTARTING:
             yield from _starts(look)
     else:
@@ -33,7 +35,10 @@ def _starts(look: Look) -> Iterator[Step]:
         for rank in range(group.replicas):
             name = (group.name, rank)
             if name not in ledger.done and name not in old and look.fact(group, rank) is None:
-                yield Start(look.key(group, rank), ledger.checkpoint, ledger.avoid_nodes)
+                pin = look.view.pins.get(name)
+                # Where its claim is, it has to be.
+                avoid = tuple(node for node in ledger.avoid_nodes if pin is None or node != pin.node)
+                yield Start(look.key(group, rank), ledger.checkpoint, avoid)
 
 
 def _cleaned(look: Look) -> Iterator[Step]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from mlplatform.apis.names import ANNOTATION_GIVE_UP
 from mlplatform.planning.training.facts import RankFact, Stage
 from mlplatform.planning.training.look import Look
 from mlplatform.planning.training.rules import Failure
@@ -43,6 +44,28 @@ def why_not_ready(look: Look) -> str:
             if fact.message and fact.message not in words:
                 words.append(fact.message)
     return f"waiting for {_listed(waiting)}" + (f": {'; '.join(words[:3])}" if words else "") if waiting else ""
+
+
+def why_pinned(look: Look) -> str:
+    """Ranks that stay where they should not be since their claims do, what it would cost to move them, and how."""
+    held = {rank: pin for rank, pin in look.held_back.items() if pin.claim not in look.ledger.given_up}
+    if not held:
+        return ""
+    told = [
+        f"rank {rank} of {group} stays on {pin.node}, {'which is gone' if pin.gone else 'which is to be avoided'}: "
+        f"its claim {pin.claim} is there alone"
+        for (group, rank), pin in list(held.items())[:_SHOWN]
+    ]
+    more = f" (and {len(held) - _SHOWN} more ranks)" if len(held) > _SHOWN else ""
+    kept = look.ledger.checkpoint
+    lost = "what was saved there" if kept is None else f"the checkpoint of step {kept}"
+    if all(pin.leave for pin in held.values()):
+        return f"{'; '.join(told)}{more}. It is given up, and with it {lost}, when the ranks start again"
+    claims = ",".join(sorted({pin.claim for pin in held.values()}))
+    return (
+        f"{'; '.join(told)}{more}. Elsewhere everything would begin anew, without {lost}. To allow that: "
+        f"kubectl annotate trainingjob {look.spec.name} {ANNOTATION_GIVE_UP}={claims}"
+    )
 
 
 def _facts(look: Look) -> Iterator[RankFact]:

@@ -21,13 +21,19 @@ IMAGE = "python:3.11-packages"
 @contextmanager
 def packages(cluster: Cluster, namespace: str, folder: Path | None = None) -> Generator[str]:
     """A claim whose volume is a ``site-packages`` folder (this environment's by default); its name."""
-    folder = folder or Path(sysconfig.get_path("purelib"))
+    with claimed(cluster, namespace, folder or Path(sysconfig.get_path("purelib")), "ReadOnlyMany") as name:
+        yield name
+
+
+@contextmanager
+def claimed(cluster: Cluster, namespace: str, folder: Path, mode: str) -> Generator[str]:
+    """A claim whose volume is a folder of this machine; its name."""
     name = f"packages-{namespace}"
     volume: dict[str, Any] = {
         "metadata": {"name": name},
         "spec": {
             "capacity": {"storage": "1Gi"},
-            "accessModes": ["ReadOnlyMany"],
+            "accessModes": [mode],
             "persistentVolumeReclaimPolicy": "Retain",
             "storageClassName": "",
             "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": name},
@@ -37,7 +43,7 @@ def packages(cluster: Cluster, namespace: str, folder: Path | None = None) -> Ge
     claim: dict[str, Any] = {
         "metadata": {"name": name},
         "spec": {
-            "accessModes": ["ReadOnlyMany"],
+            "accessModes": [mode],
             "storageClassName": "",
             "volumeName": name,
             "resources": {"requests": {"storage": "1Gi"}},

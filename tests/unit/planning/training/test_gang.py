@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlplatform.core.errors import InvalidTransition
-from mlplatform.planning.training.facts import TRANSITIONS, RankKey, RankState, Stage, Start, Stop, View, transition
+from mlplatform.planning.training.facts import (
+    TRANSITIONS,
+    Pin,
+    RankKey,
+    RankState,
+    Stage,
+    Start,
+    Stop,
+    View,
+    transition,
+)
 from mlplatform.planning.training.gang import decide
 from mlplatform.planning.training.rules import Failure
 from mlplatform.planning.training.spec import (
@@ -522,6 +532,78 @@ def test_no_progress_is_a_hang_and_the_next_attempt_avoids_the_node() -> None:
         Start(RankKey("worker", 0, 2), 5, ("node-0",)),
         Start(RankKey("worker", 1, 2), 5, ("node-0",)),
     ]
+
+
+# ---------------------------------------------------------------------- claims of one node
+AVOID = FailurePolicy(rules=(Rule(Action.RESTART_AVOID_NODE, exit_codes=frozenset({9})),), backoff=0.0)
+
+
+def pinned(leave: bool = False, gone: bool = False, **more: object) -> World:
+    """Two ranks with claims of their nodes, which have saved step 5; rank 1 fails on its node."""
+    world = running(job(failure=AVOID, **more))
+    world.pins = {("worker", rank): Pin(f"job-worker-{rank}", f"node-{rank}", leave=leave) for rank in range(2)}
+    world.save(5)
+    world.settle(10)
+    world.end("worker", 1, 9)
+    return world
+
+
+def test_a_rank_whose_claim_is_on_its_node_stays_there_and_the_others_avoid_it() -> None:
+    world = pinned()
+    world.decide()
+    assert (world.stage, world.ledger.avoid_nodes, world.ledger.given_up) == (Stage.RESTARTING, ("node-1",), ())
+    world.ranks.clear()
+    decision = decide(world.spec, world.view(), world.now)
+    assert [step for step in decision.steps if isinstance(step, Start)] == [
+        Start(RankKey("worker", 0, 2), 5, ("node-1",)),
+        Start(RankKey("worker", 1, 2), 5, ()),
+    ]
+    world.settle()
+    assert (world.stage, world.given_up, world.ledger.checkpoint) == (Stage.RUNNING, [], 5)
+
+
+def test_with_leave_the_claim_goes_when_its_ranks_are_gone_and_all_begin_anew() -> None:
+    world = pinned(leave=True)
+    seen: list[tuple[int, list[str]]] = []
+    world.watch = lambda world: seen.append((len(world.ranks), list(world.given_up)))
+    world.settle()
+    assert (world.stage, world.given_up) == (Stage.RUNNING, ["job-worker-1"])
+    assert next(count for count, given_up in seen if given_up) == 0
+    ledger = world.ledger
+    assert (ledger.checkpoint, ledger.given_up, ledger.goodput.productive) == (None, (), 0.0)
+    assert ledger.goodput.lost == 10.0
+    assert ledger.attempts[-1].resumed_from is None
+    # what the ranks of the attempt before reported is of no use any more, what those of this one save is
+    world.settle(5)
+    assert world.ledger.checkpoint is None
+    world.save(3)
+    world.settle()
+    assert world.ledger.checkpoint == 3
+
+
+def test_a_claim_that_another_group_goes_on_with_is_not_given_up() -> None:
+    groups = (Group("a"), Group("b"))
+    world = running(job(groups=groups, failure=replace(AVOID, restart_scope=Scope.GROUP)))
+    world.pins = {(name, 0): Pin("job-checkpoint", "node-0", leave=True) for name in ("a", "b")}
+    world.end("a", 0, 9)
+    world.settle()
+    assert (world.stage, world.given_up) == (Stage.RUNNING, [])
+
+
+@pytest.mark.parametrize("leave", [False, True])
+def test_a_rank_whose_node_is_gone_with_its_claim_begins_anew_only_where_that_is_allowed(leave: bool) -> None:
+    world = running(job())
+    world.save(5)
+    world.pins = {("worker", 1): Pin("job-worker-1", "node-1", gone=True, leave=leave)}
+    world.end("worker", 1, 0, "NodeLost")
+    world.room = 1
+    world.settle()
+    world.settle(20)
+    assert world.given_up == (["job-worker-1"] if leave else [])
+    world.room = 2 if leave else 1
+    world.settle(20)
+    assert world.stage is (Stage.RUNNING if leave else Stage.PLACING)
+    assert world.ledger.counted == 0
 
 
 @pytest.mark.parametrize(("on_hang", "stage"), [(OnHang.FAIL, Stage.FAILED), (OnHang.REPORT, Stage.RUNNING)])

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from mlplatform.planning.training.facts import (
     Decision,
+    GiveUp,
     Ledger,
+    Pin,
     RankFact,
     RankKey,
     RankState,
@@ -38,6 +40,8 @@ class World:
     started: list[RankKey] = field(default_factory=list[RankKey])
     stopped: list[RankKey] = field(default_factory=list[RankKey])
     removed: bool = False
+    pins: dict[tuple[str, int], Pin] = field(default_factory=dict[tuple[str, int], Pin])
+    given_up: list[str] = field(default_factory=list[str])
     #: Looks at the world after each step.
     watch: Callable[[World], None] = lambda world: None
 
@@ -51,7 +55,7 @@ class World:
         return self.ledger.stage
 
     def view(self) -> View:
-        return View(self.kept, dict(self.ranks), self.report, self.admitted, dict(self.refused))
+        return View(self.kept, dict(self.ranks), self.report, self.admitted, dict(self.refused), pins=self.pins)
 
     def decide(self) -> Decision:
         """One look; the ledger is kept and every step taken."""
@@ -69,6 +73,9 @@ class World:
                     self.started.append(key)
             case Remove():
                 self.removed = True
+            case GiveUp(claim):
+                self.given_up.append(claim)
+                self.pins = {rank: pin for rank, pin in self.pins.items() if pin.claim != claim}
             case _:
                 self.stopped.append(step.key)
                 fact = self.ranks.get(step.key)

@@ -2,8 +2,7 @@
 as on the one in memory, and those that only a real one can show.
 
 Scheduler and kubelets are played (``tests.support.kube.realtraining``); what the real ones do is in
-``test_training_pods``. All of them are run where ``MLPLATFORM_ALL_BEHAVIOURS=1``; otherwise those in which the real
-server has most to say of its own.
+``test_training_pods``.
 """
 
 from __future__ import annotations
@@ -49,28 +48,13 @@ ALL = [
 ]
 
 
-#: Where validation, the garbage collector, finalizers and the protection of claims matter.
-MOST_TELLING = [
-    behaviours.test_12_what_is_deleted_is_made_again,
-    behaviours.test_17_a_pod_of_another_uid_is_not_ours,
-    behaviours.test_26_a_deleted_service_is_made_again,
-    behaviours.test_36_a_node_dies,
-    behaviours.test_38_suspended_and_resumed_while_it_stops,
-    behaviours.test_39_a_rays_head_that_is_deleted_comes_back,
-    behaviours.test_40_a_running_rank_that_is_deleted_restarts_the_gang_once,
-    behaviours.test_41_half_of_the_ranks_done_suspended_resumed_all_run,
-    behaviours.test_42_one_rank_without_a_place_is_never_running,
-    behaviours.test_44_resumed_and_running_its_phase_is_running,
-    behaviours.test_an_image_that_cannot_be_pulled_is_told_and_then_fails,
-    behaviours.test_goodput_tells_where_each_second_went,
-]
 #: At each so many-th write of a job's life its operator dies. All of them: MLPLATFORM_TEST_STRIDE=1, two minutes.
 STRIDE = int(os.environ.get("MLPLATFORM_TEST_STRIDE") or 13)
 
 
 def cases() -> list[Any]:
     found: list[Any] = []
-    for one in ALL if os.environ.get("MLPLATFORM_ALL_BEHAVIOURS") == "1" else MOST_TELLING:
+    for one in ALL:
         name = one.__name__.removeprefix("test_")
         words = ("Retain", "Delete") if "when" in inspect.signature(one).parameters else ("",)
         for when in words:

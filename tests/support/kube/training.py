@@ -285,9 +285,8 @@ class TrainingCluster:
         """A node is silent; with ``fenced`` somebody vouches that it is off."""
         self.silent.add(name)
         self.lost.add(name)
-        node = self.client.get(NODES, Key("", name))
-        node["status"] = {"conditions": [{"type": "Ready", "status": "Unknown"}]}
-        self.client.replace_status(NODES, node)
+        status = {"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}
+        self.client.patch(NODES, Key("", name), status, subresource="status")
         if fenced:
             taint = {"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute", "value": "off"}
             self.client.patch(NODES, Key("", name), {"spec": {"taints": [taint]}})

@@ -45,7 +45,9 @@ def keep(checkpoint: Checkpoint, environ: Mapping[str, str] = os.environ) -> Non
         place = f"{root}/checkpoints/step-{checkpoint.step}"
         names = sorted(path for path in checkpoint.path.rglob("*") if path.is_file() and path.name != MANIFEST)
         files = {path.relative_to(checkpoint.path).as_posix(): {"size": path.stat().st_size} for path in names}
-        page = {"step": checkpoint.step, "uri": str(checkpoint.path), "files": files}
+        page: dict[str, Any] = {"step": checkpoint.step, "uri": str(checkpoint.path), "files": files}
+        if claim := environ.get("MLP_CHECKPOINT_CLAIM"):
+            page["claim"] = claim  # by which it is found again, of the job's namespace
         server.put(f"{place}/checkpoint.json", json.dumps(page, indent=1).encode())
         if sum(entry["size"] for entry in files.values()) <= KEPT:
             for path in names:

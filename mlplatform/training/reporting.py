@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from typing import Any, cast
@@ -139,6 +140,8 @@ class Reporter:
             return
         if self._system is None:
             self._system = system.System(self._node)
+            if self._me.attempt > 1:
+                self._samples = self._mlflow.steps(f"system/{self._node}/")
         elif time.monotonic() - self._sampled >= self._every:
             self._sampled = time.monotonic()
             self._mlflow.add(self._samples, self._system.sample())
@@ -257,6 +260,19 @@ class Figures:
             told = value if math.isfinite(value) else str(value).replace("inf", "Infinity").replace("nan", "NaN")
             self._waiting.append({"key": name, "value": told, "timestamp": at, "step": step})
         del self._waiting[:-_WAITING]
+
+    def steps(self, prefix: str) -> int:
+        """How many steps the run has of metrics whose names begin so: an attempt goes on behind those before it."""
+        url = f"{self._url.rpartition('/')[0]}/get?run_id={urllib.parse.quote(self._run)}"
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        try:
+            request = urllib.request.Request(url, headers=headers)  # noqa: S310 - MLflow's
+            with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:  # noqa: S310
+                told: Any = json.loads(answer.read())
+            found = [int(one["step"]) for one in told["run"]["data"]["metrics"] if one["key"].startswith(prefix)]
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+        return max(found, default=-1) + 1
 
     def send(self) -> None:
         while self._waiting:

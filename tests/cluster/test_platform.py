@@ -223,35 +223,54 @@ def said(run: TrainingRun) -> bool:
     return run.progress.get("checkpointStep") == 4 and run.progress.get("step") == 7
 
 
-def artifact(platform: Installed, token: str, run: str, path: str) -> bytes:
+def artifact(platform: Installed, token: str, run: str, path: str) -> str:
     status, told = platform.ask("GET", f"/mlflow/get-artifact?path={path}&run_id={run}", token)
     assert status == 200, told
-    return told.encode() if isinstance(told, str) else json.dumps(told).encode()
+    return told if isinstance(told, str) else json.dumps(told)
 
 
 def test_a_training_job_is_one_run_with_its_checkpoint_and_its_model(
     platform: Installed, reader: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(platform.cluster.kubeconfig))
     cluster = platform.cluster
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
     assert push_stand_ins(cluster, [IMAGE]) == []
     cluster.kubectl("create", "secret", "generic", "its", f"--from-literal=t={SECRET}", "-n", SERVES)
     with packages(cluster, SERVES) as claim:
         made = trained(platform, claim)
-    assert [one["exitCode"] for one in made.attempts if "exitCode" in one] == [137]
-    [found] = until(
-        lambda: [one for one in platform.tracked(reader, f"{SERVES}-training") if one["status"] == "FINISHED"],
-        "the job's run in MLflow",
-    )
-    assert (found["name"], found["params"]) == (made.name, {"steps": "20"})
-    print(found)
-    print(made.logs(0)[-3000:])
-    points = platform.mlflow(reader, "metrics/get-history", run_id=found["id"], metric_key="loss")["metrics"]
-    assert [point["step"] for point in points] == [*range(8), *range(5, 20)]
-    assert found["metrics"]["rank"] == 0
-    print(platform.mlflow(reader, "artifacts/list", run_id=found["id"]))
-    print(platform.mlflow(reader, "artifacts/list", run_id=found["id"], path="checkpoints/step-19"))
-    print(platform.mlflow(reader, "registered-models/get", name=SERVES))
+        assert [one.get("exitCode") for one in made.attempts] == [137, None]
+        assert made.attempts[1]["resumedFromStep"] == 4
+        [found] = until(
+            lambda: [one for one in platform.tracked(reader, f"{SERVES}-training") if one["status"] == "FINISHED"],
+            "the job's run in MLflow",
+        )
+        made.delete()
+        cluster.api.wait(f"/api/v1/namespaces/{SERVES}/pods", lambda pods: not pods["items"])
+    assert (found["name"], found["params"], found["metrics"]["rank"]) == ("fits", {"steps": "20"}, 0)
+
+    def history(key: str) -> list[int]:
+        told = platform.mlflow(reader, "metrics/get-history", run_id=found["id"], metric_key=key)
+        return [point["step"] for point in told["metrics"]]
+
+    assert history("loss") == [*range(8), *range(5, 20)]
+    for rank in range(2):  # what each machine was doing, in both attempts one behind the other
+        steps = history(f"system/{rank}/system_memory_usage_megabytes")
+        assert steps
+        assert steps == [*range(len(steps))]
     raw = platform.mlflow(reader, "runs/get", run_id=found["id"])
-    print(raw)
-    assert SECRET not in json.dumps(raw)
+    tags = {one["key"]: one["value"] for one in raw["run"]["data"]["tags"] if one["key"].startswith("mlplatform.")}
+    told = {name: tags[f"mlplatform.{name}"] for name in ("attempts", "restarts", "checkpoint_step", "state")}
+    assert told == {"attempts": "2", "restarts": "1", "checkpoint_step": "19", "state": "SUCCEEDED"}
+
+    slope = float(artifact(platform, reader, found["id"], "checkpoints/step-19/slope"))
+    assert slope == pytest.approx(3.0, abs=1e-4)
+    page = json.loads(artifact(platform, reader, found["id"], "checkpoints/step-19/checkpoint.json"))
+    assert (page["step"], page["claim"]) == (19, tags["mlplatform.checkpoint_claim"])
+    assert artifact(platform, reader, found["id"], "notes/fit.txt") == "slope 3.000"
+    [version] = platform.mlflow(reader, "registered-models/get", name=SERVES)["registered_model"]["latest_versions"]
+    [model] = raw["run"]["outputs"]["model_outputs"]
+    assert version["source"] == f"models:/{model['model_id']}"
+    assert (version["run_id"], version["status"]) == (found["id"], "READY")
+    kept = platform.mlflow(reader, f"logged-models/{model['model_id']}")["model"]
+    assert (kept["info"]["name"], kept["info"]["status"]) == ("line", "LOGGED_MODEL_READY")
+    assert SECRET not in json.dumps([raw, kept, page])

@@ -206,10 +206,10 @@ class Desk:
             raise _Refused(429, "this rank reports too often", 1)
         report = _read(body)
         place = (rank.group, rank.rank)
+        heard.forget(ledger.void_before)
         known = heard.said.get(place)
         if known is not None and known.key.attempt > rank.attempt:
             known = None
-        heard.forget(ledger.void_before)
         said = taken(known, seen.status.progress, rank, report, now)
         wanted = ledger.wanted(*place)
         if rank.attempt < wanted or ledger.stage not in _AT_WORK:

@@ -11,6 +11,7 @@ from mlplatform.apis.times import read_time
 from mlplatform.core.model import RunRecord, TaskError
 from mlplatform.core.states import RunState
 from mlplatform.core.values import child
+from mlplatform.planning.training.names import job_claim
 
 _ENDS: Final = {"Complete": RunState.SUCCEEDED, "Failed": RunState.FAILED}
 
@@ -31,7 +32,7 @@ def tracked_run(body: Mapping[str, Any]) -> RunRecord | None:
     tags = {
         "mlplatform.training_job": name,
         "mlplatform.framework": str(spec.get("framework") or ""),
-        **(_end_tags(status) if state.finished else {}),
+        **(_end_tags(name, spec, status) if state.finished else {}),
     }
     return RunRecord(
         run_id=run_id(str(meta.get("uid") or name)),
@@ -53,7 +54,7 @@ def run_id(uid: str) -> str:
     return f"training-{uid}"
 
 
-def _end_tags(status: Mapping[str, Any]) -> dict[str, str]:
+def _end_tags(name: str, spec: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, str]:
     """What is known of a job at its end only."""
     restarts = int(status.get("restartsCounted") or 0) + int(status.get("restartsUncounted") or 0)
     spent, checkpoint = child(status, "goodput"), child(status, "checkpoint")
@@ -63,4 +64,12 @@ def _end_tags(status: Mapping[str, Any]) -> dict[str, str]:
         "mlplatform.goodput_percent": str(spent.get("percent") or 0),
         "mlplatform.checkpoint_step": str(checkpoint["step"]) if "step" in checkpoint else "",
         "mlplatform.checkpoint_uri": str(checkpoint.get("uri") or ""),
+        "mlplatform.checkpoint_claim": _claim(name, child(spec, "checkpoint")) if "step" in checkpoint else "",
     }
+
+
+def _claim(name: str, asked: Mapping[str, Any]) -> str:
+    """The claim that its checkpoints are on; with one for each rank, how they begin."""
+    if asked.get("scope") == "Rank":
+        return f"{name}-*"
+    return str(asked.get("claimName") or (job_claim(name) if asked.get("claimSpec") else ""))

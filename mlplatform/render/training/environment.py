@@ -10,7 +10,7 @@ from mlplatform.apis.trainingjob import Checkpoint, ReplicaGroup, TrainingJobSpe
 from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.planning.training.environment import World, framework_variables, platform_variables, processes
 from mlplatform.planning.training.facts import Ledger, RankKey, Start
-from mlplatform.render.training.names import address, secret_name
+from mlplatform.render.training.names import address, checkpoint_claim, secret_name
 
 Json = dict[str, Any]
 
@@ -70,6 +70,8 @@ def _platform(
     tracking = job.spec.tracking
     table = platform_variables(job, group, start, ledger, (job.spec.checkpoint or Checkpoint()).mount_path)
     table["MLP_LAST_WORD"] = _last_word(group)
+    if claim := checkpoint_claim(job, start.key):
+        table["MLP_CHECKPOINT_CLAIM"] = claim
     if settings.progress:
         table["MLP_PROGRESS_URL"] = f"{settings.progress}/api/training/{job.namespace}/{job.name}/progress"
         table["MLP_PROGRESS_TOKEN_FILE"] = f"{TOKEN_FOLDER}/token"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mlplatform.apis.names import LABEL_GROUP, LABEL_JOB, LABEL_JOB_ATTEMPT, LABEL_MANAGED, LABEL_RANK, MANAGER
+from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.planning.training import names
 from mlplatform.planning.training.facts import RankKey
 
@@ -59,3 +60,13 @@ def read_labels(labels: dict[str, str]) -> RankKey | None:
     if not group or not rank.isdecimal() or not attempt.isdecimal():
         return None
     return RankKey(group, int(rank), int(attempt))
+
+
+def checkpoint_claim(job: TrainingJob, rank: RankKey) -> str:
+    """The claim that a rank's checkpoints are on; "": none is."""
+    asked = job.spec.checkpoint
+    if asked is None or not (asked.claim_name or asked.claim_spec):
+        return ""
+    if asked.scope == "Rank":
+        return rank_claim(job.name, rank.group, rank.rank)
+    return asked.claim_name or job_claim(job.name)

@@ -21,10 +21,9 @@ from mlplatform.render.training.environment import (
     environment,
 )
 from mlplatform.render.training.names import (
+    checkpoint_claim,
     hosts_name,
-    job_claim,
     pod_name,
-    rank_claim,
     rank_labels,
     secret_name,
     service_name,
@@ -137,10 +136,7 @@ def _mount(spec: Json, container: Json, name: str, source: Json, path: str, **mo
 def _checkpoints(spec: Json, rank: Json, job: TrainingJob, start: Start) -> None:
     asked = job.spec.checkpoint
     source: Json = {"emptyDir": {}}
-    if asked is not None and (asked.claim_name or asked.claim_spec):
-        claim = asked.claim_name or job_claim(job.name)
-        if asked.scope == "Rank":
-            claim = rank_claim(job.name, start.key.group, start.key.rank)
+    if claim := checkpoint_claim(job, start.key):
         source = {"persistentVolumeClaim": {"claimName": claim}}
     _mount(spec, rank, "mlplatform-checkpoint", source, (asked or Checkpoint()).mount_path)
 

@@ -251,6 +251,35 @@ def test_many_names_are_not_too_dear(person: Callable[..., Client], namespace: s
     eventually(lambda: ann.create(RUNS, run(namespace, spec), dry_run=True))
 
 
+def _named(resource: str, *names: str) -> Object:
+    return {"resources": [resource], "resourceNames": list(names)}
+
+
+def test_who_may_read_some_by_name_may_use_as_many_as_can_be_asked_about(
+    person: Callable[..., Client], namespace: str
+) -> None:
+    secrets, maps, claims = ([f"{kind}-{number}" for number in range(9)] for kind in ("secret", "map", "claim"))
+    rights = [_named("secrets", *secrets), _named("configmaps", *maps), _named("persistentvolumeclaims", *claims)]
+    ann = person("ann", PODS, *rights)
+
+    def spec(few: list[str], **more: Any) -> Object:
+        mounts = [{"constant": name, "mountPath": f"/{name}"} for name in claims[:6]]
+        given = [{"configMapName": name, **MAP_ENV} for name in maps[:6]]
+        read = [{"secretName": name, **ENV} for name in few] * 3  # by several tasks
+        return {
+            "pipelineSpec": pipeline(),
+            "platformSpec": platform(secretAsEnv=read, configMapAsEnv=given, pvcMount=mounts, **more),
+        }
+
+    eventually(lambda: ann.create(RUNS, run(namespace, spec(secrets[:8])), dry_run=True))
+    with pytest.raises(Forbidden, match=r"At most 8 secrets can be asked about one by one: .* the right to get all"):
+        ann.create(RUNS, run(namespace, spec(secrets)), dry_run=True)
+    with pytest.raises(Forbidden, match="needs the right to get the secrets"):
+        ann.create(RUNS, run(namespace, spec([*secrets[:7], "others"])), dry_run=True)
+    with pytest.raises(Forbidden, match="needs the right to get the secrets"):
+        ann.create(RUNS, run(namespace, {**spec(secrets[:7]), "imagePullSecrets": ["others"]}), dry_run=True)
+
+
 def test_a_change_of_the_spec_is_looked_at_and_nothing_else(
     person: Callable[..., Client], rules: Client, namespace: str
 ) -> None:

@@ -78,8 +78,9 @@ def test_it_is_left_with_the_run(server: Server, checkpoint: Checkpoint, monkeyp
     assert page == {"step": 9, "uri": str(checkpoint.path), "files": {"parts/w 1.bin": {"size": 7}}}
     assert (server.kept, server.tokens) == ({}, {"Bearer t"})
     monkeypatch.setattr(artifacts, "KEPT", 6)
-    artifacts.keep(checkpoint, env)
+    artifacts.keep(checkpoint, {**env, "MLP_CHECKPOINT_CLAIM": "fits-checkpoint"})
     assert list(server.kept) == [PLACE + "checkpoint.json"], "of a large one, where it is"
+    assert json.loads(server.kept[PLACE + "checkpoint.json"])["claim"] == "fits-checkpoint"
 
 
 def test_what_goes_wrong_is_said_and_nothing_more(

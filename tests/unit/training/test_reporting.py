@@ -39,6 +39,14 @@ class Endpoint(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Endpoint
 
+    def do_GET(self) -> None:
+        seen = [{"key": f"system/{node}/memory", "step": node + 6} for node in range(2)]
+        data = json.dumps({"run": {"data": {"metrics": seen if self.path.endswith("/get?run_id=r") else []}}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         server = self.server
@@ -104,6 +112,16 @@ def test_only_the_newest_report_is_sent_but_every_figure_reaches_mlflow(endpoint
     assert len(endpoint.heard) < 10
     assert [one["step"] for one in endpoint.figures] == list(range(300))
     assert (endpoint.figures[0]["value"], endpoint.figures[7]["value"]) == ("NaN", 7.0)
+
+
+@pytest.mark.parametrize(("attempt", "first"), [(1, 0), (2, 8)])
+def test_what_a_machine_does_goes_on_behind_the_attempts_before(endpoint: Endpoint, attempt: int, first: int) -> None:
+    me = Rank(rank=1, world_size=2, replica=1, group="worker", attempt=attempt)
+    env = {"MLFLOW_TRACKING_URI": endpoint.url, "MLFLOW_RUN_ID": "r", "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "0.05"}
+    told, _ = reporter(endpoint, me, **env)
+    told.report(0, {}, None)
+    endpoint.until(lambda: len({one["step"] for one in endpoint.figures}) >= 2)
+    assert sorted({one["step"] for one in endpoint.figures})[:2] == [first, first + 1]
 
 
 def test_only_rank_0_logs_to_mlflow(endpoint: Endpoint) -> None:

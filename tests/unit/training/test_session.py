@@ -61,6 +61,7 @@ def test_ranks_with_folders_of_their_own_go_on_from_the_step_that_all_have(tmp_p
     job = {"MLP_CHECKPOINT_DIR": str(tmp_path / "saved"), "MLP_CHECKPOINT_SCOPE": "Rank"}
     assert done(SAVE, tmp_path, **job) == (0, "None\n")
     assert done(SAVE, tmp_path, **job, MLP_RESUME_STEP="3") == (0, "3\n")
+    assert done(SAVE, tmp_path, **job, MLP_ATTEMPT="2") == (0, "None\n"), "there is none that all have"
 
 
 def test_a_block_that_fails_leaves_no_checkpoint(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from mlplatform.apis.names import PROGRESS_AUDIENCE
+from mlplatform.apis.times import told_time
 from mlplatform.controllers.trainingjob.desk import ADDRESS, LARGEST, RANK, WHO_SECONDS, Desk, Reply
-from mlplatform.controllers.trainingjob.resources import TOKEN_REVIEWS
+from mlplatform.controllers.trainingjob.resources import TOKEN_REVIEWS, TRAINING_JOBS
 from mlplatform.kube.client import Client
 from mlplatform.kube.errors import ObjectNotFound
 from mlplatform.kube.objects import PODS, Key, Object, Resource, uid_of
@@ -307,3 +308,19 @@ def test_ranks_that_stall_are_told_to_dump_their_stacks_before_the_job_is_taken_
     assert ranks.send(0, {"step": 1}).body["dumpStacks"] is True
     ranks.cluster.run(20)
     assert ranks.cluster.status["attempts"][0]["reason"] == "Hung"
+
+
+def test_what_was_saved_on_a_claim_that_was_given_up_is_no_checkpoint_any_more() -> None:
+    ranks = Ranks()
+    for rank in range(2):
+        ranks.send(rank, {"step": 9, "checkpointStep": 9})
+    assert ranks.progress["checkpointStep"] == 9
+    ranks.cluster.run(10)
+    void = {"ledger": {"voidBefore": told_time(ranks.cluster.now)}}
+    ranks.cluster.client.patch(TRAINING_JOBS, KEY, {"status": void}, subresource="status")
+    ranks.cluster.now += 1
+    ranks.send(0, {"step": 10})
+    ranks.desk.flush(all_of_it=True)
+    assert "checkpointStep" not in ranks.progress
+    ranks.send(0, {"step": 11, "checkpointStep": 4})
+    assert ranks.progress["checkpointStep"] == 4

@@ -13,6 +13,7 @@ from mlplatform.engine.home import Home
 from mlplatform.ir.findings import did_you_mean
 from mlplatform.ir.load import loads
 from mlplatform.ir.model import Dag, Pipeline
+from mlplatform.planning.training.task import training_executors
 from mlplatform.sdk.records import open_records
 
 _REFERENCE = re.compile(r"(.*?)((?:\[\d+\])*)", re.DOTALL)
@@ -54,16 +55,19 @@ def read_pipeline(home: Home, digest: str) -> Pipeline:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A task or group in a pipeline's document. ``loops``: how many iteration indexes its records carry."""
+    """A task or group in a pipeline's document. ``loops``: how many iteration indexes its records carry; ``trains``:
+    several ranks run it."""
 
     path: Path
     is_group: bool
     loops: int
+    trains: bool = False
 
 
 def places(pipeline: Pipeline) -> dict[Path, Place]:
     """Every task and group of a pipeline, in document order."""
     found: dict[Path, Place] = {}
+    training = training_executors(pipeline)
 
     def visit(prefix: Path, dag: Dag, loops: int) -> None:
         for name, task in dag.tasks.items():
@@ -71,11 +75,12 @@ def places(pipeline: Pipeline) -> dict[Path, Place]:
             component = pipeline.components.get(task.component)
             inner = component.dag if component is not None else None
             looped = task.parameter_iterator is not None or task.artifact_iterator is not None
-            found[path] = Place(path, inner is not None or looped, loops)
+            trains = component is not None and component.executor_label in training
+            found[path] = Place(path, inner is not None or looped, loops, trains)
             if inner is not None:
                 visit(path, inner, loops + looped)
             elif looped:  # one component in a loop of its own: its iterations have the loop's own path
-                found[path] = Place(path, False, loops + 1)
+                found[path] = Place(path, False, loops + 1, trains)
 
     if pipeline.root.dag is not None:
         visit((), pipeline.root.dag, 0)

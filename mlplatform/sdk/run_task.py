@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mlplatform.core.errors import InvalidInput, NotFound, RunCancelled, TaskFailed
 from mlplatform.core.model import AttemptRecord, TaskRecord
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from mlplatform.sdk.replay import Replay
     from mlplatform.sdk.run import Run
     from mlplatform.sdk.training.run import TrainingRun
+
+
+#: Seconds that the job of a task which has begun may take to be there.
+_COMING: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +113,21 @@ class Task:
     @property
     def training(self) -> TrainingRun | None:
         """The training job that it is, of a component made with ``ml.training``: its ranks, progress, logs by rank.
-        None: it is none, or has not begun."""
-        record = self.record
-        if record is None:
-            return None
+        None: it is none, has not begun, or its result was reused. A job that is just being made (or made anew, for
+        another try) is waited for, some seconds."""
         from mlplatform.sdk.training.backends import of_task
 
-        return of_task(self._read().run, record.key, self.run.client.home)
+        end = time.monotonic() + _COMING
+        while True:
+            record = self.record
+            if record is None:
+                return None
+            found = of_task(self._read().run, record.key, self.run.client.home)
+            if found is not None or not self._place.trains or record.state is not TaskState.RUNNING:
+                return found
+            if time.monotonic() > end:
+                return None
+            time.sleep(0.2)
 
     def tail(self, lines: int = 20) -> Log:
         """The last lines of its output so far, without waiting."""

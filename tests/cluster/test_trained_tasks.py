@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import mlplatform as ml
 from tests.cluster.cluster import Cluster
 from tests.cluster.components import free_port
 from tests.cluster.test_training import processes
@@ -156,6 +157,19 @@ def tracked(mlflow: Mlflow, name: str) -> list[dict[str, Any]]:
     return found if all(run["end"] for run in found) else []
 
 
+def check_logs(place: Place, run_id: str, job: str, begin: int) -> None:
+    """What each rank said is had from the run, on the command line, and by the page of the job."""
+    training = ml.Run(place.home, run_id).task("train").training
+    assert training is not None
+    for rank in range(2):
+        line = f"rank {rank} of 2: attempt 2, from step {begin}\n"
+        assert line in training.logs(rank)
+        where = ("--backend", "kubernetes", "--namespace", place.namespace)
+        assert line in place.cli("training", "logs", job, "--rank", str(rank), *where)["log"]
+        page = f"/api/v1/training-jobs/{job}/log?group=worker&rank={rank}&attempt=2"
+        place.until(lambda line=line, page=page: line in place.server.ask(page)["text"])
+
+
 def test_digits_by_two_ranks_one_of_which_is_killed(
     place: Place, tmp_path: Path, monkeypatch: Any, users_server: Mlflow
 ) -> None:
@@ -164,7 +178,8 @@ def test_digits_by_two_ranks_one_of_which_is_killed(
     document = tmp_path / "digits.yaml"
     text = (ROOT / "pipelines" / "digits_distributed.yaml").read_text(encoding="utf-8")
     document.write_text(with_packages(text, place.claim, OMP_NUM_THREADS="1"), encoding="utf-8")
-    place.start(document, epochs=epochs)
+    run_id = place.start(document, epochs=epochs)
+    begun = place.until(lambda: ml.Run(place.home, run_id).task("train").training)
 
     def saved() -> Any:
         job = place.job()
@@ -187,7 +202,8 @@ def test_digits_by_two_ranks_one_of_which_is_killed(
     assert (first["group"], first["action"], first["counted"]) == ("worker", "Restart", True)
     assert second["resumedFromStep"] >= 10
     [task] = [one for one in status["tasks"] if one["path"] == ["train"]]
-    assert (task["attempt"], task["training"]) == (1, job)
+    assert (task["attempt"], task["training"], begun.name) == (1, job, job)
+    check_logs(place, run_id, job, second["resumedFromStep"] + 1)
 
     # one MLflow run of the task over both attempts: every step of rank 0, the last checkpoint, the model
     trains = eventually(lambda: tracked(users_server, "train"))

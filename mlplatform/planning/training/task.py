@@ -40,6 +40,12 @@ def training_of(pipeline: Pipeline, label: str) -> dict[str, Any] | None:
     return spec
 
 
+def training_executors(pipeline: Pipeline) -> frozenset[str]:
+    """The executors whose tasks are training jobs, as far as the document says so."""
+    found = child(child(pipeline.platforms.get(OWN) or {}, "deploymentSpec"), "executors")
+    return frozenset(label for label, entry in found.items() if isinstance(entry, Mapping) and MEMBER in entry)
+
+
 def read_spec(spec: Mapping[str, Any], path: str = "spec") -> TrainingJobSpec:
     """Raises InvalidPipeline with every finding: it is no spec of a training job, or none of a task's."""
     groups: Any = spec.get("groups")

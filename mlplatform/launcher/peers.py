@@ -54,6 +54,8 @@ def _hear(event: str, arguments: tuple[Any, ...]) -> None:
     if not isinstance(address, tuple) or len(address) < 2:  # pyright: ignore[reportUnknownArgumentType]
         return  # a socket of this pod's own file system
     host, port = str(address[0]), str(address[1])  # pyright: ignore[reportUnknownArgumentType]
+    if host.startswith("::ffff:") and "." in host:  # IPv4 by a socket that can both
+        host = host[7:]
     if host.startswith("127.") or host in ("::1", "localhost", "0.0.0.0", "::") or port == "0":  # noqa: S104 - compared
         return
     line = "%s:%s\n" % ("[%s]" % host if ":" in host else host, port)

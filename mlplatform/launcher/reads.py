@@ -264,6 +264,7 @@ def _peer(found: Findings, record: Record) -> None:
         peer = rest
     else:
         host, _, port = rest.rpartition(" ")
+        host = host[7:] if host.startswith("::ffff:") and "." in host else host  # IPv4 by a socket that can both
         peer = "%s:%s" % ("[%s]" % host if ":" in host else host, port)
     if record.op == "N":
         found.listened.add(peer if family == "unix" else peer.rpartition(":")[2])

@@ -1,20 +1,12 @@
-"""A real Kueue beside a cluster of ours: its manager from its Go module, its kinds, its webhooks.
-
-The program is kept like the cluster's own (``tests.cluster.binaries``). Building it takes five minutes on two cores,
-so that is done only where ``MLPLATFORM_TEST_KUEUE=1``; once it is there, it is used.
-"""
+"""A real Kueue beside a cluster of ours: its manager (``tests.cluster.kueue_program``), its kinds, its webhooks."""
 
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
-import platform
 import shutil
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -27,13 +19,11 @@ from tests.cluster.binaries import CannotBuild
 from tests.cluster.certificates import Authority
 from tests.cluster.cluster import Cluster
 from tests.cluster.components import free_port
+from tests.cluster.kueue_program import MODULE, VERSION, go, program
 from tests.cluster.network import CannotRun
-from tests.support.golang import cache_folder, find_go
 
 Object = dict[str, Any]
 
-VERSION = "v0.19.2"
-MODULE = "sigs.k8s.io/kueue"
 #: The one kind whose Workloads are made by us.
 EXTERNAL = "TrainingJob.v1alpha1.training.mlplatform.dev"
 _WEBHOOKS = ("workload", "clusterqueue", "cohort", "resourceflavor")
@@ -42,54 +32,11 @@ _CONVERTED = ("clusterqueues", "cohorts", "localqueues", "multikueueclusters", "
 _HERE = "127.0.0.1"
 
 
-def program() -> Path:
-    """Kueue's manager. Raises CannotRun where it is not built and may not be, CannotBuild."""
-    found = cache_folder() / "controlplane" / f"kueue-{VERSION}-{platform.machine()}" / "kueue"
-    if found.exists():
-        return found
-    if os.environ.get("MLPLATFORM_TEST_KUEUE") != "1":
-        raise CannotRun(
-            f"Kueue {VERSION} is not built on this machine yet: MLPLATFORM_TEST_KUEUE=1 does, in five minutes"
-        )
-    found.parent.mkdir(parents=True, exist_ok=True)
-    with open(found.parent / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not found.exists():
-            _build(found)
-    return found
-
-
-def _go() -> str:
-    go = find_go()
-    if go is None:
-        raise CannotBuild("needs Go 1.26 to build Kueue (https://go.dev/dl; an older Go fetches it by itself)")
-    return go
-
-
-def _build(place: Path) -> None:
-    print(f"building Kueue {VERSION} (once a machine; minutes)", file=sys.stderr, flush=True)
-    with tempfile.TemporaryDirectory(dir=place.parent) as out:
-        env = {
-            **os.environ,
-            "CGO_ENABLED": "0",
-            "GOTOOLCHAIN": "auto",
-            "GOBIN": out,
-            "GOFLAGS": "-trimpath -buildvcs=false",
-        }
-        command = [_go(), "install", "-tags", "netgo,osusergo", "-ldflags", "-s -w", f"{MODULE}/cmd/kueue@{VERSION}"]
-        done = subprocess.run(
-            command, cwd="/", env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise CannotBuild(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
-        os.replace(Path(out) / "kueue", place)
-
-
 @lru_cache(maxsize=1)
 def _sources() -> Path:
     """The module's folder: its kinds and webhooks are told there."""
     done = subprocess.run(
-        [_go(), "mod", "download", "-json", f"{MODULE}@{VERSION}"],
+        [go(), "mod", "download", "-json", f"{MODULE}@{VERSION}"],
         cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:

@@ -1,20 +1,19 @@
 """Real torch and jax on real pods: several ranks come to the loss of one process, whatever happens to them.
 
-``MLPLATFORM_TEST_TORCH`` and ``MLPLATFORM_TEST_JAX`` name a Python (3.11, as the pods' image has) with the framework
-and scikit-learn. Its packages reach pods by a read-only volume: the frameworks are too large for an image of the tests.
+The frameworks' packages (``tests.support.frameworks``) reach pods by a read-only volume: they are too large for an
+image of the tests. Open MPI, which has a server in each pod, has an image.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,33 +22,27 @@ from mlplatform.sdk.training.cluster import ClusterTraining
 from mlplatform.sdk.training.run import TrainingRun
 from tests.cluster.cluster import Cluster
 from tests.cluster.test_training import PATIENCE, processes, training_place, until
+from tests.support import digits, images
+from tests.support.frameworks import needed, site_packages
 from tests.support.kube.environments import IMAGE, PLACE, packages
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "tests" / "training" / "scripts"
 KEPT = "/mlplatform/checkpoint"
 EVERY = 5
+#: What pods call the image with Open MPI.
+MPI_IMAGE = "mlplatform-test/openmpi:4"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-def python_with(framework: str) -> Path | None:
-    named = os.environ.get(f"MLPLATFORM_TEST_{framework.upper()}", "")
-    return Path(named) if named else None
+@pytest.fixture
+def torch() -> Path:
+    return needed("torch")
 
 
-def needs(framework: str) -> list[pytest.MarkDecorator]:
-    name = f"MLPLATFORM_TEST_{framework.upper()}"
-    return [
-        pytest.mark.cannot_run_here(f"{framework} is installed by those who use it, not by the lock"),
-        pytest.mark.skipif(python_with(framework) is None, reason=f"no Python with {framework}: set {name}"),
-    ]
-
-
-def site_packages(framework: str) -> Path:
-    python = python_with(framework)
-    assert python is not None
-    told = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    return Path(subprocess.run(told, capture_output=True, text=True, check=True).stdout.strip())
+@pytest.fixture
+def jax() -> Path:
+    return needed("jax")
 
 
 @dataclass(frozen=True)
@@ -57,13 +50,16 @@ class Place:
     cluster: Cluster
     namespace: str
 
-    def start(self, framework: str, claim: str, *words: str, workers: int = 2) -> TrainingRun:
+    def start(
+        self, framework: str, claim: str, *words: str, workers: int = 2, elastic: tuple[int, int] | None = None
+    ) -> TrainingRun:
         """A job whose ranks find the framework on a claim; what its script writes is beside the checkpoints."""
         wanted = ml.TrainingJob(
             SCRIPTS / f"digits_{framework}.py",
             ["--out", KEPT, *words],
             framework=framework,
             workers=workers,
+            elastic=elastic,
             image=IMAGE,
             grace=60,
             env={"PYTHONPATH": PLACE, "OMP_NUM_THREADS": "1"},
@@ -83,59 +79,54 @@ class Place:
         volume = self.cluster.api.get(f"/api/v1/persistentvolumes/{claim['spec']['volumeName']}")
         return Path(volume["spec"]["hostPath"]["path"])
 
-    def final(self, run: TrainingRun) -> dict[str, Any]:
+    def final(self, run: TrainingRun) -> tuple[float, int]:
         run.wait(PATIENCE)
-        return json.loads((self.folder(run) / "final.json").read_text())
-
-    def seen(self, run: TrainingRun, rank: int = 0) -> list[int]:
-        """The steps that the process with this rank did, those that were done again included."""
-        found: list[dict[str, Any]] = []
-        for file in self.folder(run).glob(f"seen-*-{rank}-*"):
-            found += [json.loads(line) for line in file.read_text().splitlines(keepends=True) if line[-1] == "\n"]
-        return [one["step"] for one in sorted(found, key=lambda one: one["at"])]
+        return digits.loss(self.folder(run))
 
 
 @pytest.fixture
-def place(
-    cluster: Cluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Generator[Callable[[], Place]]:
+def place(cluster: Cluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Place]:
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
     with training_place(cluster, tmp_path, namespace, IMAGE):
-        yield lambda: Place(cluster, namespace)
+        yield Place(cluster, namespace)
 
 
 def alone(framework: str, folder: Path) -> float:
     """The loss of one process by itself, on this machine."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MLP_CHECKPOINT_DIR": str(folder / "kept")}
-    command = [str(python_with(framework)), str(SCRIPTS / f"digits_{framework}.py"), "--out", str(folder)]
+    command = [str(needed(framework)), str(SCRIPTS / f"digits_{framework}.py"), "--out", str(folder)]
     subprocess.run(command, env=env, check=True, timeout=PATIENCE)
-    return float(json.loads((folder / "final.json").read_text())["loss"])
+    return digits.loss(folder)[0]
 
 
-def at(place: Place, run: TrainingRun, step: int) -> Callable[[], bool]:
+def at(place: Place, run: TrainingRun, step: int, world: int = 2) -> Callable[[], bool]:
+    """Whether a step was done by so many processes, and all is well."""
+
     def done() -> bool:
-        return run.status.get("phase") == "Running" and max(place.seen(run), default=-1) >= step
+        if run.status.get("phase") != "Running":
+            return False
+        return any(one.step >= step and one.world == world for one in digits.done(place.folder(run)))
 
     return done
 
 
 class TestTorch:
-    pytestmark = needs("torch")
+    pytestmark = pytest.mark.cannot_run_here("torch may be more than the disk holds")
 
-    def test_killed_and_suspended_it_comes_to_the_loss_of_one(self, place: Callable[[], Place], tmp_path: Path) -> None:
-        here = place()
+    def test_killed_and_suspended_it_comes_to_the_loss_of_one(self, torch: Path, place: Place, tmp_path: Path) -> None:
+        here = place
         with packages(here.cluster, here.namespace, site_packages("torch")) as claim:
             run = here.start("torch", claim, "--every", str(EVERY), "--pause", "0.25")
             expected = alone("torch", tmp_path)
 
             # a rank's process is killed: at most an interval of checkpoints is lost, and told
             until(at(here, run, 12), run)
-            before = max(here.seen(run))
+            folder = here.folder(run)
+            before = max(digits.steps(folder))
             os.kill(processes(run.name, 1)[-1], signal.SIGKILL)
             until(lambda: run.status.get("attempt") == 2, run)
             until(at(here, run, before + 3), run)
-            steps = here.seen(run)
-            again = len(steps) - len(set(steps))
+            again = digits.again(folder)
             assert 0 < again <= EVERY
             first, second = run.attempts
             assert (first["action"], first["counted"]) == ("Restart", True)
@@ -146,25 +137,96 @@ class TestTorch:
             run.suspend()
             run.wait(PATIENCE, phase="Suspended")
             saved = run.status["checkpoint"]["step"]
-            assert saved == max(here.seen(run))
+            assert saved == max(digits.steps(folder))
             run.resume()
-            final = here.final(run)
-            assert (final["loss"], final["world"]) == (pytest.approx(expected, rel=1e-9), 2)
-            steps = here.seen(run)
-            assert len(steps) - len(set(steps)) == again, "nothing was lost by the suspension"
+            assert here.final(run) == (pytest.approx(expected, rel=1e-9), 2)
+            assert digits.again(folder) == again, "nothing was lost by the suspension"
             assert run.status["restartsCounted"] == 1
-            spent = run.status["ledger"]["spent"]
-            assert sum(spent.values()) == pytest.approx(1000 * run.goodput["wallSeconds"], abs=1000)
+            adds_up(run)
+
+    def test_elastic_it_goes_on_with_more_and_with_fewer(self, torch: Path, place: Place, tmp_path: Path) -> None:
+        here = place
+        with packages(here.cluster, here.namespace, site_packages("torch")) as claim:
+            run = here.start("torch", claim, "--every", str(EVERY), "--pause", "0.25", elastic=(2, 4))
+            expected = alone("torch", tmp_path)
+            until(at(here, run, 8), run)
+            folder = here.folder(run)
+            run.scale(4)
+            until(at(here, run, 9, world=4), run)
+            larger = digits.again(folder)
+            run.scale(2)
+            loss, world = here.final(run)
+            assert (loss, world) == (pytest.approx(expected, rel=1e-9), 2)
+            told = digits.done(folder)
+            assert [one.world for one in told if one.step == digits.STEPS - 1] == [2, 2]
+            assert len(run.attempts) == 1, "no change of size was a failure"
+            assert {one.world for one in told} == {2, 4}
+            assert larger <= EVERY, "an interval of checkpoints at most"
+            assert digits.again(folder) - larger <= EVERY
+            assert digits.each_sample_once_an_epoch(folder)
+            adds_up(run)
+
+
+def adds_up(run: TrainingRun) -> None:
+    """The parts of the time that a job took are all of it."""
+    spent = run.status["ledger"]["spent"]
+    assert sum(spent.values()) == pytest.approx(1000 * run.goodput["wallSeconds"], abs=1000)
 
 
 class TestJax:
-    pytestmark = needs("jax")
+    pytestmark = pytest.mark.cannot_run_here("jax may be more than the disk holds")
 
-    def test_by_two_processes_it_comes_to_the_loss_of_one(self, place: Callable[[], Place], tmp_path: Path) -> None:
-        here = place()
+    def test_by_two_processes_it_comes_to_the_loss_of_one(self, jax: Path, place: Place, tmp_path: Path) -> None:
+        here = place
         with packages(here.cluster, here.namespace, site_packages("jax")) as claim:
             run = here.start("jax", claim)
             expected = alone("jax", tmp_path)
-            final = here.final(run)
-        assert (final["loss"], final["world"]) == (pytest.approx(expected, rel=1e-9), 2)
-        assert final["loss"] < 1.0
+            loss, world = here.final(run)
+        assert (loss, world) == (pytest.approx(expected, rel=1e-9), 2)
+        assert loss < 1.0
+
+
+class TestMpi:
+    """By an image with Open MPI: ``tests.support.images``."""
+
+    def test_killed_and_suspended_it_comes_to_the_loss_of_one(
+        self, cluster: Cluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+        cluster.push(MPI_IMAGE, images.archive("mpi"))
+        with training_place(cluster, tmp_path, namespace):
+            script = SCRIPTS / "line_mpi.py"
+            words = ["--out", KEPT, "--every", str(EVERY), "--pause", "0.25"]
+            run = ml.TrainingJob(
+                script, words, framework="mpi", workers=2, procs_per_worker=2, image=MPI_IMAGE, grace=60, name="line",
+                env={"GREETING": "hello"}, spec={"failurePolicy": {"backoffSeconds": 0}},
+            ).run(backend="kubernetes", namespace=namespace)  # fmt: skip
+            here = Place(cluster, namespace)
+            env = {**os.environ, "PYTHONPATH": str(ROOT), "MLP_CHECKPOINT_DIR": str(tmp_path / "kept")}
+            subprocess.run([sys.executable, str(script), "--out", str(tmp_path)], env=env, check=True, timeout=PATIENCE)
+            expected, _ = digits.loss(tmp_path)
+
+            # a process in the second worker is killed: mpirun ends them all, and they begin again
+            until(at(here, run, 12, world=4), run)
+            folder = here.folder(run)
+            said = {line for line in run.logs().splitlines() if line.startswith("rank")}
+            assert said == {
+                f"rank {rank} of 4 in worker {rank // 2}, attempt 1, hello, from step 0" for rank in range(4)
+            }
+            os.kill(processes(run.name, 1, b"OMPI_COMM_WORLD_RANK=3")[-1], signal.SIGKILL)
+            until(lambda: run.status.get("attempt") == 2, run)
+            first = run.attempts[0]
+            assert (first["group"], first["exitCode"], first["action"]) == ("launcher", 137, "Restart")
+            until(lambda: max(digits.steps(folder)) >= 20 and run.phase == "Running", run)
+            again = digits.again(folder)
+            assert again <= EVERY
+
+            # suspended, its processes save what they are at, wherever they are
+            run.suspend()
+            run.wait(PATIENCE, phase="Suspended")
+            assert run.status["checkpoint"]["step"] == max(digits.steps(folder)), run.object
+            run.resume()
+            assert here.final(run) == (pytest.approx(expected, rel=1e-9), 4)
+            assert digits.again(folder) == again, "nothing was lost by the suspension"
+            assert run.status["restartsCounted"] == 1
+            adds_up(run)

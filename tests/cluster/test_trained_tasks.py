@@ -12,7 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import mlplatform as ml
 from tests.cluster.cluster import Cluster
 from tests.cluster.components import free_port
 from tests.cluster.test_training import processes
+from tests.support.frameworks import needed, site_packages
 from tests.support.kube.environments import IMAGE, packages, with_packages
 from tests.support.kube.platform import BUCKET, SECRET, Platform, apply_crds, operator, push_launcher, push_stand_ins
 from tests.support.s3_server import s3_server
@@ -30,6 +31,7 @@ from tests.unit.tracking.conftest import Mlflow, eventually, stop_gateway, users
 __all__ = ["users_server"]
 
 ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "tests" / "training" / "scripts"
 RUNS = "/apis/pipelines.mlplatform.dev/v1alpha1/namespaces/{}/pipelineruns"
 JOBS = "/apis/training.mlplatform.dev/v1alpha1/namespaces/{}/trainingjobs"
 PATIENCE = 300.0
@@ -224,3 +226,35 @@ def test_digits_by_two_ranks_one_of_which_is_killed(
     assert detail["training"] == job
     page = place.server.ask(f"/api/v1/training-jobs/{job}")
     assert page["mlflow_run_id"] == detail["mlflow_run_id"], "the same run, whoever tells of it"
+
+
+@pytest.fixture
+def torch() -> Path:
+    needed("torch")
+    return site_packages("torch")
+
+
+@pytest.mark.cannot_run_here("torch may be more than the disk holds")
+def test_torchrun_as_a_task_says_the_same_here_and_on_a_cluster(torch: Path, place: Place, tmp_path: Path) -> None:
+    """`--backend kubernetes` with no other change. (Pods are given torch's packages; tasks here by PYTHONPATH.)"""
+    text = runpy.run_path(str(SCRIPTS / "pipeline_torch.py"))["whole"].compile()
+    document = tmp_path / "torch.yaml"
+    with packages(place.cluster, place.namespace, torch, "torch") as claim:
+        document.write_text(with_packages(text, claim, OMP_NUM_THREADS="1"), encoding="utf-8")
+        place.start(document)
+        here = tmp_path / "here.yaml"
+        here.write_text(text, encoding="utf-8")
+        with_torch = replace(place, env={"PYTHONPATH": str(torch), "OMP_NUM_THREADS": "1"})
+        found = with_torch.cli("run", str(here))
+        status = place.ended()
+    assert status["state"] == "SUCCEEDED", json.dumps(status, indent=1)
+    there = status["outputs"]["parameters"]["Output"]
+    assert (there["loss"], there["world"]) == (pytest.approx(found["outputs"]["Output"]["loss"], rel=1e-9), 2)
+    assert there["loss"] < 1.0, "it has learnt"
+    job = place.job()
+    assert job is not None
+    assert (job["spec"]["framework"], job["status"]["phase"], job["status"]["progress"]["step"]) == (
+        "torch",
+        "Complete",
+        29,
+    )

@@ -65,9 +65,10 @@ def said(run: TrainingRun, attempt: int, **wanted: int) -> bool:
     return run.status.get("attempt") == attempt and wanted.items() <= run.progress.items()
 
 
-def processes(job: str, rank: int) -> list[int]:
-    """The processes of this machine that are of a rank's container, the first one first."""
-    wanted = {f"MLP_JOB={job}".encode(), f"MLP_RANK={rank}".encode()}
+def processes(job: str, rank: int, *more: bytes) -> list[int]:
+    """The processes of this machine that are of a rank's container, the first one first. ``more``: further variables
+    that they have."""
+    wanted = {f"MLP_JOB={job}".encode(), f"MLP_RANK={rank}".encode(), *more}
     found: list[int] = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -32,6 +32,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 VERSION = 1
 #: Debian's own packages that a debootstrapped image holds besides the essential ones.
 _PYTHON = "python3,python3-pip,ca-certificates"
+_MPI = "python3,python3-numpy,python3-mpi4py,openmpi-bin,openssh-server,openssh-client"
 
 
 def archive(name: str) -> Path:
@@ -100,6 +101,11 @@ def python311(scratch: Path) -> tuple[Tree, Settings]:
     return _debian("bookworm", scratch)
 
 
+def mpi(scratch: Path) -> tuple[Tree, Settings]:
+    """Debian 12 with Open MPI, an SSH server and a user for whom pods run."""
+    return _debian("bookworm", scratch, _MPI, "mpi:x:1000:1000::/tmp:/bin/sh\n")
+
+
 def _none() -> list[str]:
     return []
 
@@ -115,6 +121,7 @@ IMAGES: dict[str, tuple[Callable[[Path], tuple[Tree, Settings]], Callable[[], li
     "busybox": (busybox, _none),
     "bullseye": (bullseye, lambda: [_PYTHON]),
     "python311": (python311, lambda: [_PYTHON]),
+    "mpi": (mpi, lambda: [_MPI]),
 }
 
 
@@ -138,12 +145,13 @@ def _busybox(tree: Tree) -> None:
     tree.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
 
 
-def _debian(suite: str, scratch: Path) -> tuple[Tree, Settings]:
+def _debian(suite: str, scratch: Path, packages: str = _PYTHON, user: str = "") -> tuple[Tree, Settings]:
+    """``user``: a line of /etc/passwd."""
     if os.geteuid() != 0:
         pytest.skip("debootstrap makes a Debian for root only")
     root = scratch / "root"
     with _shared("debootstrap"):  # it mounts, and two at once on two cores are no quicker
-        command = ["debootstrap", "--variant=minbase", f"--include={_PYTHON}", suite, str(root), debian_mirror()]
+        command = ["debootstrap", "--variant=minbase", f"--include={packages}", suite, str(root), debian_mirror()]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
     for unwanted in ("var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man", "proc", "sys"):
@@ -152,6 +160,8 @@ def _debian(suite: str, scratch: Path) -> tuple[Tree, Settings]:
     for file in (root / "usr/lib").glob("python3*/EXTERNALLY-MANAGED"):
         file.unlink()
     (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
+    with open(root / "etc/passwd", "a", encoding="ascii") as file:
+        file.write(user)
     tree = Tree()
     tree.add(root, "", lambda path: not path.startswith("dev/"), exact=True)
     return tree, Settings(command=("python3",), environment={"PATH": PATH, "LANG": "C.UTF-8"})

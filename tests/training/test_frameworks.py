@@ -1,17 +1,15 @@
 """Data-parallel training on real data by real frameworks: several processes come to the loss of one.
 
-The frameworks are far too large for the lock. ``MLPLATFORM_TEST_TORCH`` and ``MLPLATFORM_TEST_JAX`` name a Python that
-has them (and scikit-learn); where this one has, it is used.
+The frameworks are far too large for the lock: see ``tests.support.frameworks``.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
 import signal
-import sys
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,17 +20,15 @@ import pytest
 import mlplatform as ml
 from mlplatform.launcher import tree
 from mlplatform.sdk.client import LocalClient
+from mlplatform.sdk.training.run import TrainingRun
+from tests.support import digits
+from tests.support.frameworks import needed
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(__file__).parent / "scripts"
 PATIENCE = 900.0
+EVERY = 5
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
-
-
-def python_with(module: str) -> str:
-    """A Python that has the module; "": none is known."""
-    named = os.environ.get(f"MLPLATFORM_TEST_{module.upper()}", "")
-    return named or (sys.executable if importlib.util.find_spec(module) else "")
 
 
 @pytest.fixture
@@ -42,166 +38,99 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     LocalClient(tmp_path / "home").stop()
 
 
-def final(home: Path, framework: str, words: list[str], workers: int) -> tuple[float, int]:
-    """(the loss at the end, by how many processes)."""
-    out = home.parent / f"out-{workers}"
-    out.mkdir()
-    job = ml.TrainingJob(
-        [*words, "--out", str(out)], framework=framework, workers=workers, env={"PYTHONPATH": str(ROOT)}, name=framework
-    )
+def alone(framework: str, folder: Path) -> float:
+    """The loss of one process that nothing happens to."""
+    folder.mkdir()
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "MLP_CHECKPOINT_DIR": str(folder / "kept")}
+    command = [str(needed(framework)), str(SCRIPTS / f"digits_{framework}.py"), "--out", str(folder)]
+    subprocess.run(command, env=env, check=True, timeout=PATIENCE)
+    return digits.loss(folder)[0]
+
+
+@pytest.mark.cannot_run_here("jax may be more than the disk holds")
+def test_jax_by_two_processes_comes_to_the_loss_of_one(home: Path, tmp_path: Path) -> None:
+    expected = alone("jax", tmp_path / "alone")
+    words = [str(needed("jax")), str(SCRIPTS / "digits_jax.py"), "--out", str(tmp_path)]
+    job = ml.TrainingJob(words, framework="jax", workers=2, env={"PYTHONPATH": str(ROOT)}, name="digits")
     job.run(home=home).wait(PATIENCE)
-    told = json.loads((out / "final.json").read_text())
-    return told["loss"], told["world"]
-
-
-@pytest.mark.cannot_run_here("jax is installed by those who use it, not by the lock")
-@pytest.mark.skipif(not python_with("jax"), reason="no Python with jax: see MLPLATFORM_TEST_JAX")
-def test_jax_by_two_processes_comes_to_the_loss_of_one(home: Path) -> None:
-    words = [python_with("jax"), str(SCRIPTS / "digits_jax.py")]
-    one, two = (final(home, "jax", words, workers) for workers in (1, 2))
-    assert (one[1], two[1]) == (1, 2)
-    assert two[0] == pytest.approx(one[0], rel=1e-9)
-    assert one[0] < 1.0
-
-
-@pytest.mark.cannot_run_here("torch is installed by those who use it, not by the lock")
-@pytest.mark.skipif(not python_with("torch"), reason="no Python with torch: see MLPLATFORM_TEST_TORCH")
-def test_torch_by_two_processes_comes_to_the_loss_of_one(home: Path) -> None:
-    words = [python_with("torch"), "-m", "torch.distributed.run", str(SCRIPTS / "digits_torch.py")]
-    one, two = (final(home, "torch", words, workers) for workers in (1, 2))
-    assert (one[1], two[1]) == (1, 2)
-    assert two[0] == pytest.approx(one[0], rel=1e-9)
-    assert one[0] < 0.5
+    loss, world = digits.loss(tmp_path)
+    assert (loss, world) == (pytest.approx(expected, rel=1e-9), 2)
+    assert loss < 1.0
 
 
 # ------------------------------------------------------------------ torch: killed, suspended, larger and smaller
-EVERY = 5
-BATCH, SAMPLES = 120, 1797
+def torch_job(home: Path, out: Path, *words: str, **settings: Any) -> TrainingRun:
+    """Two ranks of torchrun that leave in ``out`` what they did."""
+    script = [str(needed("torch")), "-m", "torch.distributed.run", str(SCRIPTS / "digits_torch.py")]
+    settings |= {"grace": 60, "spec": {"failurePolicy": {"backoffSeconds": 0}}}
+    command = [*script, "--out", str(out), "--every", str(EVERY), *words]
+    env = {"PYTHONPATH": str(ROOT)}
+    return ml.TrainingJob(command, framework="torch", workers=2, name="digits", env=env, **settings).run(home=home)
 
 
-class Torch:
-    """A job of torch in a folder of its own."""
-
-    def __init__(self, home: Path, workers: int, *words: str, **settings: Any) -> None:
-        self.out = home.parent / "out"
-        self.out.mkdir()
-        script = [python_with("torch"), "-m", "torch.distributed.run", str(SCRIPTS / "digits_torch.py")]
-        settings |= {"grace": 60, "spec": {"failurePolicy": {"backoffSeconds": 0}}}
-        command = [*script, "--out", str(self.out), "--every", str(EVERY), *words]
-        env = {"PYTHONPATH": str(ROOT)}
-        job = ml.TrainingJob(command, framework="torch", workers=workers, name="digits", env=env, **settings)
-        self.home, self.run = home, job.run(home=home)
-
-    def until(self, what: Callable[[], Any]) -> None:
-        end = time.monotonic() + PATIENCE
-        while not what():
-            assert time.monotonic() < end, f"it never came to that\n{self.run.status}\n{self.run.logs()}"
-            time.sleep(0.05)
-
-    def at(self, step: int, world: int = 0) -> bool:
-        """Whether a step (by so many processes) was done."""
-        return any(one["step"] >= step and world in (0, one["world"]) for _, one in self.seen())
-
-    def seen(self) -> list[tuple[int, dict[str, Any]]]:
-        """(rank, what it did) of every step of every process."""
-        found: list[tuple[int, dict[str, Any]]] = []
-        for file in self.out.glob("seen-*"):
-            rank = int(file.name.split("-")[2])
-            found += [
-                (rank, json.loads(line)) for line in file.read_text().splitlines(keepends=True) if line[-1] == "\n"
-            ]
-        return found
-
-    def lost(self) -> int:
-        """Steps that were done again."""
-        mine = [one["step"] for rank, one in self.seen() if rank == 0]
-        return len(mine) - len(set(mine))
-
-    def each_sample_once_an_epoch(self) -> bool:
-        """Of what counts in the end: the last time that a step was done."""
-        counted: dict[int, list[int]] = {}
-        for step in {one["step"] for _, one in self.seen()}:
-            last: dict[int, dict[str, Any]] = {}
-            for rank, one in sorted(self.seen_at(step), key=lambda told: told[1]["at"]):
-                last[rank] = one
-            world = max(last.values(), key=lambda one: one["at"])["world"]
-            batch = [number for rank in range(world) for number in last[rank]["ids"]]
-            counted.setdefault(step // (SAMPLES // BATCH), []).extend(batch)
-        per_epoch = SAMPLES // BATCH * BATCH
-        return len(counted) == 4 and all(len(ids) == len(set(ids)) == per_epoch for ids in counted.values())
-
-    def seen_at(self, step: int) -> list[tuple[int, dict[str, Any]]]:
-        return [(rank, one) for rank, one in self.seen() if one["step"] == step]
-
-    def loss(self) -> float:
-        self.run.wait(PATIENCE)
-        return float(json.loads((self.out / "final.json").read_text())["loss"])
+def until(what: Callable[[], Any], run: TrainingRun) -> None:
+    end = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < end, f"it never came to that\n{run.status}\n{run.logs()}"
+        time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[float]:
-    """The loss of one process that nothing happens to."""
-    home = tmp_path_factory.mktemp("one") / "home"
-    yield Torch(home, 1).loss()
-    LocalClient(home).stop()
+def at(out: Path, step: int, world: int = 2) -> bool:
+    """Whether a step was done by so many processes."""
+    return any(one.step >= step and one.world == world for one in digits.done(out))
 
 
-with_torch = pytest.mark.skipif(not python_with("torch"), reason="no Python with torch: see MLPLATFORM_TEST_TORCH")
-no_torch_here = pytest.mark.cannot_run_here("torch is installed by those who use it, not by the lock")
+@pytest.mark.cannot_run_here("torch may be more than the disk holds")
+def test_torch_killed_and_suspended_comes_to_the_loss_of_one(home: Path, tmp_path: Path) -> None:
+    expected = alone("torch", tmp_path / "alone")
+    run = torch_job(home, tmp_path, "--pause", "0.1")
 
-
-@no_torch_here
-@with_torch
-def test_a_rank_of_torch_that_is_killed_costs_a_checkpoints_interval(home: Path, undisturbed: float) -> None:
-    job = Torch(home, 2, "--pause", "0.1")
-    job.until(lambda: job.at(17))
-    claim = next((home / "training" / job.run.name / "ranks").glob("*-a1-1/claim"))
+    # a rank is killed: that costs a checkpoint's interval at most
+    until(lambda: at(tmp_path, 12), run)
+    claim = next((home / "training" / run.name / "ranks").glob("*-a1-1/claim"))
     worker = tree.below(json.loads(claim.read_text())["pid"])[-1]
     os.kill(worker.pid, signal.SIGKILL)
-    assert job.loss() == pytest.approx(undisturbed, rel=1e-9)
-    assert [attempt["reason"] for attempt in job.run.attempts[:-1]] != []
-    assert job.run.attempts[-1]["resumedFromStep"] > 0
-    assert job.lost() <= EVERY
-    assert job.run.goodput["lostSeconds"] <= 0.1 * EVERY + 3
-    assert job.each_sample_once_an_epoch()
+    before = max(digits.steps(tmp_path))
+    until(lambda: run.status.get("attempt") == 2 and at(tmp_path, before + 2), run)
+    assert run.attempts[-1]["resumedFromStep"] > 0
+    again = digits.again(tmp_path)
+    assert again <= EVERY
+    assert run.goodput["lostSeconds"] <= 0.1 * EVERY + 3
+
+    # suspended, it saves the step that it is at; resumed, it goes on behind it
+    run.suspend()
+    run.wait(PATIENCE, phase="Suspended")
+    assert run.status["checkpoint"]["step"] == max(digits.steps(tmp_path)), "it was saved when it was asked to"
+    run.resume()
+    run.wait(PATIENCE)
+    assert digits.loss(tmp_path) == (pytest.approx(expected, rel=1e-9), 2)
+    assert digits.again(tmp_path) == again, "nothing was lost by the suspension"
+    assert digits.each_sample_once_an_epoch(tmp_path)
+    assert run.status["restartsCounted"] == 1
 
 
-@no_torch_here
-@with_torch
-def test_torch_suspended_goes_on_where_it_was(home: Path, undisturbed: float) -> None:
-    job = Torch(home, 2, "--pause", "0.1")
-    job.until(lambda: job.at(17))
-    job.run.suspend()
-    job.run.wait(PATIENCE, phase="Suspended")
-    saved = job.run.status["checkpoint"]["step"]
-    assert saved == max(one["step"] for rank, one in job.seen() if rank == 0), "it was saved when it was asked to"
-    job.run.resume()
-    assert job.loss() == pytest.approx(undisturbed, rel=1e-9)
-    assert job.lost() == 0
-    assert job.each_sample_once_an_epoch()
-    assert job.run.status.get("restartsCounted", 0) == 0
-
-
-@no_torch_here
-@with_torch
-def test_elastic_torch_goes_on_with_more_and_with_fewer(home: Path, undisturbed: float) -> None:
-    job = Torch(home, 2, "--pause", "0.4", elastic=(2, 4))
-    job.until(lambda: job.at(8, world=2))
-    job.run.scale(4)
-    job.until(lambda: job.at(9, world=4))
-    job.run.scale(2)
-    assert job.loss() == pytest.approx(undisturbed, rel=1e-9)
-    assert {one["world"] for _, one in job.seen()} == {2, 4}
-    assert job.at(40, world=2), "smaller again"
-    assert job.lost() <= 2 * EVERY
-    assert job.each_sample_once_an_epoch()
+@pytest.mark.cannot_run_here("torch may be more than the disk holds")
+def test_elastic_torch_goes_on_with_more_and_with_fewer(home: Path, tmp_path: Path) -> None:
+    expected = alone("torch", tmp_path / "alone")
+    run = torch_job(home, tmp_path, "--pause", "0.4", elastic=(2, 4))
+    until(lambda: at(tmp_path, 8), run)
+    run.scale(4)
+    until(lambda: at(tmp_path, 9, world=4), run)
+    larger = digits.again(tmp_path)
+    assert larger <= EVERY, "an interval of checkpoints at most"
+    run.scale(2)
+    run.wait(PATIENCE)
+    assert digits.loss(tmp_path) == (pytest.approx(expected, rel=1e-9), 2)
+    assert {one.world for one in digits.done(tmp_path)} == {2, 4}
+    assert digits.again(tmp_path) - larger <= EVERY
+    assert digits.each_sample_once_an_epoch(tmp_path)
+    assert len(run.attempts) == 1, "no change of size was a failure"
 
 
 # ------------------------------------------------------------------ ray
-@pytest.mark.cannot_run_here("ray is installed by those who use it, not by the lock")
-@pytest.mark.skipif(not python_with("ray"), reason="no Python with ray: see MLPLATFORM_TEST_RAY")
+@pytest.mark.cannot_run_here("ray may be more than the disk holds")
 def test_ray_has_a_head_and_workers_that_join_it(home: Path, tmp_path: Path) -> None:
-    python = Path(python_with("ray"))
+    python = needed("ray")
     env = {"PYTHONPATH": str(ROOT), "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
     job = ml.TrainingJob(
         [str(python), str(SCRIPTS / "digits_ray.py"), "--out", str(tmp_path)], framework="ray", workers=2, env=env

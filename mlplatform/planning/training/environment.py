@@ -14,6 +14,10 @@ from mlplatform.apis.trainingjob import Checkpoint, ReplicaGroup
 from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.planning.training.facts import Ledger, Start
 
+#: Seconds that an elastic group which has enough ranks waits for more before it goes on, at each start and each change
+#: that leaves it smaller than it may be: torchrun's own 30 are for ranks that nobody starts together.
+_LAST_CALL: Final = 10
+
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -78,9 +82,12 @@ def _torch(world: World) -> dict[str, str]:
         return table | {
             "PET_NNODES": f"{group.elastic.min}:{group.elastic.max}",
             "PET_RDZV_BACKEND": "c10d",
+            "PET_RDZV_CONF": f"last_call_timeout={_LAST_CALL}",
             "PET_RDZV_ENDPOINT": f"{host}:{port}",
             "PET_RDZV_ID": f"{world.job.uid}-a{world.round}",
             "PET_MAX_RESTARTS": str(world.job.spec.failure_policy.max_restarts),
+            # Who joins later would wait for an address that rank 0 tells in the first round only (seen in torch 2.15).
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         }
     return table | {
         "PET_NNODES": str(group.replicas),

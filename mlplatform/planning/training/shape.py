@@ -104,8 +104,9 @@ def groups(shape: Shape) -> list[dict[str, Any]]:
     match shape.framework:
         case "mpi":
             launcher: dict[str, Any] = {"name": "launcher", "role": "launcher", "replicas": 1}
+            launcher["dependsOn"] = [{"group": "worker", "status": "Ready"}]
             # mpirun starts the processes in the workers: how many, and on what, is theirs.
-            found = [_processes(launcher, shape), _computing(workers, shape)]
+            found = [_computing(workers, shape), _processes(launcher, shape)]
         case "ray":
             head: dict[str, Any] = {"name": "head", "role": "head", "replicas": 1}
             rest = [{**workers, "replicas": shape.workers - 1}] if shape.workers > 1 else []

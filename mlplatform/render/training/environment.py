@@ -21,6 +21,8 @@ SSH_PORT: Final = 2222
 MPI_FOLDER: Final = "/etc/mpi"
 #: Not below the other: nothing can be mounted into a volume that is read-only.
 SSH_FOLDER: Final = "/etc/mpi-ssh"
+#: Where a worker of mpi keeps its variables: a process that comes by SSH has none of its pod's.
+ENVIRONMENT_FOLDER: Final = "/var/run/mlplatform/environment"
 #: The folder of ``mlplatform.training``, for ranks whose container names this variable, and where that is.
 LIBRARY: Final = "MLP_LIBRARY"
 LIBRARY_FOLDER: Final = "/var/run/mlplatform/library"

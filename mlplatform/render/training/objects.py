@@ -7,7 +7,7 @@ from typing import Any, Final
 from mlplatform.apis.trainingjob import ReplicaGroup
 from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.planning.training.facts import Ledger
-from mlplatform.render.training.environment import SSH_FOLDER, SSH_PORT, hostfile
+from mlplatform.render.training.environment import ENVIRONMENT_FOLDER, SSH_FOLDER, SSH_PORT, hostfile
 from mlplatform.render.training.names import (
     devices_name,
     hosts_name,
@@ -30,7 +30,8 @@ PidFile none
 StrictModes no
 UsePAM no
 AcceptEnv *
-"""
+ForceCommand [ ! -r {ENVIRONMENT_FOLDER}/variables ] || . {ENVIRONMENT_FOLDER}/variables; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"
+"""  # noqa: E501 - a word of sshd's
 
 
 def _metadata(job: TrainingJob, name: str, **more: Any) -> Json:

@@ -11,6 +11,7 @@ from mlplatform.apis.trainingjob import Checkpoint, Preemption, ReplicaGroup
 from mlplatform.apis.trainingstatus import TrainingJob
 from mlplatform.planning.training.facts import Ledger, Start
 from mlplatform.render.training.environment import (
+    ENVIRONMENT_FOLDER,
     LIBRARY,
     LIBRARY_FOLDER,
     MPI_FOLDER,
@@ -61,7 +62,7 @@ def _spec(job: TrainingJob, group: ReplicaGroup, start: Start, ledger: Ledger, s
     rank.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
     if not rank.get("image") and settings.default_image:
         rank["image"] = settings.default_image
-    library = bool(settings.launcher_image) and LIBRARY in json.dumps([rank, spec.get("initContainers")])
+    library = bool(settings.launcher_image) and _asks_for_library(job, group)
     told = environment(job, group, start, ledger, settings)
     # The user's come last, so that they may refer to ours; names that matter to the platform are not theirs to set.
     rank["env"] = [*([{"name": LIBRARY, "value": LIBRARY_FOLDER}] if library else []), *told, *(rank.get("env") or [])]
@@ -82,6 +83,15 @@ def _spec(job: TrainingJob, group: ReplicaGroup, start: Start, ledger: Ledger, s
     _volumes(spec, rank, job, group, ledger, settings)
     place(spec, rank, job, group, start.avoid_nodes, one_node(job))
     return spec
+
+
+def _asks_for_library(job: TrainingJob, group: ReplicaGroup) -> bool:
+    """Its container names the variable; what mpirun is told to run is run by the workers."""
+    for one in job.spec.groups if job.spec.framework == "mpi" else (group,):
+        spec: Json = dict(one.template.get("spec") or {})
+        if LIBRARY in json.dumps([(spec.get("containers") or [{}])[0], spec.get("initContainers")]):
+            return True
+    return False
 
 
 def _library(spec: Json, rank: Json, settings: TrainingSettings) -> None:
@@ -161,8 +171,7 @@ def _volumes(
         _mount(spec, rank, "mlplatform-ssh", {"secret": keys}, SSH_FOLDER, readOnly=True)
         hosts = {"name": hosts_name(job.name, ledger.attempts_of.get(group.name, ledger.attempt))}
         _mount(spec, rank, "mlplatform-mpi", {"configMap": hosts}, MPI_FOLDER, readOnly=True)
-        if group.role == "worker" and not rank.get("command") and not rank.get("args"):
-            rank["command"] = ["/usr/sbin/sshd", "-D", "-e", "-f", f"{MPI_FOLDER}/sshd_config"]
+        _mpi(spec, rank, group)
     tokens = [{"audience": PROGRESS_AUDIENCE, "path": "token"}] if settings.progress else []
     tokens += [{"audience": MANAGER, "path": "server"}] if asks_server(job, settings) else []
     if tokens:
@@ -170,6 +179,44 @@ def _volumes(
         source = {"projected": {"sources": told}}
         _mount(spec, rank, "mlplatform-token", source, TOKEN_FOLDER, readOnly=True)
 
+
+def _mpi(spec: Json, rank: Json, group: ReplicaGroup) -> None:
+    if group.role == "worker" and not rank.get("command") and not rank.get("args"):
+        rank["command"] = ["/bin/sh", "-c", _SERVE]
+        source: Json = {"emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
+        _mount(spec, rank, "mlplatform-environment", source, ENVIRONMENT_FOLDER)
+    if group.role == "launcher" and not rank.get("lifecycle"):
+        # Told to end, mpirun has its processes killed within two seconds. The workers have been told as well: they hand
+        # it on, and when the processes have saved and ended, so does mpirun.
+        grace = int(spec.get("terminationGracePeriodSeconds") or 0)
+        if grace > 2 * _LAST:
+            rank["lifecycle"] = {"preStop": {"exec": {"command": ["/bin/sh", "-c", f"exec sleep {grace - _LAST}"]}}}
+
+
+#: Seconds of a launcher's grace that are left to mpirun.
+_LAST: Final = 5
+#: A worker of mpi: serves SSH, with the variables of its pod for whoever comes. Told to end, it tells the processes
+#: that mpirun started here, and waits until they have: they may have to save.
+_SERVE: Final = f"""\
+umask 077
+export -p > {ENVIRONMENT_FOLDER}/variables
+_ranks() {{
+  for one in /proc/[0-9]*; do
+    tr '\\0' '\\n' < "$one/environ" 2>/dev/null | grep -q -E '^(OMPI_COMM_WORLD_RANK|PMIX_RANK|PMI_RANK)=' && echo "${{one#/proc/}}"
+  done
+}}
+ended() {{
+  trap '' TERM
+  for one in $(_ranks); do kill -TERM "$one"; done 2>/dev/null
+  while [ -n "$(_ranks)" ]; do sleep 0.2; done
+  kill "$server"
+  exit 0
+}}
+trap ended TERM
+/usr/sbin/sshd -D -e -f {MPI_FOLDER}/sshd_config &
+server=$!
+wait "$server"
+"""  # noqa: E501 - a line of the shell's
 
 _SSH_FILES: Final = [
     {"key": "ssh-privatekey", "path": "id_ed25519"},

@@ -162,9 +162,11 @@ class TrainingJob:
             role = str(group.get("role", "worker"))
             if own and role == working_role(self.framework) and self.framework != "ray":
                 made = process  # a command is run as it is
+            elif self.framework == "mpi":  # mpirun starts it in other pods, each of which has to get the script
+                made = words(self.framework, role, self._carried(process), process[0])
             else:
-                made = words(self.framework, role, process, process[0])
-            found.append(self._group(group, self._carried(made), cluster))
+                made = self._carried(words(self.framework, role, process, process[0]))
+            found.append(self._group(group, made, cluster))
         return found
 
     def _group(self, group: dict[str, Any], words: list[str], cluster: bool) -> dict[str, Any]:

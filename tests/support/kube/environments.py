@@ -19,16 +19,16 @@ IMAGE = "python:3.11-packages"
 
 
 @contextmanager
-def packages(cluster: Cluster, namespace: str, folder: Path | None = None) -> Generator[str]:
+def packages(cluster: Cluster, namespace: str, folder: Path | None = None, name: str = "packages") -> Generator[str]:
     """A claim whose volume is a ``site-packages`` folder (this environment's by default); its name."""
-    with claimed(cluster, namespace, folder or Path(sysconfig.get_path("purelib")), "ReadOnlyMany") as name:
-        yield name
+    with claimed(cluster, namespace, folder or Path(sysconfig.get_path("purelib")), "ReadOnlyMany", name) as claim:
+        yield claim
 
 
 @contextmanager
-def claimed(cluster: Cluster, namespace: str, folder: Path, mode: str) -> Generator[str]:
+def claimed(cluster: Cluster, namespace: str, folder: Path, mode: str, name: str = "packages") -> Generator[str]:
     """A claim whose volume is a folder of this machine; its name."""
-    name = f"packages-{namespace}"
+    name = f"{name}-{namespace}"
     volume: dict[str, Any] = {
         "metadata": {"name": name},
         "spec": {

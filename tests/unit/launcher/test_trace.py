@@ -318,6 +318,13 @@ def test_sockets(forking, bench):
         "import socket\na = socket.create_server(('127.0.0.1', 0))\nsocket.create_connection(a.getsockname())",
     )
     assert done["sockets"] == []
+    done = _task(  # IPv4 by a socket of the newer kind, as torch's are
+        forking,
+        bench,
+        "import socket\na = socket.create_server(('127.0.0.1', 0))\ns = socket.socket(socket.AF_INET6)\n"
+        "s.connect(('::ffff:127.0.0.1', a.getsockname()[1]))",
+    )
+    assert done["sockets"] == []
     done = _task(
         forking,
         bench,

@@ -20,8 +20,9 @@ def test_one_group_of_workers() -> None:
 
 
 def test_mpis_launcher_computes_nothing() -> None:
-    launcher, worker = groups(Shape("mpi", 2, 4, 4))
-    assert launcher == {"name": "launcher", "role": "launcher", "replicas": 1, "procsPerReplica": 4}
+    worker, launcher = groups(Shape("mpi", 2, 4, 4))
+    waits = {"dependsOn": [{"group": "worker", "status": "Ready"}]}
+    assert launcher == {"name": "launcher", "role": "launcher", "replicas": 1, "procsPerReplica": 4, **waits}
     assert worker == {
         "name": "worker",
         "replicas": 2,

@@ -69,6 +69,7 @@ def test_torch_elastic() -> None:
         "PET_NPROC_PER_NODE": "1",
         "PET_NNODES": "1:4",
         "PET_RDZV_BACKEND": "c10d",
+        "PET_RDZV_CONF": "last_call_timeout=10",
         "PET_RDZV_ENDPOINT": "job-worker-a2-0.job-ranks:29500",
         "PET_RDZV_ID": "u-1-a2",
         "PET_MAX_RESTARTS": "3",
@@ -94,10 +95,42 @@ def test_mpi_workers_wait_for_the_launcher() -> None:
     worker = {"name": "worker", "replicas": 2, "template": {"spec": {"containers": [{"name": "m", "image": "x"}]}}}
     body = job(group("launcher", 1, role="launcher"), worker, framework="mpi")
     pod = rendered(body, RankKey("worker", 0, 1))
-    assert pod["spec"]["containers"][0]["command"] == ["/usr/sbin/sshd", "-D", "-e", "-f", "/etc/mpi/sshd_config"]
+    [container] = pod["spec"]["containers"]
+    assert "/usr/sbin/sshd -D -e -f /etc/mpi/sshd_config" in container["command"][2]
+    assert {"name": "mlplatform-environment", "mountPath": "/var/run/mlplatform/environment"} in container[
+        "volumeMounts"
+    ]
     assert "OMPI_MCA_plm_rsh_args" not in env(pod)
-    launcher = env(rendered(body, RankKey("launcher", 0, 1)))
-    assert launcher["OMPI_MCA_orte_default_hostfile"] == "/etc/mpi/hostfile"
+    launcher = rendered(body, RankKey("launcher", 0, 1))
+    assert env(launcher)["OMPI_MCA_orte_default_hostfile"] == "/etc/mpi/hostfile"
+    # told to end, it leaves its workers the time to save
+    [container] = launcher["spec"]["containers"]
+    assert container["lifecycle"] == {"preStop": {"exec": {"command": ["/bin/sh", "-c", "exec sleep 115"]}}}
+
+
+def test_mpi_workers_that_have_a_command_of_their_own_run_it() -> None:
+    own = {"name": "m", "image": "x", "command": ["/run"], "lifecycle": {"postStart": {}}}
+    worker = {"name": "worker", "replicas": 2, "template": {"spec": {"containers": [own]}}}
+    launcher = group("launcher", 1, role="launcher")
+    launcher["template"] = {"spec": {"containers": [own]}}
+    body = job(worker, launcher, framework="mpi")
+    assert rendered(body, RankKey("worker", 0, 1))["spec"]["containers"][0]["command"] == ["/run"]
+    assert rendered(body, RankKey("launcher", 0, 1))["spec"]["containers"][0]["lifecycle"] == {"postStart": {}}
+
+
+def test_what_mpirun_runs_finds_the_library_in_the_workers() -> None:
+    worker = {"name": "worker", "replicas": 2, "template": {"spec": {"containers": [{"name": "m", "image": "x"}]}}}
+    launcher = group("launcher", 1, role="launcher")
+    launcher["template"] = {"spec": {"containers": [{"name": "m", "command": ["mpirun", "sh", "-c", "$MLP_LIBRARY"]}]}}
+    body = job(worker, launcher, framework="mpi")
+    for key in (RankKey("worker", 0, 1), RankKey("launcher", 0, 1)):
+        pod = rendered(body, key, TrainingSettings(launcher_image="launcher:1"))
+        assert env(pod)["MLP_LIBRARY"] == "/var/run/mlplatform/library"
+
+
+def test_mpi_finds_its_workers_by_their_names() -> None:
+    worker = {"name": "worker", "replicas": 2, "template": {"spec": {"containers": [{"name": "m", "image": "x"}]}}}
+    body = job(worker, group("launcher", 1, role="launcher"), framework="mpi")
     read = training_job(body | {"metadata": {"name": "job", "namespace": "team"}})
     ledger = Ledger(Stage.PLACING, 0.0, 0.0, attempts_of={"worker": 37})
     assert hostfile(read, ledger).splitlines()[0] == "job-worker-a11-0.job-ranks.team.svc slots=1"

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -177,7 +177,7 @@ def debian_mirror() -> str:
 
 
 @contextlib.contextmanager
-def _shared(name: str) -> Iterator[None]:
+def _shared(name: str) -> Generator[None]:
     folder = cache_folder() / "images"
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / f"{name}.lock", "wb") as lock:

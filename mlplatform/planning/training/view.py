@@ -280,4 +280,6 @@ def goodput(status: Mapping[str, Any], now: float) -> Json | None:
         parts[running] += max(0, int(now - seen))
     wall = sum(parts.values())
     percent = 100 * (parts["productive"] + parts["unsaved"]) // wall if wall else 0
+    if running is None:
+        percent = int(told.get("percent", percent))  # of whole milliseconds
     return {"percent": percent, "wall_seconds": wall, **{f"{name}_seconds": value for name, value in parts.items()}}

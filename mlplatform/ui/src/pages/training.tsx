@@ -33,17 +33,17 @@ function Progress({ one }: { one: TrainingSummary }) {
 }
 
 const COLUMNS: Column<TrainingSummary>[] = [
-  { id: "phase", title: "State", width: "112px", cell: (one) => <StateWord state={one.phase} /> },
-  { id: "name", title: "Name", width: "minmax(140px, 1.2fr)", cell: (one) => <a href={jobHref(one.name)}>{one.name}</a> },
-  { id: "ranks", title: "Ranks", width: "64px", right: true, cell: (one) => <Ranks one={one} /> },
-  { id: "progress", title: "Progress", width: "128px", cell: (one) => <Progress one={one} /> },
-  { id: "left", title: "Left", width: "72px", right: true, quiet: true, cell: (one) => one.finished_at === null && one.eta_seconds !== null ? duration(one.eta_seconds) : "" },
-  { id: "checkpoint", title: "Saved", width: "72px", right: true, quiet: true, cell: (one) => one.checkpoint_step ?? "" },
-  { id: "restarts", title: "Restarts", width: "72px", right: true, cell: (one) => one.restarts || "" },
-  { id: "goodput", title: "Goodput", width: "72px", right: true, cell: (one) => one.goodput_percent === null ? "" : `${one.goodput_percent}%` },
-  { id: "why", title: "Why", width: "minmax(120px, 1.6fr)", quiet: true, cell: (one) => <span title={one.message}>{one.message}</span> },
-  { id: "took", title: "Took", width: "80px", right: true, cell: (one) => <Took from={one.started_at} to={one.finished_at} live /> },
-  { id: "created", title: "Created", width: "88px", right: true, quiet: true, cell: (one) => <Ago at={one.created_at} /> },
+  { id: "phase", title: "State", width: "104px", cell: (one) => <StateWord state={one.phase} /> },
+  { id: "name", title: "Name", width: "minmax(140px, 1fr)", cell: (one) => <a href={jobHref(one.name)}>{one.name}</a> },
+  { id: "ranks", title: "Ranks", width: "48px", right: true, cell: (one) => <Ranks one={one} /> },
+  { id: "progress", title: "Progress", width: "112px", cell: (one) => <Progress one={one} /> },
+  { id: "left", title: "Left", width: "56px", right: true, quiet: true, cell: (one) => one.finished_at === null && one.eta_seconds !== null ? duration(one.eta_seconds) : "" },
+  { id: "checkpoint", title: "Saved", width: "56px", right: true, quiet: true, cell: (one) => one.checkpoint_step ?? "" },
+  { id: "restarts", title: "Restarts", width: "60px", right: true, cell: (one) => one.restarts || "" },
+  { id: "goodput", title: "Goodput", width: "60px", right: true, cell: (one) => one.goodput_percent === null ? "" : `${one.goodput_percent}%` },
+  { id: "why", title: "Why", width: "minmax(160px, 2fr)", quiet: true, cell: (one) => <span title={one.message}>{one.message}</span> },
+  { id: "took", title: "Took", width: "60px", right: true, cell: (one) => <Took from={one.started_at} to={one.finished_at} live /> },
+  { id: "created", title: "Created", width: "72px", right: true, quiet: true, cell: (one) => <Ago at={one.created_at} /> },
 ];
 
 export default function TrainingPage({ path }: { path: string[] }) {

@@ -98,7 +98,11 @@ def test_seconds_since_the_last_word_are_added_to_what_goes_on() -> None:
     status["ledger"] = {"stage": "Complete", "seenAt": "2026-01-01T00:01:00.000Z"}
     ended = goodput(status, 1767225660.0 + 15)
     assert ended is not None
-    assert ended["wall_seconds"] == 85
+    assert (ended["wall_seconds"], ended["percent"]) == (85, 76)
+    status["goodput"]["percent"] = 77
+    ended = goodput(status, 1767225660.0 + 15)
+    assert ended is not None
+    assert ended["percent"] == 77, "as the status has it, which counts milliseconds"
     assert goodput({}, 0.0) is None
 
 

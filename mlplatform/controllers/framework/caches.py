@@ -16,7 +16,7 @@ class InformerCaches:
 
     def __init__(self, caches: Mapping[Resource, Cache], waiting: Waiting | None = None) -> None:
         self._caches = dict(caches)
-        self._waiting = waiting or Waiting()
+        self._waiting = waiting if waiting is not None else Waiting()
 
     def get(self, resource: Resource, key: Key) -> Object | None:
         return self._caches[resource].get(key)

@@ -29,18 +29,18 @@ _log = logging.getLogger(__name__)
 
 Seen = TypeVar("Seen")
 
-#: With so many keys in the queue, or where a write takes twice so long (s), patience is twice as long; it grows to so
-#: many times what it is.
+#: With so many keys in the queue patience is twice as long. What only tells takes at most such a share of the time of
+#: one worker: as long as a write takes, so many fewer are written a second. Patience grows to so many times what it is.
 _CROWD: Final = 100
-_SLOW: Final = 0.03
-_MOST_PATIENT: Final = 20.0
+_TELLING: Final = 0.5
+_MOST_PATIENT: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What every loop of a process shares. ``chance`` gives numbers in [0, 1); ``width``: writes of a plan at once;
-    ``patience``: seconds that a status which only tells may wait to be written with what follows, more while many keys
-    wait for a worker."""
+    ``patience``: seconds that a status which only tells may wait to be written with what follows, more while many wait
+    for that, or for a worker, or while the server takes long for each."""
 
     client: Client
     recorder: Recorder
@@ -198,7 +198,7 @@ class Loop(Generic[Seen]):
             told = self.controller.refused(observed, now, tuple(outcome.refusals))
         again = self._status(key, primary, told, outcome)
         self._writer.finish(key, told, outcome)
-        if outcome.writes or outcome.refusals or again is not None:
+        if again is None and (outcome.writes or outcome.refusals):
             self._say(primary, told.events)
         self._again(key, told, outcome)
         if again is not None:
@@ -223,9 +223,11 @@ class Loop(Generic[Seen]):
         return None
 
     def _patience(self) -> float:
-        """How long (s) a status may wait just now: longer while keys queue up here, or requests at the server."""
-        crowd = len(self.queue) / _CROWD + max(0.0, self._pace / _SLOW - 1.0)
-        return self._parts.patience * min(_MOST_PATIENT, 1.0 + crowd)
+        """How long (s) a status may wait just now: longer while keys queue up here, and until all that wait can be
+        written in their share of a worker's time."""
+        patience = self._parts.patience
+        crowd = len(self.queue) / _CROWD + len(self._waiting) * self._pace / _TELLING / patience
+        return patience * min(_MOST_PATIENT, 1.0 + crowd)
 
     def _again(self, key: Key, plan: Plan, outcome: Outcome) -> None:
         if outcome.refusals and plan.requeue_after is None:

@@ -70,8 +70,8 @@ class Plan:
     primary's (``[]`` says: nobody's). ``status`` is the whole wanted status, None leaves it alone; a value that is None
     in it is the same as a missing one. ``may_wait``: the status only tells, so it may be written a moment later,
     together with what follows; nothing of the plan needs it to be kept. ``requeue_after``: seconds until the key is
-    looked at again, should nothing happen before. ``events`` are told only where this plan wrote something or let its
-    status wait: planning the same again says nothing.
+    looked at again, should nothing happen before. ``events`` are told only where this plan wrote something, and not
+    while its status waits: planning the same again says nothing, and what is told together is one event.
     """
 
     apply: Sequence[Object] = ()

@@ -31,6 +31,9 @@ class Waiting:
         self._lock = threading.Lock()
         self._all: dict[Key, _Waits] = {}
 
+    def __len__(self) -> int:
+        return len(self._all)
+
     def of(self, body: Object) -> Mapping[str, Any] | None:
         """What waits for this object as it is now. None: nothing, or it was changed since then."""
         found = self._all.get(key_of(body))

@@ -1,10 +1,11 @@
 """What should be of one training job, given what was observed. Pure.
 
-A decision is kept before it is carried out: while the ledger is news, nothing but the status is written; the look that
-follows finds it kept, and takes the steps. So an operator may die between any two writes, and two of them that look at
-the same time do the same. A job's first attempt is no decision: it follows from there being a job, so its ranks are
-made at once, and who finds ranks of a job that has no ledger takes them for that attempt's. What only tells (the gang
-has its places, it works) is written a moment later, with what follows by then.
+A decision is kept before it is carried out: while the ledger is news, the status is written, and after it only what
+the decision stops or lets go; the look that follows finds it kept, and takes all other steps. So an operator may die
+between any two writes, and two of them that look at the same time do the same. A job's first attempt is no decision: it
+follows from there being a job, so its ranks are made at once, and who finds ranks of a job that has no ledger takes
+them for that attempt's. What only tells (the gang has its places, it works) is written a moment later, with what
+follows by then.
 """
 
 from __future__ import annotations
@@ -93,31 +94,33 @@ def plan_job(
     status = None if seen.status is job.status and observed.kept is None else encode(seen.status)
     wake = _wake(seen, now)
     starts = [step for step in seen.decision.steps if isinstance(step, Start)]
+    stops = {step.key: step for step in seen.decision.steps if isinstance(step, Stop)}
     before = seen.before if observed.kept is None else ledger_of(observed.kept)
     if not same_but_clocks(before, seen.ledger):
         first = before is None and seen.ledger.stage is Stage.PLACING
+        waits = only_tells(before, seen.ledger)
         return Plan(
             apply=_named(seen) if first else [],
             create=[*_beside(seen), *_pods(seen, starts, settings)] if first else [],
             status=status,
-            may_wait=only_tells(before, seen.ledger),
+            may_wait=waits,
+            release=[] if waits else _recorded(seen, stops),
+            delete=[] if waits else list(_deletions(seen, stops)),
             requeue_after=wake,
-            events=tuple(_events(seen)),
+            events=tuple(_events(before, seen)),
         )
-    stops = {step.key: step for step in seen.decision.steps if isinstance(step, Stop)}
     removes = any(isinstance(step, Remove) for step in seen.decision.steps)
     own = Delete(Ref(TRAINING_JOBS, Key(job.namespace, job.name), job.uid))
     alive = any(rank.fact.alive for rank in seen.ranks)
     works = seen.status.phase == "Running"
     queue = asked(job, observed.queueing, settings, seen.ledger, alive=alive, works=works, now=now)
-    recorded = [Ref(PODS, rank.key, rank.uid) for rank in seen.ranks if rank.held and _recorded(rank, seen, stops)]
     return Plan(
         apply=_named(seen),
         create=[*queue.create, *_beside(seen), *_pods(seen, starts, settings)],
         status=status,
         may_wait=True,
         tell=queue.tell,
-        release=[*recorded, *queue.release],
+        release=[*_recorded(seen, stops), *queue.release],
         delete=[*_deletions(seen, stops), *_gone_claims(seen), *queue.delete, *([own] if removes else [])],
         requeue_after=wake,
     )
@@ -216,8 +219,13 @@ def _pods(seen: _Seen, starts: Iterable[Start], settings: TrainingSettings) -> I
 
 
 # ---------------------------------------------------------------------- what goes
-def _recorded(rank: RankPod, seen: _Seen, stops: Mapping[RankKey, Stop]) -> bool:
-    """Whether nothing of the pod is needed any more: what became of its rank is in the ledger, and that is kept."""
+def _recorded(seen: _Seen, stops: Mapping[RankKey, Stop]) -> list[Ref]:
+    """Pods that may be let go once the ledger is kept."""
+    return [Ref(PODS, rank.key, rank.uid) for rank in seen.ranks if rank.held and _is_recorded(rank, seen, stops)]
+
+
+def _is_recorded(rank: RankPod, seen: _Seen, stops: Mapping[RankKey, Stop]) -> bool:
+    """Whether nothing of the pod is needed any more: what became of its rank is in the ledger."""
     if rank.ghost:
         return True
     if rank.fact.alive:
@@ -290,9 +298,9 @@ def _deleted(observed: Observed, now: float) -> Plan:
 
 
 # ---------------------------------------------------------------------- words
-def _events(seen: _Seen) -> Iterator[EventNote]:
-    """What happened, where the stage changed."""
-    before = seen.before.stage if seen.before is not None else None
+def _events(written: Ledger | None, seen: _Seen) -> Iterator[EventNote]:
+    """What happened, where the stage is another one than was written last: what is told together is one event."""
+    before = written.stage if written is not None else None
     ledger = seen.ledger
     if ledger.stage is before or (before is None and ledger.stage is Stage.QUEUED):
         return

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import StrEnum
 from functools import lru_cache, partial
-from typing import Any, TypeVar, cast, get_args, get_origin
+from typing import Any, Final, TypeVar, cast, get_args, get_origin
 
 from mlplatform.apis.fields import about, json_name
 from mlplatform.core.errors import Finding, InvalidInput
@@ -147,19 +147,36 @@ def _scalar(kind: Any, value: Any, place: Place, findings: list[Finding]) -> Any
     return None
 
 
+#: JSON as it is.
+_AS_IT_IS: Final = frozenset({str, int, float, bool})
+
+
+@lru_cache(maxsize=256)
+def _told(cls: type) -> tuple[tuple[str, str, Any, bool], ...]:
+    """(field, JSON name, default, whether it holds any JSON) of each member."""
+    found: list[tuple[str, str, Any, bool]] = []
+    for item, name, _ in members(cls):
+        default = item.default if item.default_factory is MISSING else item.default_factory()
+        found.append((item.name, name, default, about(item).any_json))
+    return tuple(found)
+
+
 def encode(value: Any) -> Any:
     """JSON of an API object; members that have their default are left out."""
-    if is_dataclass(value) and not isinstance(value, type):
+    kind = cast("type[Any]", type(value))
+    if kind in _AS_IT_IS:
+        return value
+    if is_dataclass(value) and kind is not type:
         out: dict[str, Any] = {}
-        for item, name, _ in members(type(value)):
-            inner = getattr(value, item.name)
-            if inner is None or (item.default is not MISSING and inner == item.default and type(inner) is not bool):
+        for member, name, default, any_json in _told(kind):
+            inner = getattr(value, member)
+            # False is 0 too, but not where the default is that number
+            if inner is None or (inner == default and (type(inner) is not bool or inner is default)):
                 continue
-            if type(inner) is bool and inner is item.default:
-                continue
-            if item.default_factory is not MISSING and inner == item.default_factory():
-                continue
-            out[name] = dict(cast("Mapping[str, Any]", inner)) if about(item).any_json else encode(inner)
+            if type(inner) in _AS_IT_IS:
+                out[name] = inner
+            else:
+                out[name] = dict(cast("Mapping[str, Any]", inner)) if any_json else encode(inner)
         return out
     if isinstance(value, tuple):
         return [encode(item) for item in cast("tuple[Any, ...]", value)]

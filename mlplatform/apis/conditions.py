@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mlplatform.apis.fields import told
 from mlplatform.apis.times import told_time
@@ -21,14 +21,19 @@ class Condition:
     observed_generation: int = told("The generation of the object that this was found for.", 0, minimum=0)
 
 
-def with_conditions(old: Sequence[Condition], new: Iterable[Condition], now: float) -> tuple[Condition, ...]:
-    """``old`` with the ``new`` ones in place. A condition whose status stays keeps its time."""
+def with_conditions(
+    old: Sequence[Condition], new: Iterable[Condition], now: float, generation: int | None = None
+) -> tuple[Condition, ...]:
+    """``old`` with the ``new`` ones in place. A condition whose status stays keeps its time. ``generation``: what the
+    new ones were found for; None: they say it themselves."""
     table = {condition.type: condition for condition in old}
     for condition in new:
         before = table.get(condition.type)
         same = before is not None and before.status == condition.status
         at = before.last_transition_time if before is not None and same else told_time(now)
-        table[condition.type] = replace(condition, last_transition_time=at)
+        found_for = condition.observed_generation if generation is None else generation
+        fresh = Condition(condition.type, condition.status, condition.reason, condition.message, at, found_for)
+        table[condition.type] = before if fresh == before else fresh
     return tuple(table[name] for name in sorted(table))
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
 
@@ -50,7 +50,7 @@ class HttpTransport:
         self._clock = clock
         self._lock = threading.Lock()
         self.target = load()
-        self._pool = _pool(self.target, connections)
+        self._send = _Sender(self.target, connections)
         self._loaded_at = clock()
 
     def send(self, request: Request) -> Answer:
@@ -74,12 +74,10 @@ class HttpTransport:
         raise AssertionError("the second answer is returned")
 
     def close(self) -> None:
-        self._pool.clear()
+        self._send.close()
 
     def _try(self, request: Request, target: Target, *, preload: bool) -> urllib3.BaseHTTPResponse:
-        url = f"{target.server}{request.path}"
-        if request.query:
-            url += f"?{urlencode(request.query)}"
+        path = f"{request.path}?{urlencode(request.query)}" if request.query else request.path
         headers = {"Accept": "application/json", "User-Agent": "mlplatform", **request.headers, **target.headers}
         if request.body is not None:
             headers["Content-Type"] = request.content_type
@@ -90,16 +88,7 @@ class HttpTransport:
         again = 1 if not request.writes else 0
         while True:
             try:
-                return self._pool.request(
-                    request.method,
-                    url,
-                    body=request.body,
-                    headers=headers,
-                    timeout=timeout,
-                    retries=False,
-                    redirect=False,
-                    preload_content=preload,
-                )
+                return self._send(request.method, path, request.body, headers, timeout, preload)
             except urllib3.exceptions.ProtocolError as error:
                 if again == 0:
                     raise _unavailable(request, target, error) from error
@@ -117,7 +106,7 @@ class HttpTransport:
             _log.info("credentials were refused: reading them again")
             self._loaded_at = self._clock()
             self.target = self._load()
-            self._pool = _pool(self.target, self._connections)
+            self._send = _Sender(self.target, self._connections)
             return True
 
 
@@ -162,7 +151,38 @@ class HttpStream:
                 sock.shutdown(socket.SHUT_RDWR)
 
 
-def _pool(target: Target, connections: int) -> urllib3.PoolManager:
+class _Sender:
+    """Kept connections to one server."""
+
+    def __init__(self, target: Target, connections: int) -> None:
+        self._server = target.server
+        self._prefix = urlsplit(target.server).path
+        self._pools = _pools(target, connections)
+        # Who asks the pool itself does without what a manager of many servers does for each request. A proxy for
+        # plain http wants to hear the whole address.
+        self._pool = None if target.proxy else self._pools.connection_from_url(target.server)
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        timeout: urllib3.Timeout,
+        preload: bool,
+    ) -> urllib3.BaseHTTPResponse:
+        how: dict[str, Any] = {"timeout": timeout, "retries": False, "redirect": False, "preload_content": preload}
+        if self._pool is None:
+            return self._pools.request(method, self._server + path, body=body, headers=headers, **how)
+        return self._pool.urlopen(method, self._prefix + path, body, headers, assert_same_host=False, **how)
+
+    def close(self) -> None:
+        self._pools.clear()
+        if self._pool is not None:
+            self._pool.close()
+
+
+def _pools(target: Target, connections: int) -> urllib3.PoolManager:
     secure: dict[str, Any] = {}
     if target.server.startswith("https"):
         secure = {

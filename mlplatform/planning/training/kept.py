@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Final
 
 from mlplatform.apis.times import read_time, told_time
@@ -41,6 +42,11 @@ _TOLD: Final = (
     "goodput",
 )
 
+#: What of a ledger is news, and what of it may not change where it only tells.
+_NEWS: Final = attrgetter(*(item.name for item in fields(Ledger) if item.name not in ("seen_at", "goodput")))
+_NOT_TOLD: Final = attrgetter(*(item.name for item in fields(Ledger) if item.name not in _TOLD))
+_PARTS: Final = tuple(item.name for item in fields(Goodput))
+
 _REASON: Final = 256
 _MESSAGE: Final = 2048
 _ATTEMPT_MESSAGE: Final = 512
@@ -62,7 +68,7 @@ def kept(ledger: Ledger) -> Ledger:
         checkpoint_at=_ms(ledger.checkpoint_at),
         void_before=_ms(ledger.void_before),
         checkpoint_uri=ledger.checkpoint_uri[:_URI],
-        goodput=Goodput(**{item.name: round(getattr(ledger.goodput, item.name), 3) for item in fields(Goodput)}),
+        goodput=Goodput(*(round(getattr(ledger.goodput, name), 3) for name in _PARTS)),
         finished_at=_ms(ledger.finished_at),
         reason=ledger.reason[:_REASON],
         message=_cut(ledger.message, _MESSAGE),
@@ -73,7 +79,7 @@ def same_but_clocks(one: Ledger | None, other: Ledger | None) -> bool:
     """Whether two ledgers say the same, whenever their clocks were read: a second that passes is no news."""
     if one is None or other is None:
         return one is other
-    return replace(one, seen_at=0.0, goodput=Goodput()) == replace(other, seen_at=0.0, goodput=Goodput())
+    return bool(_NEWS(one) == _NEWS(other))
 
 
 def only_tells(one: Ledger | None, other: Ledger) -> bool:
@@ -83,7 +89,7 @@ def only_tells(one: Ledger | None, other: Ledger) -> bool:
         return False
     if one is None:
         return other.attempt == 1
-    return replace(other, **{name: getattr(one, name) for name in _TOLD}) == one
+    return bool(_NOT_TOLD(other) == _NOT_TOLD(one))
 
 
 def _kept_attempt(attempt: Attempt) -> Attempt:
@@ -121,7 +127,7 @@ def ledger_status(ledger: Ledger) -> LedgerStatus:
         hung=ledger.hung,
         given_up=ledger.given_up,
         void_before=told_time(ledger.void_before),
-        spent=Spent(**{item.name: round(1000 * getattr(ledger.goodput, item.name)) for item in fields(Spent)}),
+        spent=Spent(**{name: round(1000 * getattr(ledger.goodput, name)) for name in _PARTS}),
     )
 
 
@@ -162,7 +168,7 @@ def group_ledger(ledger: Ledger, group: str) -> GroupStatus:
 
 def goodput_status(spent: Goodput) -> GoodputStatus:
     """Whole seconds that add up: each part is cut, and what that leaves goes to those that were cut most."""
-    parts = {item.name: getattr(spent, item.name) for item in fields(Goodput)}
+    parts = {name: getattr(spent, name) for name in _PARTS}
     wall = int(round(spent.wall, 3))
     whole = {name: int(value) for name, value in parts.items()}
     by_cut = sorted(parts, key=lambda name: (whole[name] - parts[name], name))
@@ -207,7 +213,7 @@ def ledger_of(status: TrainingJobStatus) -> Ledger | None:
         hung=own.hung,
         given_up=own.given_up,
         void_before=read_time(own.void_before),
-        goodput=Goodput(**{item.name: getattr(own.spent, item.name) / 1000 for item in fields(Spent)}),
+        goodput=Goodput(*(getattr(own.spent, name) / 1000 for name in _PARTS)),
         finished_at=read_time(status.completion_time),
         reason=status.reason,
         message=status.message,

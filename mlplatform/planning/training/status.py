@@ -4,12 +4,13 @@ counts) follows from the ledger and the facts; the ledger itself is kept beside 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Final
 
 from mlplatform.apis.conditions import Condition, condition, with_conditions
 from mlplatform.apis.times import told_time
-from mlplatform.apis.trainingstatus import GroupStatus, Spent, TrainingJobStatus
+from mlplatform.apis.trainingstatus import GroupStatus, LedgerStatus, TrainingJobStatus
 from mlplatform.planning.training.facts import Ledger, RankState, Stage, View
 from mlplatform.planning.training.kept import (
     attempt_status,
@@ -100,12 +101,17 @@ def status_of(
         result=before.result,
         ledger=ledger_status(ledger),
     )
-    return before if _without_clocks(status) == _without_clocks(before) else status
+    return before if _same_but_clocks(status, before) else status
 
 
-def _without_clocks(status: TrainingJobStatus) -> TrainingJobStatus:
-    own = replace(status.ledger, seen_at="", spent=Spent()) if status.ledger else None
-    return replace(status, goodput=None, ledger=own)
+_NEWS: Final = attrgetter(*(one.name for one in fields(TrainingJobStatus) if one.name not in ("goodput", "ledger")))
+_OWN_NEWS: Final = attrgetter(*(one.name for one in fields(LedgerStatus) if one.name not in ("seen_at", "spent")))
+
+
+def _same_but_clocks(one: TrainingJobStatus, other: TrainingJobStatus) -> bool:
+    if one.ledger is None or other.ledger is None:
+        return one.ledger is other.ledger and bool(_NEWS(one) == _NEWS(other))
+    return bool(_OWN_NEWS(one.ledger) == _OWN_NEWS(other.ledger) and _NEWS(one) == _NEWS(other))
 
 
 def phase(look: Look) -> str:
@@ -159,7 +165,7 @@ def _conditions(
         *_pinned(look, condition(old, PINNED)),
         *_ends(look),
     ]
-    return with_conditions(old, (replace(one, observed_generation=generation) for one in new), now)
+    return with_conditions(old, new, now, generation)
 
 
 def _quota(look: Look, quota: str) -> Condition:

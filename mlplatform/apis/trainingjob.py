@@ -45,7 +45,7 @@ def _fixed(name: str) -> Rule:
 
 def _while_suspended(name: str) -> Rule:
     """The same, but for jobs that rest."""
-    return Rule(f"oldSelf.suspend || ({same(name)})", f"{name} can be changed only while the job is suspended")
+    return Rule(f"oldSelf.suspend || {same(name)}", f"{name} can be changed only while the job is suspended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +319,19 @@ class TrackingSpec:
 #: The places of groups (at most 8). A list's own macros do not tell where an item stands.
 _PLACES: Final = "[0, 1, 2, 3, 4, 5, 6, 7]"
 _KNOWN: Final = "self.groups.exists(g, g.name == n)"
+#: Of the list itself, where its items are at hand.
+_OF_ALL_GROUPS: Final = (
+    Rule(
+        "self.size() == oldSelf.size() && self.all(g, oldSelf.exists(o, o.name == g.name))",
+        "groups may not be added, removed or renamed",
+    ),
+    Rule("self.filter(g, has(g.elastic)).size() <= 1", "only one elastic group"),
+    Rule(
+        f"{_PLACES}.all(i, i >= self.size() || !has(self[i].dependsOn) || "
+        f"self[i].dependsOn.all(d, {_PLACES}.exists(j, j < i && self[j].name == d.group)))",
+        "dependsOn can name earlier groups only",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,12 +340,6 @@ class TrainingJobSpec:
 
     RULES: ClassVar = (
         Rule("self.framework == oldSelf.framework", "framework is immutable", ".framework"),
-        Rule(
-            "self.groups.size() == oldSelf.groups.size() && "
-            "self.groups.all(g, oldSelf.groups.exists(o, o.name == g.name))",
-            "groups may not be added, removed or renamed",
-            ".groups",
-        ),
         Rule(
             "oldSelf.suspend || self.groups.all(g, oldSelf.groups.exists(o, o.name == g.name && "
             "(o.replicas == g.replicas || has(o.elastic))))",
@@ -351,7 +358,6 @@ class TrainingJobSpec:
             "templates can be changed only while the job is suspended",
             ".groups",
         ),
-        Rule("self.groups.filter(g, has(g.elastic)).size() <= 1", "only one elastic group", ".groups"),
         Rule(
             "!self.groups.exists(g, has(g.elastic)) || self.framework in ['torch', 'ray']",
             "elastic needs framework torch or ray",
@@ -380,12 +386,6 @@ class TrainingJobSpec:
             ".failurePolicy",
         ),
         Rule(
-            f"{_PLACES}.all(i, i >= self.groups.size() || !has(self.groups[i].dependsOn) || "
-            f"self.groups[i].dependsOn.all(d, {_PLACES}.exists(j, j < i && self.groups[j].name == d.group)))",
-            "dependsOn can name earlier groups only",
-            ".groups",
-        ),
-        Rule(
             "self.failurePolicy.restartScope != 'Pod' || self.framework in ['ray', 'python'] || "
             "self.groups.exists(g, has(g.elastic))",
             "restartScope Pod needs ray, python or an elastic group: a fixed-size collective cannot rejoin one rank",
@@ -407,7 +407,9 @@ class TrainingJobSpec:
     )
 
     framework: str = told("What the ranks speak.", enum=("torch", "jax", "ray", "mpi", "python"))
-    groups: tuple[ReplicaGroup, ...] = told("The ranks.", min_items=1, max_items=8, keys=("name",))
+    groups: tuple[ReplicaGroup, ...] = told(
+        "The ranks.", min_items=1, max_items=8, keys=("name",), rules=_OF_ALL_GROUPS
+    )
     suspend: bool = told("Whether it rests: ranks save and give up their places.", False, given=True)
     managed_by: str = told(
         "Who looks after it; with another one than the platform's controller it is left alone.",

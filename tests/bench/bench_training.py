@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from mlplatform.controllers.trainingjob.resources import TRAINING_JOBS
 from mlplatform.kube.cache import Change
 from mlplatform.kube.client import Client
+from mlplatform.kube.errors import ObjectNotFound
 from mlplatform.kube.informer import Informer
 from mlplatform.kube.objects import NAMESPACES, NODES, PODS, Key, Object
 from mlplatform.kube.transport import connect
@@ -144,35 +145,85 @@ def raw_pods(cluster: Cluster, count: int) -> tuple[float, float]:
     print(f"  a raw pod to its end: {told(cluster, before, count)}", flush=True)
     ended.stop()
     client.delete(NAMESPACES, Key("", name))
+    until(lambda: gone(client, name), 1800, every=1)  # it would be the others' time
     return posted, done
+
+
+def gone(client: Client, namespace: str) -> bool:
+    try:
+        client.get(NAMESPACES, Key("", namespace))
+    except ObjectNotFound:
+        return True
+    return False
+
+
+def memory(cluster: Cluster) -> str:
+    """Resident memory of the control plane's parts (MiB)."""
+    found: dict[str, int] = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            name = Path(path.read_bytes().split(b"\0")[0].decode()).name
+            if name in PARTS and (path.parent / "cwd").resolve() == cluster.folder:
+                status = (path.parent / "status").read_text()
+                found[name] = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+        except OSError:
+            continue
+    return ", ".join(f"{name} {size // 1024}" for name, size in found.items())
+
+
+class Progress:
+    """Tells every half minute how far it is."""
+
+    def __init__(self, operator: Operator, ended: Ended) -> None:
+        self._operator, self._ended = operator, ended
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        began = time.perf_counter()
+        while not self._over.wait(30):
+            size, passed = self._operator.resident(), time.perf_counter() - began
+            print(
+                f"  {passed:5.0f} s: {len(self._ended.names)} Complete, operator {size:.0f} MiB, {load()}", flush=True
+            )
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
 
 
 def many(cluster: Cluster, count: int, workers: int, raw: tuple[float, float]) -> None:
     client, name = namespace_on(cluster)
     ended = Ended(cluster, client, TRAINING_JOBS, name, b"Complete", count)
     with Operator(cluster, name, "trainingjob", workers) as operator:
+        operator.look()
+        at_start = operator.processor  # to start is not a job's
+        progress = Progress(operator, ended)
         began, before = time.perf_counter(), spent(cluster)
         at_once(lambda number: client.create(TRAINING_JOBS, training(f"job-{number:05d}", name)), range(count))
         submitted = time.perf_counter() - began
-        until(lambda: operator.made(count), 7200)
+        until(lambda: operator.made(count), 7200, every=1 if count > 2000 else 0.3)
         made = time.perf_counter() - began
         assert ended.all.wait(7200), f"{len(ended.names)} of {count}"
         took = time.perf_counter() - began
-        until(lambda: operator.released(count), 600)
-        used = told(cluster, before, count, operator=operator.processor)
+        until(lambda: operator.released(count), 600, every=1)
+        used = told(cluster, before, count, operator=operator.processor - at_start)
+        progress.stop()
     print(f"{count} jobs: submitted in {submitted:.1f} s, ranks made after {made:.1f} s: {count / made:.1f} jobs/s, "
           f"Complete after {took:.1f} s: {count / took:.1f} jobs/s; {load()}")  # fmt: skip
     begun, complete = count / made / raw[0], count / took / raw[0]
     print(f"  begun {begun:.2f}, Complete {complete:.2f} of raw pod POSTs ({raw[0]:.0f}/s); "
           f"Complete {count / took / raw[1]:.2f} of raw pods to their end ({raw[1]:.0f}/s)")  # fmt: skip
     print(f"  a job: {used}")
-    print(f"  operator: {operator.words()}")
+    print(f"  operator: {operator.words()}; {at_start:.1f} s of it to start")
+    print(f"  memory (MiB): {memory(cluster)}")
     for (verb, resource), times in sorted(operator.requests.items(), key=lambda item: -item[1]):
         print(f"  {times / count:7.2f} a job  {verb} {resource}")
     ended.stop()
     with Operator(cluster, name, "trainingjob", workers) as again:
         began = time.perf_counter()
-        until(lambda: again.reconciled() >= count, 600)
+        until(lambda: again.reconciled() >= count, 600, every=0.2)
         looked = time.perf_counter() - began
         again.look()
     print(f"  another operator beside them: ready after {again.ready_after:.1f} s, all looked at {looked:.1f} s later")

@@ -224,8 +224,8 @@ def make_namespace(client: Client, name: str) -> None:
         pass
 
 
-def until(true: Callable[[], object], seconds: float = 240.0) -> None:
+def until(true: Callable[[], object], seconds: float = 240.0, every: float = 0.1) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
+        time.sleep(every)

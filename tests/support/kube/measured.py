@@ -87,6 +87,11 @@ class Operator:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         self.processor = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def resident(self) -> float:
+        """Its memory now (MiB)."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
+
     def reconciled(self) -> int:
         """How often it has looked at something."""
         return int(sum(number for name, _, number in self._samples() if name == "reconciles_total"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,17 @@ def test_a_structural_schema_types_everything() -> None:
 
     for name, crd in crds().items():
         walk(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], name)
+
+
+def test_rules_ask_for_few_members_of_wide_objects() -> None:
+    """Each one asked for costs the API server a table of all that stand beside it, at every write of a status."""
+    schema = KINDS["TrainingJob"].crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    rules = [one["rule"] for one in schema["x-kubernetes-validations"]]
+    asked = [re.findall(r"(?:self|oldSelf)\.(\w+)", rule) for rule in rules]
+    assert sum(map(len, asked)) <= 70
+    # what speaks of groups alone stands with their list
+    assert [names for names in asked if set(names) == {"groups"}] == []
+    assert len(schema["properties"]["groups"]["x-kubernetes-validations"]) == 3
 
 
 def test_status_is_a_subresource_of_what_has_one() -> None:

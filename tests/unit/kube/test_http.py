@@ -96,6 +96,18 @@ def test_a_request_and_its_answer(serve) -> None:
     assert headers["Impersonate-User"] == "ann"
 
 
+@pytest.mark.parametrize("proxied", [False, True])
+def test_a_server_may_be_under_a_path(serve, proxied: bool) -> None:
+    server, address = serve(lambda handler: reply(handler, 200, b'{"metadata": {}}'))
+    place = "http://cluster.test/k8s/clusters/one" if proxied else f"{address}/k8s/clusters/one"
+    found = HttpTransport(lambda: Target(place, proxy=address if proxied else None))
+    assert Client(found).get(PODS, Key("default", "a")) == {"metadata": {}}
+    asked = f"{place}/api/v1/namespaces/default/pods/a"
+    # a proxy is told the whole address
+    assert server.seen[0][:2] == ("GET", asked if proxied else asked.removeprefix(address))
+    found.close()
+
+
 def test_no_server_is_told_with_what_to_do() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -33,7 +33,7 @@ def with_conditions(
         at = before.last_transition_time if before is not None and same else told_time(now)
         found_for = condition.observed_generation if generation is None else generation
         fresh = Condition(condition.type, condition.status, condition.reason, condition.message, at, found_for)
-        table[condition.type] = before if fresh == before else fresh
+        table[condition.type] = fresh
     return tuple(table[name] for name in sorted(table))
 
 

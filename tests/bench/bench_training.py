@@ -129,6 +129,14 @@ def told(cluster: Cluster, before: dict[str, float], count: int, **more: float) 
     return f"{sum(used.values()) / count * 1000:.1f} ms of processor time each: {each}"
 
 
+def idle(cluster: Cluster, seconds: float = 20.0) -> str:
+    """What the nodes take by themselves."""
+    before = spent(cluster)
+    time.sleep(seconds)
+    used = sum(time_ - before.get(name, 0.0) for name, time_ in spent(cluster).items())
+    return f"{used / seconds:.2f} cores"
+
+
 def raw_pods(cluster: Cluster, count: int) -> tuple[float, float]:
     """(pods posted a second, pods posted and ended a second)."""
     client, name = namespace_on(cluster)
@@ -255,9 +263,9 @@ def main() -> None:
     try:
         apply_crds(cluster)
         nodes(cluster, machines)
-        print(f"{machines} nodes; {load()}; control plane:", flush=True)
+        print(f"{machines} nodes, which take {idle(cluster)} by themselves; {load()}; control plane:", flush=True)
         flags(cluster)
-        raw = raw_pods(cluster, min(count, 2000))
+        raw = raw_pods(cluster, min(count, 1000))
         print(f"raw: {raw[0]:.0f} POSTs/s, {raw[1]:.0f} pods/s to their end; {load()}", flush=True)
         many(cluster, count, workers, raw)
     finally:

@@ -19,7 +19,7 @@ from typing import Any
 from tests.cluster import addons, binaries, supervisor
 from tests.cluster.api import Api, Object
 from tests.cluster.certificates import Authority
-from tests.cluster.components import NODE
+from tests.cluster.components import LEASE, NODE
 from tests.cluster.images import Image, push, push_archive
 from tests.cluster.network import CannotRun
 
@@ -47,7 +47,9 @@ class Cluster:
         self.api = Api(self.kubeconfig)
 
     @classmethod
-    def start(cls, *, node: bool = False, kwok: bool = True, store: str = "kine", lifeline: bool = True) -> Cluster:
+    def start(
+        cls, *, node: bool = False, kwok: bool = True, store: str = "kine", lease: int = LEASE, lifeline: bool = True
+    ) -> Cluster:
         """A new cluster: the control plane, with ``node`` a real node too, with ``kwok`` its controller.
 
         With ``lifeline`` it ends with this process. Building the programs, if need be, takes minutes.
@@ -60,7 +62,7 @@ class Cluster:
             binaries.program(name)
         folder = supervisor.base() / f"c-{uuid.uuid4().hex[:8]}"
         folder.mkdir(parents=True, mode=0o700)
-        wanted = {"node": node, "kwok": kwok, "store": store, "lifeline": lifeline}
+        wanted = {"node": node, "kwok": kwok, "store": store, "lease": lease, "lifeline": lifeline}
         with open(folder / "supervisor.log", "wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.cluster.supervisor", str(folder), json.dumps(wanted)],

@@ -28,7 +28,7 @@ from typing import Any, TextIO
 
 from tests.cluster import addons, binaries, network
 from tests.cluster.api import Api, Refused
-from tests.cluster.components import NODE, Component, ControlPlane
+from tests.cluster.components import LEASE, NODE, Component, ControlPlane
 from tests.cluster.network import CannotRun, Namespaces, Slot
 from tests.cluster.node import Node
 from tests.cluster.provisioner import storage_class
@@ -139,7 +139,7 @@ class Supervisor:
             self._open("namespaces", Namespaces.command(binaries.program("pause")))
             self.namespaces = Namespaces(self.processes["namespaces"])
             self.namespaces.connect(self.slot)
-        plane = ControlPlane(self.folder, self.slot, self.wanted.get("store", "kine"))
+        plane = ControlPlane(self.folder, self.slot, self.wanted.get("store", "kine"), self.wanted.get("lease", LEASE))
         api = Api(plane.admin)
         self.start(plane.store_component())
         self._wait_for_store()

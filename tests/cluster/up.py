@@ -1,6 +1,6 @@
 """A cluster for development: ``make cluster-up``, ``make cluster-down``.
 
-    python -m tests.cluster.up up [--no-node] [--nodes N] [--gpus N] [--name NAME] [--store etcd]
+    python -m tests.cluster.up up [--no-node] [--nodes N] [--gpus N] [--name NAME] [--store etcd] [--lease S]
     python -m tests.cluster.up down [--name NAME]
 
 It stays until it is stopped. Several can be up at once, by name.
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.cluster import binaries, supervisor
 from tests.cluster.cluster import Cluster
+from tests.cluster.components import LEASE
 from tests.cluster.network import CannotRun
 
 
@@ -46,7 +47,9 @@ def up(arguments: argparse.Namespace) -> None:
     if cluster is None:
         began = time.monotonic()
         print("starting a cluster (the first time its programs are built: minutes)", file=sys.stderr, flush=True)
-        cluster = Cluster.start(node=not arguments.no_node, store=arguments.store, lifeline=False)
+        cluster = Cluster.start(
+            node=not arguments.no_node, store=arguments.store, lease=arguments.lease, lifeline=False
+        )
         assert cluster.folder is not None
         link = _link(arguments.name)
         link.unlink(missing_ok=True)
@@ -81,6 +84,9 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=0, help="this many nodes of kwok's")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs of each of them")
     parser.add_argument("--store", choices=("kine", "etcd"), default="kine")
+    parser.add_argument(
+        "--lease", type=int, default=LEASE, help="seconds that a lease of kwok's nodes lasts; a quarter of it renews it"
+    )
     arguments = parser.parse_args()
     try:
         (up if arguments.do == "up" else down)(arguments)

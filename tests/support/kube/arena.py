@@ -18,6 +18,7 @@ from mlplatform.apis.pipelinerun import PipelineRunSpec
 from mlplatform.controllers.framework.manager import Manager, Settings, Sharing
 from mlplatform.controllers.pipelinerun.controller import PipelineRuns
 from mlplatform.controllers.pipelinerun.lookups import ServerLookups
+from mlplatform.core.values import child
 from mlplatform.kube.cache import Change
 from mlplatform.kube.client import Client
 from mlplatform.kube.errors import AlreadyExists
@@ -138,7 +139,7 @@ class Arena:
     def ended(self, keys: Iterable[Key], seconds: float = 240.0) -> list[Object]:
         """The runs, all of them over, their results recorded and their pods let go."""
         keys = list(keys)
-        until(lambda: all((self.body(key).get("status") or {}).get("finishedAt") for key in keys), seconds)
+        until(lambda: all(child(self.body(key), "status").get("finishedAt") for key in keys), seconds)
         until(lambda: not any(pod["metadata"].get("finalizers") for pod in self.pods()), seconds)
         return [self.body(key) for key in keys]
 

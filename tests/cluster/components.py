@@ -27,7 +27,7 @@ class Component:
     environment: dict[str, str] | None = None
 
 
-#: Seconds that a lease of kwok's nodes lasts. A quarter of it renews it: a thousand nodes write a hundred times a second.
+#: Seconds that a lease of kwok's nodes lasts; a quarter of it renews it: a thousand nodes write 100 times a second.
 LEASE = 40
 
 

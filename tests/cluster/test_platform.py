@@ -27,7 +27,7 @@ from tests.support.kube.installed import Installed, command, installed, until
 from tests.support.kube.platform import push_stand_ins
 from tests.support.pipelines import chain
 
-SCRIPTS = Path(__file__).parent / "scripts"
+SCRIPTS = Path(__file__).parents[1] / "training" / "scripts"
 RUNS = "/apis/pipelines.mlplatform.dev/v1alpha1/namespaces/{}/pipelineruns"
 #: Of this session alone: what was kept of earlier ones may be there still.
 SERVES = f"test-platform-{uuid.uuid4().hex[:6]}"

@@ -304,6 +304,8 @@ def _failed(look: Look, failure: Failure) -> Ledger:
     claims, told = _given_up(look, failure, nodes), why_failed(failure)
     if claims:
         told += f"; given up, with what was saved there: claim {', '.join(claims)}"
+    elif (pin := look.view.pins.get((failure.group, failure.rank))) is not None and pin.node in nodes:
+        told += f"; its claim {pin.claim} keeps it on {pin.node}: see the condition PinnedToNode"
     kept = replace(
         _renumbered(look, failure),
         attempts=noted(ledger.attempts, look.now, failure, rule.action, failure.reason),

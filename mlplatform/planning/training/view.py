@@ -10,6 +10,7 @@ from mlplatform.apis.names import LABEL_GROUP, LABEL_JOB_ATTEMPT, LABEL_RANK
 from mlplatform.apis.times import read_time
 from mlplatform.core.values import child
 from mlplatform.planning.training.kept import read_ranges
+from mlplatform.planning.training.status import PINNED
 
 Json = dict[str, Any]
 
@@ -171,8 +172,15 @@ def why(status: Mapping[str, Any]) -> str:
         for kind in ("QuotaReserved", "Placed", "Running"):
             for one in _list(status, "conditions"):
                 if one.get("type") == kind and one.get("status") == "False" and one.get("message"):
-                    return str(one["message"])
+                    held = _held_back(status) if kind == "Placed" else ""
+                    return f"{one['message']}. {held}" if held else str(one["message"])
     return str(status.get("message") or "")
+
+
+def _held_back(status: Mapping[str, Any]) -> str:
+    """Which claims keep ranks where they cannot be, and what may be done."""
+    told = (one for one in _list(status, "conditions") if (one.get("type"), one.get("status")) == (PINNED, "True"))
+    return str(next(told, {}).get("message") or "")
 
 
 def job_detail(body: Mapping[str, Any], ranks: Iterable[RankView], now: float) -> Json:

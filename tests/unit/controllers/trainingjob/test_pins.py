@@ -79,6 +79,7 @@ def test_a_rank_on_a_node_to_avoid_stays_with_its_claim_until_that_may_go() -> N
     cluster.end("worker", 1, 9)
     cluster.run()
     assert (cluster.phase, cluster.status["attempt"]) == ("Running", 2)
+    assert cluster.status["attempts"][0]["action"] == "RestartAvoidNode"
     assert cluster.says("PinnedToNode") == (
         "True",
         "ClaimOfOneNode",

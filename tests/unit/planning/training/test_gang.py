@@ -552,6 +552,7 @@ def test_a_rank_whose_claim_is_on_its_node_stays_there_and_the_others_avoid_it()
     world = pinned()
     world.decide()
     assert (world.stage, world.ledger.avoid_nodes, world.ledger.given_up) == (Stage.RESTARTING, ("node-1",), ())
+    assert "its claim job-worker-1 keeps it on node-1: see the condition PinnedToNode" in world.ledger.message
     world.ranks.clear()
     decision = decide(world.spec, world.view(), world.now)
     assert [step for step in decision.steps if isinstance(step, Start)] == [

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from mlplatform.planning.training.places import nodes_view, quotas_view, waiting_view
-from mlplatform.planning.training.view import ABSENT, RankView, all_ranks, goodput, job_detail, job_summary, rank_of_pod
+from mlplatform.planning.training.view import (
+    ABSENT,
+    RankView,
+    all_ranks,
+    goodput,
+    job_detail,
+    job_summary,
+    rank_of_pod,
+    why,
+)
 
 Json = dict[str, Any]
 LABELS = {
@@ -152,3 +161,11 @@ def test_who_waits_and_what_the_quota_is() -> None:
     ]
     quota = {"metadata": {"name": "team"}, "status": {"hard": {"pods": "4"}, "used": {"pods": "1"}}}
     assert quotas_view([quota]) == [{"quota": "team", "resource": "pods", "hard": "4", "used": "1"}]
+
+
+def test_what_keeps_a_rank_from_its_place_is_told_with_what_may_be_done() -> None:
+    placed = {"type": "Placed", "status": "False", "message": "no place for worker-1"}
+    pinned = {"type": "PinnedToNode", "status": "True", "message": "Allow that its claim goes"}
+    status = {"phase": "Starting", "conditions": [placed, pinned]}
+    assert why(status) == "no place for worker-1. Allow that its claim goes"
+    assert why({**status, "conditions": [placed, {**pinned, "status": "False"}]}) == "no place for worker-1"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mlplatform.apis.names import LABEL_JOB
@@ -40,7 +41,21 @@ class ClusterTraining:
         return TrainingRun(self, str(made["metadata"]["name"]))
 
     def get(self, name: str) -> dict[str, Any]:
-        return self._client.get(self._jobs, self._key(self.namespace, name))
+        with self._missing(name):
+            return self._client.get(self._jobs, self._key(self.namespace, name))
+
+    @contextmanager
+    def _missing(self, name: str) -> Generator[None]:
+        """A job that is not there is told as on one machine."""
+        from mlplatform.kube.errors import ObjectNotFound
+
+        try:
+            yield
+        except ObjectNotFound:
+            raise NotFound(
+                f"there is no training job {name!r} in namespace {self.namespace}",
+                hint="mlplatform training list --backend kubernetes",
+            ) from None
 
     def list(self) -> list[dict[str, Any]]:
         return list(self._client.list(self._jobs, self.namespace).items)
@@ -60,10 +75,12 @@ class ClusterTraining:
             if missing := set(replicas) - {group["name"] for group in groups}:
                 raise InvalidInput(f"there is no group {', '.join(sorted(missing))}")
             wished["groups"] = groups
-        self._client.patch(self._jobs, self._key(self.namespace, name), {"spec": wished})
+        with self._missing(name):
+            self._client.patch(self._jobs, self._key(self.namespace, name), {"spec": wished})
 
     def delete(self, name: str) -> None:
-        self._client.delete(self._jobs, self._key(self.namespace, name))
+        with self._missing(name):
+            self._client.delete(self._jobs, self._key(self.namespace, name))
 
     def log(self, name: str, group: str, rank: int, attempt: int) -> str:
         from mlplatform.kube.errors import ObjectNotFound

@@ -180,7 +180,7 @@ def why(status: Mapping[str, Any]) -> str:
 def _held_back(status: Mapping[str, Any]) -> str:
     """Which claims keep ranks where they cannot be, and what may be done."""
     told = (one for one in _list(status, "conditions") if (one.get("type"), one.get("status")) == (PINNED, "True"))
-    return str(next(told, {}).get("message") or "")
+    return next((str(one.get("message") or "") for one in told), "")
 
 
 def job_detail(body: Mapping[str, Any], ranks: Iterable[RankView], now: float) -> Json:

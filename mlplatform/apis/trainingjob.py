@@ -30,12 +30,6 @@ FAILURE_REASONS: Final = (
     "CheckpointFailed",
 )
 _GROUP_NAME: Final = About("", max_length=12)
-#: Why a job cannot be kept from being preempted.
-NOT_PREEMPTIBLE: Final = (
-    "preemptible: false cannot be kept: Kueue has no word for it, and chooses whom to preempt by queue and priority. "
-    "Name a queue whose ClusterQueue says preemption.withinClusterQueue: Never and borrows nothing, or a "
-    "priorityClassName above those who preempt"
-)
 
 
 def _fixed(name: str) -> Rule:
@@ -55,11 +49,10 @@ class Queue:
     name: str = told("The queue of the namespace (a Kueue LocalQueue).", "", max_length=253)
     priority_class_name: str = told("Its priority in the queue (a WorkloadPriorityClass).", "", max_length=253)
     preemptible: bool = told(
-        "Whether jobs of a higher priority may take its place. Only true can be had: whom Kueue preempts is for the "
-        "queue and the priority to say.",
+        "Whether jobs of a higher priority may take its place. Kueue cannot promise that they will not: with false, a "
+        "job whose place would be Kueue's to give waits, and says so.",
         True,
         given=True,
-        rules=(Rule("self", NOT_PREEMPTIBLE),),
     )
     max_requeues: int | None = told(
         "How often it may be put back (preempted, evicted, not whole in time) since it was made or resumed; once more, "

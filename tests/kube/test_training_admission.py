@@ -145,7 +145,6 @@ HOSTILE: dict[str, tuple[Object, str]] = {
     "a native pod group": (job(gang={"mode": "PodGroup"}), "mode"),
     "a rule with nothing to fit": (job(failurePolicy={"rules": [{"action": "Fail", "reasons": []}]}), "reasons"),
     "a fourth head": (job(framework="ray", groups=[group("h", role="head", replicas=4)]), "exactly one head"),
-    "never preempted": (job(queue={"name": "q", "preemptible": False}), "Kueue has no word for it"),
     "no group": (job(groups=[]), "groups"),
     "two of a name": (job(groups=[group("a"), group("a")]), "Duplicate value"),
 }
@@ -202,7 +201,7 @@ CHANGES: dict[str, tuple[Callable[[Object], None], bool, bool]] = {
     "checkpoint": (_put(checkpoint={"claimName": "other"}), False, False),
     "accelerator": (_in_group(accelerator={"count": 8}), False, False),
     "role": (_in_group(role="evaluator"), False, False),
-    "queue": (_put(queue={"name": "big"}), False, True),
+    "queue": (_put(queue={"name": "big", "preemptible": False}), False, True),
     "run of MLflow": (_put(tracking={"runId": "abc"}), False, False),
     "topology": (_in_group(topology={"key": "rack"}), False, False),
     "processes": (_in_group(procsPerReplica=4), False, False),

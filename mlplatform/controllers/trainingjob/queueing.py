@@ -26,6 +26,11 @@ _ABSENT: Final = (
     "install it and restart the operator, or suspend the job and set gang.mode to Own"
 )
 _UNNAMED: Final = "gang.mode is Kueue, but queue.name names no queue: suspend the job and set it, or gang.mode to Own"
+_NOT_PREEMPTIBLE: Final = (
+    "queue.preemptible is false, which Kueue cannot promise: it chooses whom to preempt by queue and priority alone. "
+    "Suspend the job, set it to true, and name a queue whose ClusterQueue says preemption.withinClusterQueue: Never "
+    "and borrows nothing, or a priorityClassName above those who preempt; or gang.mode to Own, where nobody preempts"
+)
 _CHANGED: Final = (RESIZED, "the job asks for other ranks than it was admitted with, and stands in line again")
 _DELETED: Final = ("WorkloadDeleted", "its Workload was deleted, and with it its place in the queue")
 #: Stages in which a job wants a place.
@@ -73,6 +78,8 @@ def verdict_of(job: TrainingJob, queueing: Queueing, settings: TrainingSettings)
         return Verdict(False, _UNNAMED if queueing.present else _ABSENT)
     assert job.spec.queue is not None
     queue, found = job.spec.queue.name, queueing.workload
+    if not _may_be_preempted(job) and found is None:
+        return Verdict(False, _NOT_PREEMPTIBLE)
     if _unknown_priority(job, queueing) and found is None:
         return Verdict(False, f"there is no WorkloadPriorityClass {job.spec.queue.priority_class_name}")
     if found is None:
@@ -127,7 +134,7 @@ def asked(
     found = queueing.workload
     wants = asks(job, queueing) and ledger.stage in _WANTS
     if found is None:
-        makes = wants and not alive and not _unknown_priority(job, queueing)
+        makes = wants and not alive and not _unknown_priority(job, queueing) and _may_be_preempted(job)
         return Asked(create=(workload(job, settings, queueing.priority, queueing.levels),) if makes else ())
     ref = Ref(WORKLOADS, key_of(found), uid_of(found))
     if alive:
@@ -161,6 +168,10 @@ def _tells(found: Object, status: Json | None) -> Iterator[Tell]:
 
 def _holds(found: Object) -> bool:
     return admission.is_so(found, admission.QUOTA_RESERVED)
+
+
+def _may_be_preempted(job: TrainingJob) -> bool:
+    return job.spec.queue is None or job.spec.queue.preemptible
 
 
 def _unknown_priority(job: TrainingJob, queueing: Queueing) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlplatform.apis.trainingjob import NOT_PREEMPTIBLE, TrainingJobSpec
+from mlplatform.apis.trainingjob import TrainingJobSpec
 from mlplatform.core.errors import Finding
 
 
@@ -13,8 +13,6 @@ def misfits(spec: TrainingJobSpec, path: str = "spec") -> Iterator[Finding]:
     names = [group.name for group in spec.groups]
     if len(set(names)) < len(names) or not names:
         yield Finding(f"{path}.groups", "must be at least one, each with a name of its own")
-    if spec.queue is not None and not spec.queue.preemptible:
-        yield Finding(f"{path}.queue.preemptible", NOT_PREEMPTIBLE)
     for index, group in enumerate(spec.groups):
         at = f"{path}.groups[{index}]"
         for need in group.depends_on:

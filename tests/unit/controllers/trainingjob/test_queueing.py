@@ -230,3 +230,24 @@ def test_kueue_without_a_queue_is_told(cluster: TrainingCluster) -> None:
     told = cluster.says("QuotaReserved")
     assert told is not None
     assert "queue.name names no queue" in told[2]
+
+
+def test_what_no_queue_can_promise_is_not_put_in_line_and_the_way_out_works(cluster: TrainingCluster) -> None:
+    cluster.submit(job(suspend=True, queue={**QUEUE, "preemptible": False}))
+    cluster.client.patch(TRAINING_JOBS, KEY, {"spec": {"suspend": False}})
+    cluster.run(60)
+    told = cluster.says("QuotaReserved")
+    assert told is not None
+    assert told[0] == "False"
+    assert told[2].startswith("queue.preemptible is false, which Kueue cannot promise")
+    assert (workload(cluster), cluster.pods()) == (None, [])
+    cluster.client.patch(TRAINING_JOBS, KEY, {"spec": {"suspend": True}})
+    cluster.run()
+    cluster.client.patch(TRAINING_JOBS, KEY, {"spec": {"suspend": False, "queue": {"preemptible": True}}})
+    cluster.run()
+    assert workload(cluster) is not None
+
+
+def test_what_is_never_preempted_where_nobody_preempts_runs(cluster: TrainingCluster) -> None:
+    cluster.submit(job(queue={**QUEUE, "preemptible": False}, gang={"mode": "Own"}))
+    assert (workload(cluster), cluster.phase) == (None, "Running")

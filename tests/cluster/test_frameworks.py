@@ -197,9 +197,11 @@ class TestMpi:
         with training_place(cluster, tmp_path, namespace):
             script = SCRIPTS / "line_mpi.py"
             words = ["--out", KEPT, "--every", str(EVERY), "--pause", "0.25"]
+            # Four processes that wait by turning round would leave each other nothing of two cores.
+            env = {"GREETING": "hello", "OMPI_MCA_mpi_yield_when_idle": "1"}
             run = ml.TrainingJob(
                 script, words, framework="mpi", workers=2, procs_per_worker=2, image=MPI_IMAGE, grace=60, name="line",
-                env={"GREETING": "hello"}, spec={"failurePolicy": {"backoffSeconds": 0}},
+                env=env, spec={"failurePolicy": {"backoffSeconds": 0}},
             ).run(backend="kubernetes", namespace=namespace)  # fmt: skip
             here = Place(cluster, namespace)
             env = {**os.environ, "PYTHONPATH": str(ROOT), "MLP_CHECKPOINT_DIR": str(tmp_path / "kept")}

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from mlplatform.launcher import tree
 from mlplatform.sdk.client import LocalClient
 from mlplatform.sdk.training.run import TrainingRun
 from tests.support import digits
-from tests.support.frameworks import needed
+from tests.support.frameworks import PYTHON, needed, site_packages
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -125,6 +126,20 @@ def test_elastic_torch_goes_on_with_more_and_with_fewer(home: Path, tmp_path: Pa
     assert digits.again(tmp_path) - larger <= EVERY
     assert digits.each_sample_once_an_epoch(tmp_path)
     assert len(run.attempts) == 1, "no change of size was a failure"
+
+
+@pytest.mark.cannot_run_here("torch may be more than the disk holds")
+def test_tensors_and_models_of_torch_travel() -> None:
+    """The unit tests that want torch, by this Python with torch's packages."""
+    needed("torch")
+    if sys.version_info[:2] != PYTHON:
+        pytest.skip("torch's packages are another Python's")
+    file = ROOT / "tests" / "unit" / "sdk" / "travel" / "test_torch.py"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
+    env = {**os.environ, "PYTHONPATH": str(site_packages("torch"))}
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "8 passed" in done.stdout
 
 
 # ------------------------------------------------------------------ ray

@@ -36,7 +36,8 @@ class About:
     """What the schema says of a field. ``any_json``: its members are anything; with ``shape``, those that this
     dataclass names are held to what it says. ``time``: an RFC 3339 time. ``keys``: the list is a map by these members;
     ``unique``: it is a set. ``each``: what is told of a list's or a map's items. ``given``: the API server fills in the
-    default. ``not_pattern``: what a text must not be."""
+    default; ``needed``: it wants one to be said, though there is a default here. ``not_pattern``: what a text must not
+    be."""
 
     description: str
     minimum: int | None = None
@@ -56,6 +57,7 @@ class About:
     shape: type | None = None
     time: bool = False
     given: bool = False
+    needed: bool = False
     rules: tuple[Rule, ...] = ()
 
 

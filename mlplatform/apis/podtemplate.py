@@ -77,6 +77,9 @@ class TemplatePodSpec:
         max_items=10,
     )
     init_containers: tuple[TemplateContainer, ...] = told("What runs before.", (), max_items=10)
+    ephemeral_containers: tuple[Any, ...] = told(
+        "Not to be set: they are added to pods that are there.", (), max_items=0, any_json=True
+    )
     volumes: tuple[Any, ...] = told("Its volumes.", (), max_items=64, any_json=True)
     node_selector: Mapping[str, str] = told(
         "Labels of the nodes it may run on.", factory=dict, max_properties=64, each=About("", max_length=63)

@@ -25,7 +25,7 @@ def object_schema(cls: Any, description: str = "") -> dict[str, Any]:
     required: list[str] = []
     for item, name, kind in members(cls):
         properties[name] = _member(item, kind)
-        if item.default is MISSING and item.default_factory is MISSING:
+        if about(item).needed or (item.default is MISSING and item.default_factory is MISSING):
             required.append(name)
     text = description or " ".join((cls.__doc__ or "").split())
     schema: dict[str, Any] = {"type": "object"}

@@ -28,6 +28,7 @@ FAILURE_REASONS: Final = (
     "Deleted",
     "StartupTimeout",
     "CheckpointFailed",
+    "Straggler",
 )
 _GROUP_NAME: Final = About("", max_length=12)
 
@@ -69,9 +70,10 @@ class Gang:
 
     mode: str = told(
         "Auto: by the queue where one is named and Kueue is there, else Own. Own: all ranks are made at once and taken "
-        "back together where they are not all placed in time. None: ranks may come one by one.",
+        "back together where they are not all placed in time. PodGroup: as Own, until Kubernetes' own pod groups are "
+        "done here. None: ranks may come one by one.",
         "Auto",
-        enum=("Auto", "Kueue", "Own", "None"),
+        enum=("Auto", "Kueue", "PodGroup", "Own", "None"),
         given=True,
     )
     schedule_timeout_seconds: int = told(
@@ -160,7 +162,7 @@ class ReplicaGroup:
     )
 
     name: str = told("Its name.", max_length=12, pattern="^[a-z]([-a-z0-9]*[a-z0-9])?$")
-    template: Mapping[str, Any] = anything("The pod of a rank.", shape=PodTemplate, given=True)
+    template: Mapping[str, Any] = anything("The pod of a rank.", shape=PodTemplate, needed=True)
     role: str = told(
         "What it is for.", "worker", enum=("worker", "launcher", "head", "initializer", "evaluator"), given=True
     )
@@ -168,6 +170,7 @@ class ReplicaGroup:
     procs_per_replica: int | None = told(
         "Processes in a rank; by default one for each accelerator.", None, minimum=1, maximum=64
     )
+    spares: int | None = told("Ranks that stand by. Not done yet: there are none.", None, minimum=0, maximum=64)
     elastic: Elastic | None = told("Within which sizes training goes on. Unset: with all ranks only.", None)
     depends_on: tuple[GroupDependency, ...] = told("What has to be so before it begins.", (), max_items=5)
     accelerator: Accelerator | None = told("What each rank computes on. Unset: what the template says.", None)
@@ -228,7 +231,8 @@ class FailureRule:
 
     RULES: ClassVar = (
         Rule(
-            "has(self.exitCodes) || has(self.podConditions) || has(self.reasons)",
+            "has(self.exitCodes) || (has(self.podConditions) && self.podConditions.size() > 0) || "
+            "(has(self.reasons) && self.reasons.size() > 0)",
             "a rule needs exitCodes, podConditions or reasons",
         ),
     )
@@ -238,12 +242,11 @@ class FailureRule:
     groups: tuple[str, ...] = told("For ranks of these groups only.", (), max_items=8, each=_GROUP_NAME)
     exit_codes: ExitCodes | None = told("For these exit codes.", None)
     pod_conditions: tuple[str, ...] = told(
-        "For pods with one of these conditions.", (), min_items=1, max_items=8, each=About("", max_length=63)
+        "For pods with one of these conditions.", (), max_items=8, each=About("", max_length=63)
     )
     reasons: tuple[str, ...] = told(
-        "For one of these reasons.",
+        "For one of these reasons. (No rank is taken for a Straggler yet.)",
         (),
-        min_items=1,
         max_items=16,
         each=About("", enum=FAILURE_REASONS),
     )
@@ -254,6 +257,11 @@ class FailurePolicySpec:
     """What starts again, how often, and when the job gives up."""
 
     restart_scope: str = told("What starts again.", "Job", enum=("Job", "Group", "Pod"), given=True)
+    restart_mode: str = told(
+        "Recreate: ranks are made anew. InPlace is not done yet: they are made anew as well.",
+        "",
+        enum=("Recreate", "InPlace"),
+    )
     max_restarts: int = told("How many restarts count before the job fails.", 3, minimum=0, maximum=10000, given=True)
     window_seconds: int = told("Only those of this last time count. 0: all.", 0, minimum=0, given=True)
     reset_on_checkpoint: bool = told("Whether a newer checkpoint forgets them.", True, given=True)
@@ -288,6 +296,7 @@ class HealthSpec:
     startup_timeout_seconds: int = told("From a rank's place to its being ready.", 1800, minimum=0, given=True)
     progress_timeout_seconds: int = told("From one report of progress to the next.", 0, minimum=0, given=True)
     on_hang: str = told("What a hang leads to.", "Restart", enum=("Restart", "Fail", "Report"), given=True)
+    straggler_factor_percent: int | None = told("How slow a rank may be. Not done yet.", None, minimum=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,12 +366,12 @@ class TrainingJobSpec:
             ".groups",
         ),
         Rule(
-            "self.framework != 'mpi' || self.groups.exists_one(g, g.role == 'launcher' && g.replicas == 1)",
+            "self.framework != 'mpi' || self.groups.filter(g, g.role == 'launcher').map(g, g.replicas) == [1]",
             "mpi needs exactly one launcher group with 1 replica",
             ".groups",
         ),
         Rule(
-            "self.framework != 'ray' || self.groups.exists_one(g, g.role == 'head' && g.replicas == 1)",
+            "self.framework != 'ray' || self.groups.filter(g, g.role == 'head').map(g, g.replicas) == [1]",
             "ray needs exactly one head group with 1 replica",
             ".groups",
         ),

@@ -18,6 +18,8 @@ K = TypeVar("K", bound=Hashable)
 
 #: The first wait after a failure and the longest one, seconds.
 BACK_OFF: Final = (0.2, 120.0)
+#: A thread can wait for so long at most; somebody's deadline may be later than that, by any number of seconds.
+_LONGEST_WAIT: Final = 3600.0
 #: Failed keys that come back a second, and how many may at once.
 RATE: Final = (10.0, 100)
 
@@ -133,7 +135,7 @@ class Queue(Generic[K]):
                     return None
                 waits = [end - now] if end is not None else []
                 if self._later:
-                    waits.append(self._later[0][0] - now)
+                    waits.append(min(_LONGEST_WAIT, self._later[0][0] - now))
                 self._condition.wait(min(waits) if waits else None)
             return None
 

@@ -135,7 +135,7 @@ def _going_on(job: TrainingJob, body: Object) -> TrainingJob:
     """The job, which may go on where another one of its name was."""
     notes: Object = metadata(body).get("annotations") or {}
     step = str(notes.get(ANNOTATION_RESUME) or "")
-    if not step.isdecimal() or job.status.ledger is not None:
+    if not step.isdecimal() or len(step) > 18 or job.status.ledger is not None:
         return job
     progress = replace(job.status.progress or ProgressStatus(), checkpoint_step=int(step))
     return replace(job, status=replace(job.status, progress=progress))

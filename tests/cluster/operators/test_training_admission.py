@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from mlplatform.kube.objects import ROLE_BINDINGS, ROLES, Key, Object
 from mlplatform.kube.transport import target
 from tests.cluster.cluster import Cluster
 from tests.cluster.operators.conftest import eventually, impersonating
-from tests.support.kube.training import job
+from tests.support.kube.training import group, job
 
 CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
 
@@ -73,3 +75,56 @@ def test_what_does_not_change_the_spec_asks_for_nothing(api_server: Cluster, rul
     with pytest.raises(Forbidden, match="create pods"):
         ann.patch(TRAINING_JOBS, key, {"spec": {"suspend": False}})
     rules.delete(TRAINING_JOBS, key)
+
+
+def test_claims_on_devices_are_asked_for_where_the_job_makes_some(
+    api_server: Cluster, rules: Client, namespace: str
+) -> None:
+    bob = become(api_server, rules, namespace, "bob", may("pods"))
+    device = {"via": "DRA", "deviceClassName": "gpu.example.com"}
+    eventually(lambda: submit(bob, namespace))
+    with pytest.raises(Forbidden, match="create resourceclaimtemplates"):
+        submit(bob, namespace, groups=[group(accelerator=device)])
+    templates = {"apiGroups": ["resource.k8s.io"], "resources": ["resourceclaimtemplates"], "verbs": ["create"]}
+    eve = become(api_server, rules, namespace, "eve", may("pods"), templates)
+    assert eventually(lambda: submit(eve, namespace, groups=[group(accelerator=device)]))
+
+
+def test_nobody_but_the_operator_says_how_a_job_stands(api_server: Cluster, rules: Client, namespace: str) -> None:
+    ann = become(api_server, rules, namespace, "ann", may("pods"))
+    body = job(suspend=True)
+    body["metadata"] = {"name": "job", "namespace": namespace}
+    body["status"] = {"phase": "Complete", "attempt": 7}
+    made = eventually(lambda: ann.create(TRAINING_JOBS, body))
+    assert "status" not in made
+    key = Key(namespace, "job")
+    with pytest.raises(Forbidden):
+        ann.patch(TRAINING_JOBS, key, {"status": {"phase": "Complete"}}, subresource="status")
+    patched = ann.patch(TRAINING_JOBS, key, {"status": {"phase": "Complete"}, "metadata": {"labels": {"a": "b"}}})
+    assert "status" not in patched
+    rules.delete(TRAINING_JOBS, key)
+
+
+def test_what_nobody_does_yet_is_taken_and_told(api_server: Cluster, rules: Client, namespace: str) -> None:
+    """As warnings, which kubectl shows."""
+    later: dict[str, Object] = {
+        "restartMode InPlace": {"failurePolicy": {"restartMode": "InPlace"}},
+        "spares are": {"groups": [group(spares=1)]},
+        "stragglerFactorPercent": {"health": {"stragglerFactorPercent": 150}},
+        "reason Straggler": {"failurePolicy": {"rules": [{"action": "Restart", "reasons": ["Straggler"]}]}},
+        "gang.mode PodGroup": {"gang": {"mode": "PodGroup"}},
+        "leaves the job to MultiKueue": {"managedBy": "kueue.x-k8s.io/multikueue"},
+    }
+
+    def warned(spec: Object) -> str:
+        body = job(suspend=True, **spec)
+        body["metadata"] = {"name": "job", "namespace": namespace}
+        text = json.dumps(body)
+        command = ["kubectl", "--kubeconfig", str(api_server.kubeconfig), "create", "--dry-run=server", "-f", "-"]
+        command[0] = str(api_server.folder / "bin" / "kubectl") if api_server.folder else "kubectl"
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+        return done.stderr
+
+    for words, spec in later.items():
+        assert words in warned(spec)
+    assert warned({}) == ""

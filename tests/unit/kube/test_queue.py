@@ -56,6 +56,14 @@ def test_later_is_later_and_the_earliest_counts() -> None:
     assert keys.get(0) is None
 
 
+def test_later_may_be_later_than_any_thread_can_wait() -> None:
+    keys: Queue[str] = Queue()
+    keys.add_after("far", 2.0**63)
+    threading.Timer(0.1, keys.add, ["near"]).start()
+    assert keys.get() == "near"
+    assert (keys.next_due() or 0) > 1e18
+
+
 def test_failures_wait_twice_as_long_each_time() -> None:
     keys, _ = queue()
     waits = [keys.retry("a") for _ in range(14)]

@@ -4,7 +4,8 @@ It outlives the service that started it and belongs to nobody but itself: a sess
 whatever its command leaves behind. ``python .../launcher/__main__.py --rank FOLDER COOKIE COMMAND...``
 
 - ``FOLDER/claim`` is created by whoever comes first; a second one for the same rank leaves at once.
-- SIGTERM is handed on to every process below, once however often it is asked to.
+- SIGTERM is handed on to every process below, once however often it is asked to; of ray to the command alone, as in a
+  container: what it started has to be there until it has saved.
 - When the command has ended, what it left running is ended, and ``FOLDER/exit.json`` says how it ended: a process
   that a signal ended counts as 128 and the signal's number, as in a container. 126, 127: it could not be started.
 """
@@ -37,10 +38,11 @@ def main(arguments: Sequence[str]) -> int:
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     told: list[float] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: _hand_on(told))
+    started: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: _hand_on(told, started))
     signal.signal(signal.SIGINT, _nothing)  # a handler: what is ignored would be ignored by the command too
     signal.signal(signal.SIGHUP, _nothing)
-    code = _run(command, told)
+    code = _run(command, told, started)
     tree.end_children()
     _write(os.path.join(folder, "exit.json"), {"code": code, "at": time.time(), "told": told[0] if told else None})
     return 0
@@ -62,7 +64,7 @@ def _claim(path: str, cookie: str) -> bool:
     return True
 
 
-def _run(command: Sequence[str], told: Sequence[float]) -> int:
+def _run(command: Sequence[str], told: Sequence[float], started: list[int]) -> int:
     try:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     except OSError as error:
@@ -70,6 +72,7 @@ def _run(command: Sequence[str], told: Sequence[float]) -> int:
         with contextlib.suppress(OSError):
             os.write(2, ("mlplatform: %s: %s\n" % (name, error.strerror)).encode("utf-8", "replace"))
         return 127 if isinstance(error, FileNotFoundError) else 126
+    started.append(child.pid)
     if told:  # it came between the claim and the start
         child.terminate()
     status = child.wait()
@@ -80,11 +83,14 @@ def _nothing(number: int, frame: Any) -> None:
     return None
 
 
-def _hand_on(told: list[float]) -> None:
+def _hand_on(told: list[float], started: Sequence[int]) -> None:
     if told:
         return
     told.append(time.time())
-    tree.send(tree.below(os.getpid()), signal.SIGTERM)
+    below = tree.below(os.getpid())
+    if os.environ.get("MLP_FRAMEWORK") == "ray":
+        below = [item for item in below if item.pid in started]
+    tree.send(below, signal.SIGTERM)
 
 
 def _write(path: str, body: Any) -> None:

@@ -52,11 +52,13 @@ def init() -> Rank:
         _listen()
         _track()
         _join_jax(me)
+    _listen_again()
     return me
 
 
 def stopping() -> bool:
     """Whether the platform asked this process to save and end."""
+    _listen_again()
     return _session.stop.is_set()
 
 
@@ -147,6 +149,7 @@ def report(step: int, metrics: Mapping[str, Any] | None = None, *, total: int | 
     """
     if total is not None:
         _session.total = int(total)
+    _listen_again()
     figures = {str(name): value for name, value in {**(metrics or {}), **more}.items()}
     _reporter().report(int(step), figures, _session.total)
 
@@ -207,6 +210,16 @@ def _telling(before: Any, path: str) -> Any:
             file.write(f"{module}{kind.__qualname__}: {error}"[:1024])
 
     return told
+
+
+def _listen_again() -> None:
+    """``ray.init`` makes SIGTERM end the driver at once: with this, it is a wish to save again."""
+    if not _session.listening or "ray" not in sys.modules:
+        return
+    if threading.current_thread() is threading.main_thread():
+        handler = signal.getsignal(signal.SIGTERM)
+        if str(getattr(handler, "__module__", "")).partition(".")[0] == "ray":
+            signal.signal(signal.SIGTERM, _terminated)
 
 
 def _terminated(number: int, frame: Any) -> None:

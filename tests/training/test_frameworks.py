@@ -142,26 +142,6 @@ def test_tensors_and_models_of_torch_travel() -> None:
     assert "8 passed" in done.stdout
 
 
-# ------------------------------------------------------------------ ray
-@pytest.mark.cannot_run_here("ray may be more than the disk holds")
-def test_ray_has_a_head_and_workers_that_join_it(home: Path, tmp_path: Path) -> None:
-    python = needed("ray")
-    env = {"PYTHONPATH": str(ROOT), "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
-    job = ml.TrainingJob(
-        [str(python), str(SCRIPTS / "digits_ray.py"), "--out", str(tmp_path)], framework="ray", workers=2, env=env
-    )
-    run = job.run(home=home)
-    try:
-        run.wait(PATIENCE)
-    except ml.TrainingFailed as error:
-        raise AssertionError(f"{error}\n{run.logs(group='head')}\n{run.logs(group='worker')}") from None
-    told = json.loads((tmp_path / "final.json").read_text())
-    assert (told["nodes"], len(set(told["where"]))) == (2, 2), "tasks ran at both"
-    assert told["loss"] == pytest.approx(told["alone"], rel=1e-9), (
-        "the sum of gradients of the parts is that of the whole"
-    )
-
-
 MPI = """
 import os, pathlib, sys
 from mlplatform import training

@@ -111,8 +111,7 @@ def variables(place: JobPlace, job: TrainingJob, group: ReplicaGroup, start: Sta
     world = World(
         job, group, key.rank, attempt_of(group.name), lambda name: (HOST, _port(place.attempt(attempt_of(name)), name))
     )
-    table |= framework_variables(world)
-    return table | {"RAY_AUTH_TOKEN": job.uid} if job.spec.framework == "ray" else table
+    return table | framework_variables(world)
 
 
 def _port(folder: Path, group: str) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import re
+import secrets
 import shutil
 import uuid
 from collections.abc import Generator, Mapping
@@ -107,7 +108,9 @@ def create(home: Home, body: Mapping[str, Any], env: Mapping[str, str], now: flo
                 f"there is a training job {name!r} already", hint=f"Delete it (`mlplatform training delete {name}`)."
             )
         place.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        keep_private(place.private, env)
+        # by which nodes of ray know each other: the status and pages tell the uid, so it is none
+        token = {"RAY_AUTH_TOKEN": secrets.token_hex(32)} if job.spec.framework == "ray" else {}
+        keep_private(place.private, {**env, **token})
         write_json(place.object, whole, durable=True)
     return job
 

@@ -47,7 +47,9 @@ class Stop:
         child = self.child
         if child is None or child.poll() is not None:
             return
-        for send in (os.killpg, os.kill):
+        # What ray's driver started has to be there until it has saved.
+        alone = number == signal.SIGTERM and os.environ.get("MLP_FRAMEWORK") == "ray"
+        for send in (os.kill,) if alone else (os.killpg, os.kill):
             try:
                 send(child.pid, number)
             except (ProcessLookupError, PermissionError):

@@ -117,7 +117,14 @@ def _jax(world: World) -> dict[str, str]:
 def _ray(world: World) -> dict[str, str]:
     head = next((one.name for one in world.job.spec.groups if one.role == "head"), "head")
     host, port = world.meet(head)
-    return {"RAY_ADDRESS": f"{host}:{port}", "RAY_AUTH_MODE": "token"}
+    nodes = sum(one.replicas for one in world.job.spec.groups if one.role in ("head", "worker"))
+    return {
+        "RAY_ADDRESS": f"{host}:{port}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # how many nodes the driver may wait for
+        "MLP_RAY_NODES": str(nodes),
+    }
 
 
 _FRAMEWORKS: Final[dict[str, Callable[[World], dict[str, str]]]] = {"torch": _torch, "jax": _jax, "ray": _ray}

@@ -24,7 +24,16 @@ from mlplatform.planning.training.facts import (
     transition,
 )
 from mlplatform.planning.training.look import Look
-from mlplatform.planning.training.rules import SAVED, Failure, backoff, noted, recent, rule_for, within_budget
+from mlplatform.planning.training.rules import (
+    LOST_HEAD,
+    SAVED,
+    Failure,
+    backoff,
+    noted,
+    recent,
+    rule_for,
+    within_budget,
+)
 from mlplatform.planning.training.spec import Action, OnHang, Scope, TrainingSpec
 from mlplatform.planning.training.steps import steps, wake
 from mlplatform.planning.training.words import why_failed, why_unplaced
@@ -284,7 +293,7 @@ def _stopped(look: Look, reason: str) -> Ledger:
 def _failed(look: Look, failure: Failure) -> Ledger:
     """The rule that fits decides: the job fails, or something of it starts again."""
     ledger, policy = look.ledger, look.spec.failure
-    rule = rule_for(policy, failure)
+    rule = rule_for(policy, failure, lost_head=_lost_head(look, failure))
     if failure.reason == "Hung" and look.spec.health.on_hang is OnHang.FAIL:
         return _finished(look, Stage.FAILED, "Hung", failure.message, failure)
     if rule.action is Action.FAIL:
@@ -297,7 +306,7 @@ def _failed(look: Look, failure: Failure) -> Ledger:
     if counted:
         wait = backoff(policy, len(times))
     else:
-        wait = 0.0 if failure.exit_code == SAVED else policy.backoff
+        wait = 0.0 if failure.exit_code == SAVED or rule is LOST_HEAD else policy.backoff
     nodes = ledger.avoid_nodes
     if rule.action is Action.RESTART_AVOID_NODE and failure.node and failure.node not in nodes:
         nodes = (*nodes, failure.node)[-KEPT_NODES:]
@@ -337,7 +346,10 @@ def _renumbered(look: Look, failure: Failure) -> Ledger:
     """What starts again is in the next attempt from now on; the rest stays in its own."""
     ledger, scope = look.ledger, look.spec.failure.restart_scope
     number = ledger.attempt + 1
-    if scope is Scope.JOB or failure.group not in look.spec.by_name:
+    group = look.spec.by_name.get(failure.group)
+    # Nodes of ray are of the head that they joined: none of them can join the one that follows.
+    of_head = scope is Scope.POD and group is not None and look.spec.is_head(group)
+    if scope is Scope.JOB or group is None or of_head:
         return replace(
             ledger, attempt=number, attempts_of=_all(look.spec, number), ranks_of={}, done=frozenset(),
             begun=frozenset(), whole={},
@@ -353,6 +365,16 @@ def _renumbered(look: Look, failure: Failure) -> Ledger:
         )
     rank = (failure.group, failure.rank)
     return replace(ledger, attempt=number, ranks_of={**ledger.ranks_of, rank: number}, done=ledger.done - {rank})
+
+
+def _lost_head(look: Look, failure: Failure) -> bool:
+    """Whether what failed is a node of ray whose head has begun anew since (restart scope Group)."""
+    group, ledger = look.spec.by_name.get(failure.group), look.ledger
+    if group is None or look.spec.is_head(group):
+        return False
+    heads = (one for one in look.spec.groups if look.spec.is_head(one))
+    own = ledger.wanted(failure.group, failure.rank)
+    return any(ledger.wanted(head.name, 0) > own for head in heads)
 
 
 def _finished(look: Look, stage: Stage, reason: str, message: str = "", failure: Failure | None = None) -> Ledger:

@@ -19,6 +19,8 @@ DEFAULTS: Final = (
     Rule(Action.FAIL, "cannot run", exit_codes=frozenset({2, 126, 127})),
     Rule(Action.RESTART, "failed"),
 )
+#: No fault of its own: what it had joined is no more.
+LOST_HEAD: Final = Rule(Action.RESTART_UNCOUNTED, "lost its head")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,10 @@ def fits(rule: Rule, failure: Failure) -> bool:
     return not rule.reasons or bool(rule.reasons & failure.reasons)
 
 
-def rule_for(policy: FailurePolicy, failure: Failure) -> Rule:
+def rule_for(policy: FailurePolicy, failure: Failure, *, lost_head: bool = False) -> Rule:
     """The user's rules, then the platform's; the last of those fits everything."""
-    return next(rule for rule in (*policy.rules, *DEFAULTS) if fits(rule, failure))
+    consequences = (LOST_HEAD,) if lost_head else ()
+    return next(rule for rule in (*policy.rules, *consequences, *DEFAULTS) if fits(rule, failure))
 
 
 def within_budget(policy: FailurePolicy, ledger: Ledger, now: float) -> bool:

@@ -3,15 +3,54 @@ and for one that a pipeline's task makes, on one machine and on a cluster."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 FRAMEWORKS: Final = ("torch", "jax", "ray", "mpi", "python")
-_RAY_HEAD: Final = (
-    'ray start --head --port="${RAY_ADDRESS##*:}" --include-dashboard=false --disable-usage-stats >&2 && '
+#: ``python -m``, for ray comes with the interpreter that the script runs with: another one on PATH may be of another
+#: version. What no Python runs finds ``ray`` by itself.
+_RAY: Final = '"$0" -m ray.scripts.scripts'
+_PYTHON: Final = re.compile(r"(.*/)?python[0-9.]*|\{\{python\}\}")
+_IS_THERE: Final = (
+    '"$0" -c \'import importlib.util as u, sys; sys.exit(u.find_spec("ray") is None)\' || '
+    '{ echo "mlplatform: $0 has no ray: put it into the image or the environment" >&2; exit 127; }\n'
 )
-_RAY_WORKER: Final = 'exec ray start --address="$RAY_ADDRESS" --block --disable-usage-stats'
+#: (``ray health-check`` takes 40 s to find out that it does not.)
+_HEAD_ANSWERS: Final = (
+    "{python} -c 'import socket, sys; h, _, p = sys.argv[1].rpartition(\":\"); socket.create_connection((h, p), 3)' "
+    '"$RAY_ADDRESS" 2>/dev/null'
+)
+#: Only the driver goes on as this process: SIGTERM is its wish to save, and ray is there until it has. On a busy
+#: machine ray gives itself up after half a minute: it is started again.
+_RAY_HEAD: Final = """trap 'exit 143' TERM
+case "$RAY_ADDRESS" in 127.*) here=--node-ip-address=127.0.0.1;; *) here=;; esac
+for attempt in 1 2 3 -; do
+  [ $attempt != - ] || exit 1
+  {ray} start --head --port="${{RAY_ADDRESS##*:}}" $here --include-dashboard=false --disable-usage-stats >&2 && break
+done
+exec "$@"
+"""
+#: ``ray start`` gives up on a head that takes its time, so a worker waits for it. One that is told to end does so after
+#: the head: until then the driver needs it, to save.
+_RAY_WORKER: Final = """told=
+trap told=1 TERM
+until {head_answers}; do sleep 0.5; [ -z "$told" ] || exit 143; done
+case "$RAY_ADDRESS" in 127.*) here=--node-ip-address=127.0.0.1;; *) here=;; esac
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
+{ray} start --address="$RAY_ADDRESS" $here --block --disable-usage-stats &
+node=$!
+while kill -0 $node 2>/dev/null; do
+  sleep 1 & wait $!
+  [ -z "$told" ] || break
+done
+if [ -z "$told" ]; then wait $node; exit; fi
+while kill -0 $node 2>/dev/null && {head_answers}; do sleep 0.2; done
+kill $node 2>/dev/null
+wait $node
+exit 143
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +117,19 @@ def spec_of(wanted: Wanted, groups: Sequence[Mapping[str, Any]]) -> dict[str, An
     spec: dict[str, Any] = {
         "framework": wanted.framework,
         "groups": list(groups),
-        "failurePolicy": {"maxRestarts": wanted.max_restarts},
+        "failurePolicy": _failures(wanted),
         "preemption": {"gracePeriodSeconds": wanted.grace},
         "checkpoint": {"scope": scope, "claimSpec": claim, "keep": wanted.keep},
     }
     if wanted.hang_seconds:
         spec["health"] = {"progressTimeoutSeconds": wanted.hang_seconds}
     return spec
+
+
+def _failures(wanted: Wanted) -> dict[str, Any]:
+    """A node of ray that is lost is made anew by itself: its tasks are done again elsewhere meanwhile."""
+    scope = {"restartScope": "Pod"} if wanted.framework == "ray" else {}
+    return {**scope, "maxRestarts": wanted.max_restarts}
 
 
 def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,8 +199,16 @@ def words(framework: str, role: str, process: Sequence[str], python: str) -> lis
         case "mpi", "worker":
             return []
         case "ray", "head":
-            return ["/bin/sh", "-c", _RAY_HEAD + 'exec "$0" "$@"', *process]
+            return ["/bin/sh", "-c", *_ray(_RAY_HEAD, python), *process]
         case "ray", "worker":
-            return ["/bin/sh", "-c", _RAY_WORKER]
+            return ["/bin/sh", "-c", *_ray(_RAY_WORKER, python)]
         case _:
             return list(process)
+
+
+def _ray(script: str, python: str) -> tuple[str, str]:
+    """What the shell runs, and its ``$0``."""
+    if _PYTHON.fullmatch(python):
+        answers = _HEAD_ANSWERS.format(python='"$0"')
+        return _IS_THERE + script.format(ray=_RAY, head_answers=answers), python
+    return script.format(ray="ray", head_answers=_HEAD_ANSWERS.format(python="python3")), "sh"

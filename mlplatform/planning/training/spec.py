@@ -177,3 +177,7 @@ class TrainingSpec:
             return self.success.groups
         role = _DRIVERS.get(self.framework)
         return tuple(group.name for group in self.groups if role is None or group.role is role)
+
+    def is_head(self, group: Group) -> bool:
+        """Whether nodes of ray join its rank."""
+        return self.framework is Framework.RAY and group.role is Role.HEAD

@@ -1,9 +1,11 @@
-"""Logistic regression on scikit-learn's digits by ray: the head drives, gradients of parts of each batch are tasks that
-run at every node, and their sum is that of the whole batch."""
+"""Logistic regression on scikit-learn's digits by ray: the head drives, the gradients of the parts of each batch are
+tasks, one on each node, and their sum is that of the whole batch. Without a job one process does all of it."""
 
 import argparse
 import json
 import os
+import socket
+import sys
 import time
 
 import numpy as np
@@ -14,49 +16,83 @@ from mlplatform import training
 
 options = argparse.ArgumentParser()
 options.add_argument("--out", required=True)
+options.add_argument("--epochs", type=int, default=2)
+options.add_argument("--batch", type=int, default=120)
+options.add_argument("--every", type=int, default=5)
+options.add_argument("--pause", type=float, default=0.0)
 args = options.parse_args()
 
 me = training.init()
-ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False)
-end = time.monotonic() + 120
-while len([node for node in ray.nodes() if node["Alive"]]) < me.world_size + 1 and time.monotonic() < end:
-    time.sleep(0.1)
-nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+digits = load_digits()
+x, y = digits.data / 16.0, digits.target
+per_epoch = len(x) // args.batch
+steps = args.epochs * per_epoch
 
 
-def gradient(weights, x, y):
+def gradient(weights, images, labels):
     """(the sum of gradients over the rows, where it was computed)."""
-    scores = x @ weights
+    scores = images @ weights
     scores -= scores.max(axis=1, keepdims=True)
     chances = np.exp(scores)
     chances /= chances.sum(axis=1, keepdims=True)
-    chances[np.arange(len(y)), y] -= 1.0
-    return x.T @ chances, ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
+    chances[np.arange(len(labels)), labels] -= 1.0
+    return images.T @ chances, socket.gethostname()
 
 
-def trained(parts):
-    weights = np.zeros((64, 10))
-    where = set()
-    for step in range(20):
-        batch = np.arange(step * 80, step * 80 + 80)
-        shares = [batch[number :: len(parts)] for number in range(len(parts))]
-        found = [part(weights, x[share], y[share]) for part, share in zip(parts, shares, strict=False)]
-        found = [ray.get(one) if isinstance(one, ray.ObjectRef) else one for one in found]
-        weights -= 0.5 / len(batch) * sum(one for one, _ in found)
-        where |= {place for _, place in found}
-        training.report(step, {"norm": float(np.linalg.norm(weights))}, total=20)
-    scores = x @ weights
-    chances = np.exp(scores - scores.max(axis=1, keepdims=True))
-    chances /= chances.sum(axis=1, keepdims=True)
-    return float(-np.log(chances[np.arange(len(y)), y]).mean()), sorted(where)
+def nodes(wanted):
+    """The nodes that are there, once there are so many: what was lost is made anew."""
+    end = time.monotonic() + 240
+    while True:
+        found = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
+        if len(found) >= wanted:
+            return found
+        if time.monotonic() > end:
+            sys.exit(f"{len(found)} of {wanted} nodes are there")
+        time.sleep(0.1)
 
 
-digits = load_digits()
-x, y = digits.data / 16.0, digits.target
-strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-remote = ray.remote(num_cpus=0.1)(gradient)
-parts = [remote.options(scheduling_strategy=strategy(node, soft=False)).remote for node in nodes]
-loss, where = trained(parts)
-alone, _ = trained([gradient])
-with open(os.path.join(args.out, "final.json"), "w") as file:
-    json.dump({"loss": loss, "alone": alone, "nodes": len(nodes), "where": where}, file)
+def everywhere(weights, batch):
+    """The gradients of all parts, each from its node; again, where a node was lost meanwhile."""
+    while True:
+        places = nodes(count)
+        asked = [
+            remote.options(scheduling_strategy=strategy(node, soft=False)).remote(weights, x[mine], y[mine])
+            for node, mine in zip(places, (batch[number::count] for number in range(count)), strict=True)
+        ]
+        try:
+            return ray.get(asked, timeout=60)
+        except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as error:
+            print(f"again: {type(error).__name__}", flush=True)
+
+
+count = int(os.environ.get("MLP_RAY_NODES", "0"))
+if count:
+    ray.init(log_to_driver=False)
+    strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+    remote = ray.remote(num_cpus=0.1, max_retries=0)(gradient)
+    nodes(count)
+
+weights, begin = np.zeros((64, 10)), 0
+if (last := training.resume_from()) is not None:
+    weights, begin = np.load(last / "weights.npy"), last.step + 1
+print(f"driver on {socket.gethostname()}, attempt {me.attempt}, {count} nodes, from step {begin}", flush=True)
+seen = open(f"{args.out}/seen-{me.attempt}-{me.rank}-{os.getpid()}", "a", buffering=1)  # noqa: SIM115 - open as long as the process
+for step in range(begin, steps):
+    epoch, place = divmod(step, per_epoch)
+    order = np.random.default_rng(epoch).permutation(len(x))
+    batch = order[place * args.batch : (place + 1) * args.batch]
+    parts = everywhere(weights, batch) if count else [gradient(weights, x[batch], y[batch])]
+    weights = weights - 0.5 / args.batch * sum(part for part, _ in parts)
+    seen.write(json.dumps({"step": step, "at": time.time(), "where": sorted(host for _, host in parts)}) + "\n")
+    training.report(step, {"norm": float(np.linalg.norm(weights))}, total=steps)
+    if training.due(step, every=args.every):
+        with training.checkpoint(step) as folder:
+            np.save(folder / "weights.npy", weights)
+    time.sleep(args.pause)
+
+scores = x @ weights
+chances = np.exp(scores - scores.max(axis=1, keepdims=True))
+chances /= chances.sum(axis=1, keepdims=True)
+loss = float(-np.log(chances[np.arange(len(y)), y]).mean())
+with open(f"{args.out}/final.json", "w") as file:
+    json.dump({"loss": loss, "world": max(1, count), "attempt": me.attempt}, file)

@@ -195,3 +195,20 @@ print(last.step if last else None, [(part / "weights").read_text() for part in l
 
 def test_when_to_save() -> None:
     assert [step for step in range(10) if due(step, every=4)] == [3, 7]
+
+
+def test_a_driver_of_ray_that_took_sigterm_over_still_saves(tmp_path: Path) -> None:
+    """``ray.init`` has SIGTERM end the process at once."""
+    (tmp_path / "ray.py").write_text(
+        "import signal, sys\ndef init():\n    signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))\n"
+    )
+    text = """
+training.init()
+import ray
+ray.init()
+training.report(0, {})
+os.kill(os.getpid(), signal.SIGTERM)
+with training.checkpoint(0) as folder:
+    (folder / "state").touch()
+"""
+    assert done(text, tmp_path, MLP_CHECKPOINT_DIR=str(tmp_path / "saved")) == (75, "")

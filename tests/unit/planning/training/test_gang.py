@@ -371,6 +371,36 @@ def test_restarting_one_rank_leaves_the_others_as_they_are() -> None:
     assert world.stopped == [RankKey("worker", 1, 1)]
 
 
+RAY = (Group("head", role=Role.HEAD), Group("worker", replicas=2))
+
+
+def test_nodes_of_ray_begin_anew_with_their_head_and_not_with_each_other() -> None:
+    policy = FailurePolicy(restart_scope=Scope.POD, max_restarts=2)
+    world = running(job(framework=Framework.RAY, groups=RAY, failure=policy))
+    world.end("worker", 1, 1)
+    world.settle()
+    world.settle(60)
+    assert sorted(world.ranks) == [RankKey("head", 0, 1), RankKey("worker", 0, 1), RankKey("worker", 1, 2)]
+    world.end("head", 0, 137)
+    world.settle()
+    world.settle(60)
+    assert sorted(world.ranks) == [RankKey("head", 0, 3), RankKey("worker", 0, 3), RankKey("worker", 1, 3)]
+    assert (world.stage, world.ledger.counted) == (Stage.RUNNING, 2)
+
+
+def test_a_node_of_ray_that_ends_after_its_head_has_cost_nothing() -> None:
+    policy = FailurePolicy(restart_scope=Scope.GROUP, max_restarts=1)
+    world = running(job(framework=Framework.RAY, groups=RAY, failure=policy))
+    world.end("head", 0, 1)
+    world.settle()
+    world.settle(60)
+    assert sorted(world.ranks) == [RankKey("head", 0, 2), RankKey("worker", 0, 1), RankKey("worker", 1, 1)]
+    world.end("worker", 0, 1)
+    world.settle()
+    assert sorted(world.ranks) == [RankKey("head", 0, 2), RankKey("worker", 0, 3), RankKey("worker", 1, 3)]
+    assert (world.ledger.counted, world.ledger.uncounted) == (1, 1)
+
+
 def test_an_elastic_group_grows_and_shrinks_while_it_runs() -> None:
     def size(replicas: int) -> tuple[Group, ...]:
         return (Group("worker", replicas=replicas, elastic=(1, 4)),)

@@ -62,9 +62,10 @@ def test_mpi_has_a_launcher_and_workers_that_are_started_by_it(script: Path) -> 
 
 def test_ray_has_a_head_that_others_join(script: Path) -> None:
     found = groups(ml.TrainingJob(script, framework="ray", workers=3))
-    assert "ray start --head" in command(found["head"])[2]
-    assert command(found["head"])[-2:] == [sys.executable, str(script)]
-    assert 'ray start --address="$RAY_ADDRESS" --block' in command(found["worker"])[2]
+    assert '"$0" -m ray.scripts.scripts start --head' in command(found["head"])[2]
+    assert command(found["head"])[3:] == [sys.executable, sys.executable, str(script)]
+    assert 'ray.scripts.scripts start --address="$RAY_ADDRESS"' in command(found["worker"])[2]
+    assert command(found["worker"])[3:] == [sys.executable]
     assert found["worker"]["replicas"] == 2
 
 

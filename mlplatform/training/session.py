@@ -207,7 +207,7 @@ def _telling(before: Any, path: str) -> Any:
         before(kind, error, trace)
         module = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
         with contextlib.suppress(OSError), open(path, "w", encoding="utf-8", errors="replace") as file:
-            file.write(f"{module}{kind.__qualname__}: {error}"[:1024])
+            file.write(_masked(f"{module}{kind.__qualname__}: {error}")[:1024])
 
     return told
 
@@ -220,6 +220,15 @@ def _listen_again() -> None:
         handler = signal.getsignal(signal.SIGTERM)
         if str(getattr(handler, "__module__", "")).partition(".")[0] == "ray":
             signal.signal(signal.SIGTERM, _terminated)
+
+
+def _masked(text: str) -> str:
+    """Without the values of variables that come from secrets: what is left there is in the job's status."""
+    for name in os.environ.get("MLP_SECRET_NAMES", "").split(","):
+        value = os.environ.get(name, "").strip()
+        if len(value) >= 4:
+            text = text.replace(value, "***")
+    return text
 
 
 def _terminated(number: int, frame: Any) -> None:

@@ -71,7 +71,7 @@ def _platform(
 ) -> dict[str, str]:
     tracking = job.spec.tracking
     table = platform_variables(job, group, start, ledger, (job.spec.checkpoint or Checkpoint()).mount_path)
-    table["MLP_LAST_WORD"] = _last_word(group)
+    table |= _last_word(group)
     if claim := checkpoint_claim(job, start.key):
         table["MLP_CHECKPOINT_CLAIM"] = claim
     if settings.progress:
@@ -89,11 +89,14 @@ def _platform(
     return table | {name: value for name, value in told.items() if value}
 
 
-def _last_word(group: ReplicaGroup) -> str:
-    """Where a rank's container leaves why it failed."""
+def _last_word(group: ReplicaGroup) -> dict[str, str]:
+    """Where a rank's container leaves why it failed, and whose values are not to be told there."""
     spec: Json = group.template.get("spec") or {}
     containers: list[Json] = spec.get("containers") or [{}]
-    return str(containers[0].get("terminationMessagePath") or "/dev/termination-log")
+    entries: list[Json] = containers[0].get("env") or []
+    names = [str(one.get("name")) for one in entries if (one.get("valueFrom") or {}).get("secretKeyRef")]
+    told = {"MLP_LAST_WORD": str(containers[0].get("terminationMessagePath") or "/dev/termination-log")}
+    return told | ({"MLP_SECRET_NAMES": ",".join(names)} if names else {})
 
 
 # ---------------------------------------------------------------------- frameworks

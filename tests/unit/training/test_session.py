@@ -100,6 +100,13 @@ def test_the_error_that_ends_it_is_left_where_the_pods_last_word_is(tmp_path: Pa
     assert (tmp_path / "word").read_text() == "RuntimeError: no luck"
 
 
+def test_values_of_secrets_are_not_told_there(tmp_path: Path) -> None:
+    env = {"MLP_LAST_WORD": str(tmp_path / "word"), "MLP_SECRET_NAMES": "TOKEN,OTHER", "TOKEN": "hush-hush"}
+    process = script("training.init()\nraise ValueError('bad: ' + os.environ['TOKEN'])", tmp_path, **env)
+    process.communicate(timeout=60)
+    assert (tmp_path / "word").read_text() == "ValueError: bad: ***"
+
+
 def test_where_nothing_more_can_be_written_the_newest_whole_one_is_used(tmp_path: Path) -> None:
     text = """
 import resource

@@ -204,10 +204,27 @@ CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage":
     ],
 )
 def test_claims_and_the_node_that_they_bind(checkpoint: Object, claim: str, together: bool) -> None:
-    spec = rendered(job(checkpoint=checkpoint), RankKey("worker", 1, 3))["spec"]
+    pod = rendered(job(checkpoint=checkpoint), RankKey("worker", 1, 3))
+    spec = pod["spec"]
+    assert env(pod)["MLP_CHECKPOINT_CLAIM"] == claim
     volume = next(one for one in spec["volumes"] if one["name"] == "mlplatform-checkpoint")
     assert volume["persistentVolumeClaim"] == {"claimName": claim}
     assert ("affinity" in spec) is together
+
+
+def test_why_it_failed_is_left_where_the_kubelet_reads_it() -> None:
+    pod = rendered(job(), RankKey("worker", 0, 1))
+    assert pod["spec"]["containers"][0]["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    table = env(pod)
+    assert (table["MLP_LAST_WORD"], "MLP_SECRET_NAMES" in table) == ("/dev/termination-log", False)
+    body = job()
+    secret = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "its", "key": "t"}}}
+    own = {"terminationMessagePath": "/why", "terminationMessagePolicy": "File", "env": [secret]}
+    body["spec"]["groups"][0]["template"]["spec"]["containers"][0] |= own
+    pod = rendered(body, RankKey("worker", 0, 1))
+    assert pod["spec"]["containers"][0]["terminationMessagePolicy"] == "File"
+    table = env(pod)
+    assert (table["MLP_LAST_WORD"], table["MLP_SECRET_NAMES"]) == ("/why", "TOKEN")
 
 
 def test_claims_that_outlive_the_job_are_nobodys() -> None:

@@ -42,6 +42,7 @@ from mlplatform.kube.objects import (
     metadata,
     uid_of,
 )
+from mlplatform.planning.training.facts import Stage
 from mlplatform.render.training.environment import TrainingSettings
 from mlplatform.render.training.names import secret_name
 from mlplatform.render.training.objects import needs_keys
@@ -101,7 +102,9 @@ class TrainingJobs:
         there = {(kind, key_of(one).name): uid_of(one) for kind in self._beside for one in caches.owned_by(kind, body)}
         claims = [one for one in caches.indexed(CLAIMS, _BY_JOB, key.name) if key_of(one).namespace == key.namespace]
         there |= {(CLAIMS, key_of(claim).name): uid_of(claim) for claim in claims}
-        pins = pins_of(job, dict(_bound(caches, claims)), leave_in(body))
+        leave = leave_in(body)
+        bound = dict(_bound(caches, claims)) if leave or _moves(job, pods) else {}
+        pins = pins_of(job, bound, leave)
         names = {name for pod in pods if (name := _part(pod, "spec").get("nodeName"))}
         nodes = {name: _node(caches.get(NODES, Key("", name))) for name in sorted(names)}
         wants = needs_keys(job) and (SECRETS, secret_name(job.name)) not in there
@@ -139,6 +142,14 @@ def _going_on(job: TrainingJob, body: Object) -> TrainingJob:
         return job
     progress = replace(job.status.progress or ProgressStatus(), checkpoint_step=int(step))
     return replace(job, status=replace(job.status, progress=progress))
+
+
+def _moves(job: TrainingJob, pods: Iterable[Object]) -> bool:
+    """Whether it matters just now which nodes claims are on: ranks start or fail, or nodes are to be avoided."""
+    ledger = job.status.ledger
+    if ledger is None or ledger.avoid_nodes or ledger.stage in (Stage.PLACING, Stage.RESTARTING):
+        return True
+    return any(_part(pod, "status").get("phase") == "Failed" for pod in pods)
 
 
 def _bound(caches: Caches, claims: Iterable[Object]) -> Iterable[tuple[str, tuple[str, bool]]]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from mlplatform.apis.trainingjob import Checkpoint, ReplicaGroup, TrainingJobSpec
 from mlplatform.apis.trainingstatus import TrainingJob
+from mlplatform.core.values import child
 from mlplatform.planning.training.environment import World, framework_variables, platform_variables, processes
 from mlplatform.planning.training.facts import Ledger, RankKey, Start
 from mlplatform.render.training.names import address, checkpoint_claim, secret_name
@@ -94,7 +95,7 @@ def _last_word(group: ReplicaGroup) -> dict[str, str]:
     spec: Json = group.template.get("spec") or {}
     containers: list[Json] = spec.get("containers") or [{}]
     entries: list[Json] = containers[0].get("env") or []
-    names = [str(one.get("name")) for one in entries if (one.get("valueFrom") or {}).get("secretKeyRef")]
+    names = [str(one.get("name")) for one in entries if child(one, "valueFrom").get("secretKeyRef")]
     told = {"MLP_LAST_WORD": str(containers[0].get("terminationMessagePath") or "/dev/termination-log")}
     return told | ({"MLP_SECRET_NAMES": ",".join(names)} if names else {})
 

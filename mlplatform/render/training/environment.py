@@ -115,10 +115,15 @@ def _mpi(job: TrainingJob, group: ReplicaGroup) -> dict[str, str]:
     if group.role != "launcher":
         return {}
     ssh = f"-p {SSH_PORT} -i {SSH_FOLDER}/id_ed25519 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+    words, hosts = f"{ssh} -o ConnectionAttempts=10 -o LogLevel=ERROR", f"{MPI_FOLDER}/hostfile"
     return {
-        "OMPI_MCA_orte_default_hostfile": f"{MPI_FOLDER}/hostfile",
+        "OMPI_MCA_orte_default_hostfile": hosts,
         "OMPI_MCA_orte_keep_fqdn_hostnames": "true",
-        "OMPI_MCA_plm_rsh_args": f"{ssh} -o ConnectionAttempts=10 -o LogLevel=ERROR",
+        "OMPI_MCA_plm_rsh_args": words,
+        # Open MPI 5 calls the same things otherwise.
+        "PRTE_MCA_prte_default_hostfile": hosts,
+        "PRTE_MCA_prte_keep_fqdn_hostnames": "true",
+        "PRTE_MCA_plm_ssh_args": words,
     }
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import mlplatform as ml
+from mlplatform.sdk.client import LocalClient
 from tests.cluster.cluster import Cluster
 from tests.cluster.components import free_port
 from tests.cluster.test_training import processes
@@ -79,7 +80,7 @@ class Place:
     claim: str
     home: Path
     env: dict[str, str]
-    server: Server
+    server: Server | None
 
     def cli(self, *words: str) -> Any:
         command = [sys.executable, "-m", "mlplatform", *words, "--home", str(self.home), "--output", "json"]
@@ -116,17 +117,25 @@ class Place:
 
 @pytest.fixture
 def place(cluster: Cluster, namespace: str, tmp_path: Path, users_server: Mlflow) -> Generator[Place]:
+    with (
+        serving(cluster, namespace, tmp_path, users_server.url) as server,
+        packages(cluster, namespace) as claim,
+        standing(cluster, namespace, tmp_path, server, claim) as place,
+    ):
+        yield place
+
+
+@contextmanager
+def standing(cluster: Cluster, namespace: str, folder: Path, server: Server | None, claim: str) -> Generator[Place]:
+    """Without a server nothing is tracked."""
     assert cluster.registry is not None
     apply_crds(cluster)
     assert push_stand_ins(cluster, [IMAGE]) == []
     launcher = push_launcher(cluster.registry)
+    told = {"MLPLATFORM_SERVER": server.url} if server else {}
     with (
-        s3_server(tmp_path / "s3", cluster.host) as s3,
-        serving(cluster, namespace, tmp_path, users_server.url) as server,
-        operator(
-            cluster, tmp_path, launcher, namespace, progress=free_port(cluster.host), MLPLATFORM_SERVER=server.url
-        ),
-        packages(cluster, namespace) as claim,
+        s3_server(folder / "s3", cluster.host) as s3,
+        operator(cluster, folder, launcher, namespace, progress=free_port(cluster.host), **told),
     ):
         (s3.folder / BUCKET).mkdir()
         store = Platform(cluster, launcher, s3).prepare(namespace)
@@ -137,7 +146,7 @@ def place(cluster: Cluster, namespace: str, tmp_path: Path, users_server: Mlflow
             "MLPLATFORM_RUNS_STORE_REGION": s3.region,
             "MLPLATFORM_RUNS_STORE_SECRET": SECRET,
         }
-        yield Place(cluster, namespace, claim, tmp_path / "home", env, server)
+        yield Place(cluster, namespace, claim, folder / "home", env, server)
         for kind in (RUNS, JOBS):
             for item in cluster.api.get(kind.format(namespace))["items"]:
                 cluster.api.delete(f"{kind.format(namespace)}/{item['metadata']['name']}")
@@ -161,15 +170,16 @@ def tracked(mlflow: Mlflow, name: str) -> list[dict[str, Any]]:
 
 def check_logs(place: Place, run_id: str, job: str, begin: int) -> None:
     """What each rank said is had from the run, on the command line, and by the page of the job."""
-    training = ml.Run(place.home, run_id).task("train").training
+    training, server = ml.Run(place.home, run_id).task("train").training, place.server
     assert training is not None
+    assert server is not None
     for rank in range(2):
         line = f"rank {rank} of 2: attempt 2, from step {begin}\n"
         assert line in training.logs(rank)
         where = ("--backend", "kubernetes", "--namespace", place.namespace)
         assert line in place.cli("training", "logs", job, "--rank", str(rank), *where)["log"]
         page = f"/api/v1/training-jobs/{job}/log?group=worker&rank={rank}&attempt=2"
-        place.until(lambda line=line, page=page: line in place.server.ask(page)["text"])
+        place.until(lambda line=line, page=page: line in server.ask(page)["text"])
 
 
 def test_digits_by_two_ranks_one_of_which_is_killed(
@@ -218,13 +228,15 @@ def test_digits_by_two_ranks_one_of_which_is_killed(
     page = json.loads(users_server.artifact(train, f"checkpoints/step-{last}/checkpoint.json"))
     assert (page["step"], list(page["files"])) == (last, ["weights.npy"])
     assert len(users_server.artifact(train, f"checkpoints/step-{last}/weights.npy")) > 5000
-    [told] = place.server.ask("/api/v1/runs")["runs"]
+    server = place.server
+    assert server is not None
+    [told] = server.ask("/api/v1/runs")["runs"]
     assert train["tags"]["mlplatform.run_id"] == told["run_id"]
     assert told["mlflow_run_id"]
-    detail = place.server.ask(f"/api/v1/runs/{told['run_id']}/tasks/train")
+    detail = server.ask(f"/api/v1/runs/{told['run_id']}/tasks/train")
     assert detail["mlflow_run_id"]
     assert detail["training"] == job
-    page = place.server.ask(f"/api/v1/training-jobs/{job}")
+    page = server.ask(f"/api/v1/training-jobs/{job}")
     assert page["mlflow_run_id"] == detail["mlflow_run_id"], "the same run, whoever tells of it"
 
 
@@ -235,26 +247,30 @@ def torch() -> Path:
 
 
 @pytest.mark.cannot_run_here("torch may be more than the disk holds")
-def test_torchrun_as_a_task_says_the_same_here_and_on_a_cluster(torch: Path, place: Place, tmp_path: Path) -> None:
+def test_torchrun_as_a_task_says_the_same_here_and_on_a_cluster(
+    torch: Path, cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
     """`--backend kubernetes` with no other change. (Pods are given torch's packages; tasks here by PYTHONPATH.)"""
     text = runpy.run_path(str(SCRIPTS / "pipeline_torch.py"))["whole"].compile()
     document = tmp_path / "torch.yaml"
-    with packages(place.cluster, place.namespace, torch, "torch") as claim:
+    with (
+        packages(cluster, namespace, torch) as claim,
+        standing(cluster, namespace, tmp_path, None, claim) as place,
+    ):
         document.write_text(with_packages(text, claim, OMP_NUM_THREADS="1"), encoding="utf-8")
         place.start(document)
         here = tmp_path / "here.yaml"
         here.write_text(text, encoding="utf-8")
         with_torch = replace(place, env={"PYTHONPATH": str(torch), "OMP_NUM_THREADS": "1"})
-        found = with_torch.cli("run", str(here))
-        status = place.ended()
+        try:
+            found = with_torch.cli("run", str(here))["outputs"]["Output"]
+        finally:
+            LocalClient(place.home).stop()
+        status, job = place.ended(), place.job()
     assert status["state"] == "SUCCEEDED", json.dumps(status, indent=1)
     there = status["outputs"]["parameters"]["Output"]
-    assert (there["loss"], there["world"]) == (pytest.approx(found["outputs"]["Output"]["loss"], rel=1e-9), 2)
+    assert (there["loss"], there["world"]) == (pytest.approx(found["loss"], rel=1e-9), 2)
     assert there["loss"] < 1.0, "it has learnt"
-    job = place.job()
     assert job is not None
-    assert (job["spec"]["framework"], job["status"]["phase"], job["status"]["progress"]["step"]) == (
-        "torch",
-        "Complete",
-        29,
-    )
+    said = (job["spec"]["framework"], job["status"]["phase"], job["status"]["progress"]["step"])
+    assert said == ("torch", "Complete", 29)

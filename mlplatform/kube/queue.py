@@ -1,7 +1,8 @@
 """The queue of keys to look at.
 
 A key is in it once, however often it was added; it is handed to one worker at a time, and what was added while that one
-worked comes again afterwards. A failed key comes back later and later, all failures together at a limited rate. No key
+worked comes again afterwards. New keys and those that were seen before take turns: what is at work does not wait for
+thousands that have just come. A failed key comes back later and later, all failures together at a limited rate. No key
 is ever dropped.
 """
 
@@ -64,6 +65,8 @@ class Queue(Generic[K]):
         self._chance = chance
         self._condition = threading.Condition()
         self._ready: deque[K] = deque()
+        self._new: deque[K] = deque()
+        self._turn_of_new = False
         self._wanted: set[K] = set()
         self._busy: set[K] = set()
         self._due: dict[K, float] = {}
@@ -83,9 +86,10 @@ class Queue(Generic[K]):
     def busy(self) -> int:
         return len(self._busy)
 
-    def add(self, key: K) -> None:
+    def add(self, key: K, *, new: bool = False) -> None:
+        """``new``: nothing was ever done for it."""
         with self._condition:
-            self._add(key)
+            self._add(key, new)
 
     def add_after(self, key: K, seconds: float) -> None:
         """Later; of several times the earliest counts."""
@@ -125,8 +129,8 @@ class Queue(Generic[K]):
         with self._condition:
             while not self._closed:
                 self._ripen()
-                if self._ready:
-                    key = self._ready.popleft()
+                if self._ready or self._new:
+                    key = self._next().popleft()
                     self._wanted.discard(key)
                     self._busy.add(key)
                     return key
@@ -176,12 +180,19 @@ class Queue(Generic[K]):
             self._closed = True
             self._condition.notify_all()
 
-    def _add(self, key: K) -> None:
+    def _next(self) -> deque[K]:
+        """Where the next key is taken from."""
+        if not self._ready or not self._new:
+            return self._ready or self._new
+        self._turn_of_new = not self._turn_of_new
+        return self._new if self._turn_of_new else self._ready
+
+    def _add(self, key: K, new: bool = False) -> None:
         if key in self._wanted:
             return
         self._wanted.add(key)
         if key not in self._busy:
-            self._ready.append(key)
+            (self._new if new else self._ready).append(key)
             self._condition.notify()
 
     def _ripen(self) -> None:

@@ -94,16 +94,17 @@ class Loop(Generic[Seen]):
     def changed(self, resource: Resource, change: Change) -> None:
         """An object of a kind of ours changed: wake whom it concerns."""
         self._expectations.check(resource)
+        new = change.kind == "added" and resource == self.controller.resource
         for key in self._concerned(resource, change):
-            self.wake(key)
+            self.wake(key, new=new)
 
     def reached(self, resource: Resource) -> None:
         """A cache of ours has seen everything up to some version."""
         self._expectations.check(resource)
 
-    def wake(self, key: Key) -> None:
+    def wake(self, key: Key, *, new: bool = False) -> None:
         if self._parts.owns(key):
-            self.queue.add(key)
+            self.queue.add(key, new=new)
 
     def wake_all(self, picks: Callable[[Key], bool] = lambda _: True) -> None:
         """Every primary, and the owner of everything owned (whose primary may be gone)."""

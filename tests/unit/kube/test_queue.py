@@ -41,6 +41,18 @@ def test_what_is_added_meanwhile_comes_again_afterwards() -> None:
     assert keys.get(0) is None
 
 
+def test_new_keys_and_others_take_turns() -> None:
+    queue = Queue[str](clock=lambda: 0.0)
+    for number in range(4):
+        queue.add(f"new-{number}", new=True)
+    queue.add("new-1")  # it has its place
+    queue.add("at work")
+    queue.add("at work too", new=False)
+    found = [queue.get(0) for _ in range(6)]
+    assert found == ["new-0", "at work", "new-1", "at work too", "new-2", "new-3"]
+    assert queue.get(0) is None
+
+
 def test_later_is_later_and_the_earliest_counts() -> None:
     keys, clock = queue()
     keys.add_after("a", 10)

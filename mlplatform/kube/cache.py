@@ -1,8 +1,8 @@
 """A copy of the objects of one kind, with indexes.
 
-What is kept is each object's own JSON and the few facts of its metadata that queues and indexes need: it is decoded
-when it is asked for (20 to 60 microseconds), so ten thousand objects take the memory of their text, and everybody gets
-a copy to change.
+What is kept is each object's own JSON, without the server's bookkeeping of fields, and the few facts of its metadata
+that queues and indexes need: it is decoded when it is asked for (20 to 60 microseconds), so ten thousand objects take
+the memory of their text, and everybody gets a copy to change.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from mlplatform.kube.objects import Key, Object, Resource
-from mlplatform.kube.watch import Meta
+from mlplatform.kube.watch import Meta, lean
 
 #: From an object's metadata to the values under which an index finds it.
 Indexer = Callable[[Meta], Iterable[str]]
@@ -125,7 +125,7 @@ class Cache:
                 if before.meta.resource_version == meta.resource_version and before.meta.uid == meta.uid:
                     return None
                 self._unindex(key, before.meta)
-            self._entries[key] = Entry(meta, raw)
+            self._entries[key] = Entry(meta, lean(raw))
             for name, indexer in self._indexers.items():
                 for value in indexer(meta):
                     self._indexes[name].setdefault(value, set()).add(key)

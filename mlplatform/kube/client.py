@@ -17,7 +17,7 @@ import msgspec
 
 from mlplatform.kube.errors import Conflict, Gone, Invalid, TooManyRequests, Unavailable, error_of
 from mlplatform.kube.objects import FIELD_MANAGER, Key, Object, Resource, key_of, metadata, uid_of
-from mlplatform.kube.watch import Watch
+from mlplatform.kube.watch import Watch, lean
 from mlplatform.kube.wire import (
     APPLY_PATCH,
     JSON_PATCH,
@@ -278,7 +278,7 @@ class Client:
     # Sending
 
     def _write(self, request: Request, doing: str) -> Object:
-        return _decode(self._ask(request, doing).body)
+        return _decode(lean(self._ask(request, doing).body))
 
     def _ask(self, request: Request, doing: str) -> Answer:
         if self._person is not None and request.writes and (person := self._person()):

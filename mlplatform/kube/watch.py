@@ -54,6 +54,8 @@ class _Failure(msgspec.Struct):
 _decode_head: Final = msgspec.json.Decoder(_Head).decode
 _decode_event: Final = msgspec.json.Decoder(_Event).decode
 _decode_failure: Final = msgspec.json.Decoder(_Failure).decode
+_decode_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class WatchEvent(NamedTuple):
@@ -62,6 +64,19 @@ class WatchEvent(NamedTuple):
     type: str
     meta: Meta
     raw: bytes
+
+
+def lean(raw: bytes) -> bytes:
+    """An object's JSON without ``metadata.managedFields``: the API server's bookkeeping of who wrote what is up to half
+    of an object, and takes three quarters of the time to decode it."""
+    if b'"managedFields"' not in raw:
+        return raw
+    body = _decode_members(raw)
+    meta = _decode_members(body.get("metadata") or b"{}")
+    if meta.pop("managedFields", None) is None:
+        return raw  # it only speaks of them
+    body["metadata"] = msgspec.Raw(_encode(meta))
+    return _encode(body)
 
 
 def meta_of(raw: bytes) -> Meta:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mlplatform.apis.names import TRAINING_API_VERSION
-from mlplatform.controllers.framework.model import Caches, Controller
+from mlplatform.controllers.framework.loop import Loop
+from mlplatform.controllers.framework.model import Controller
 from mlplatform.core.errors import InvalidInput, KubernetesError
 from mlplatform.kube.client import Client
 from mlplatform.kube.errors import ObjectNotFound
@@ -74,13 +75,13 @@ def _knows(client: Client, group: str, *, tries: int = 1, unknown: bool = True) 
     return unknown
 
 
-def progress_endpoint(client: Client, caches: Caches, host: str, port: int) -> Beside:
+def progress_endpoint(client: Client, loop: Loop[Any], host: str, port: int) -> Beside:
     """Where the ranks of TrainingJobs report."""
     from mlplatform.controllers.trainingjob.desk import Desk
     from mlplatform.controllers.trainingjob.endpoint import Endpoint
 
     try:
-        return Endpoint(Desk(client, caches.get), host, port)
+        return Endpoint(Desk(client, loop.caches.get, hurry=loop.hurry), host, port)
     except OSError as error:
         hint = "Name a free port by --progress-port, or -1: ranks report nowhere then."
         raise InvalidInput(f"reports of progress cannot be taken on port {port}: {error.strerror}", hint=hint) from None
@@ -160,9 +161,9 @@ def operator(
         place = lease_namespace or os.environ.get("POD_NAMESPACE") or transport.target.namespace
         sharing = Sharing(namespace=place, identity=identity(), shards=shards)
     settings = Settings(namespace=namespace, workers=workers, resync=resync, sharing=sharing)
-    beside: dict[str, Callable[[Client, Caches], Beside]] = {}
+    beside: dict[str, Callable[[Client, Loop[Any]], Beside]] = {}
     if progress_port >= 0:
-        beside["trainingjob"] = lambda client, caches: progress_endpoint(client, caches, host, progress_port)
+        beside["trainingjob"] = lambda client, loop: progress_endpoint(client, loop, host, progress_port)
     options = Options(settings=settings, health=None if port < 0 else (host, port), beside=beside)
     return serve(Client(transport), controllers, options)
 

@@ -106,6 +106,11 @@ class Loop(Generic[Seen]):
         if self._parts.owns(key):
             self.queue.add(key, new=new)
 
+    def hurry(self, key: Key) -> None:
+        """Somebody needs its status: what waits is written at the next look, which is now."""
+        self._waiting.hurry(key)
+        self.wake(key)
+
     def wake_all(self, picks: Callable[[Key], bool] = lambda _: True) -> None:
         """Every primary, and the owner of everything owned (whose primary may be gone)."""
         keys = set(self._primary.all_keys())

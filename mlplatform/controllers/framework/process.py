@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from mlplatform.controllers.framework.loop import Parts
+from mlplatform.controllers.framework.loop import Loop, Parts
 from mlplatform.controllers.framework.manager import STOP_SECONDS, Manager, Settings
-from mlplatform.controllers.framework.model import Caches, Controller
+from mlplatform.controllers.framework.model import Controller
 from mlplatform.kube.client import Client
 from mlplatform.kube.events import Recorder
 from mlplatform.kube.health import HealthServer
@@ -39,14 +39,14 @@ class Beside(Protocol):
 class Options:
     """``health``: host and port of probes and metrics (port 0: any; None: none). ``width``: writes at once;
     ``patience``: seconds that a status which only tells may wait.
-    ``beside``: for a controller's name, what is to be done beside it, given the client and the controller's caches."""
+    ``beside``: for a controller's name, what is to be done beside it, given the client and the controller's loop."""
 
     settings: Settings = field(default_factory=Settings)
     health: tuple[str, int] | None = ("0.0.0.0", 8080)  # noqa: S104 - probes come from the node
     width: int = 4
     patience: float = 0.5
-    beside: Mapping[str, Callable[[Client, Caches], Beside]] = field(
-        default_factory=dict[str, Callable[[Client, Caches], Beside]]
+    beside: Mapping[str, Callable[[Client, Loop[Any]], Beside]] = field(
+        default_factory=dict[str, Callable[[Client, Loop[Any]], Beside]]
     )
 
 
@@ -66,7 +66,7 @@ class Process:
         parts = Parts(metered, recorder, self.metrics, chance=chance, width=options.width, patience=options.patience)
         self.manager = Manager(metered, parts, controllers, options.settings)
         self.beside = [
-            options.beside[loop.controller.name](metered, loop.caches)
+            options.beside[loop.controller.name](metered, loop)
             for loop in self.manager.loops
             if loop.controller.name in options.beside
         ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlplatform.kube.objects import Key, Object, key_of, uid_of, version_of
@@ -49,6 +49,13 @@ class Waiting:
             since = found.since if found is not None and found.uid == uid else now
             self._all[key] = _Waits(uid, version_of(primary), status, since)
         return since
+
+    def hurry(self, key: Key) -> None:
+        """What waits for it has waited long enough."""
+        with self._lock:
+            found = self._all.get(key)
+            if found is not None:
+                self._all[key] = replace(found, since=float("-inf"))
 
     def done(self, key: Key) -> None:
         """It is written, or nobody wants it any more."""

@@ -145,12 +145,20 @@ class _Refused(Exception):
 
 
 class Desk:
-    """Threads share one. ``caches``: pods and jobs as they were seen last."""
+    """Threads share one. ``caches``: pods and jobs as they were seen last. ``hurry``: asks that what was decided for a
+    job, and waits to be written, is written now."""
 
-    def __init__(self, client: Client, caches: Caches, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        client: Client,
+        caches: Caches,
+        now: Callable[[], float] = time.time,
+        hurry: Callable[[Key], None] = lambda _: None,
+    ) -> None:
         self._client = client
         self._caches = caches
         self._now = now
+        self._hurry = hurry
         self._lock = threading.Lock()
         self._jobs: dict[str, _Heard] = {}
         self._speakers: dict[str, tuple[float, Speaker | None]] = {}
@@ -192,6 +200,7 @@ class Desk:
             raise _Refused(403, "this token is of a rank of another job")
         seen = self._seen(place, speaker.job_uid)
         if seen is None:
+            self._hurry(place)  # what it says is kept beside that
             raise _Refused(503, "this job is not known yet", 2)
         if seen.ledger.stage.finished:
             raise _Refused(409, "the job has ended", stop=True)

@@ -32,3 +32,13 @@ def test_another_object_of_that_name_begins_anew() -> None:
     waiting.done(A)
     assert waiting.of(body("3", uid="v")) is None
     waiting.done(A)
+
+
+def test_what_somebody_asks_for_has_waited_long_enough() -> None:
+    waiting = Waiting()
+    waiting.hurry(A)
+    assert len(waiting) == 0
+    waiting.wait(A, body("1"), {"phase": "x"}, 10.0)
+    waiting.hurry(A)
+    assert waiting.wait(A, body("1"), {"phase": "y"}, 11.0) == float("-inf")
+    assert len(waiting) == 1

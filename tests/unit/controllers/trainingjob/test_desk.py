@@ -57,8 +57,8 @@ class Reviewing:
 class Ranks:
     """A job's ranks, and the desk they report to."""
 
-    def __init__(self, body: Object | None = None) -> None:
-        self.cluster = TrainingCluster()
+    def __init__(self, body: Object | None = None, patience: float = 0.0) -> None:
+        self.cluster = TrainingCluster(patience=patience)
         self.cluster.submit(body or job())
         self.server = Reviewing(self.cluster)
         self.desk = self.new_desk()
@@ -70,7 +70,8 @@ class Ranks:
             except ObjectNotFound:
                 return None
 
-        return Desk(Client(self.server, sleep=lambda _: None), cached, lambda: self.cluster.now)
+        loop = self.cluster.operator.loops[0]
+        return Desk(Client(self.server, sleep=lambda _: None), cached, lambda: self.cluster.now, loop.hurry)
 
     def send(self, rank: int, report: Any, *, attempt: int = 1, place: Key = KEY, address: str = "") -> Reply:
         body = report if isinstance(report, bytes) else json.dumps(report).encode()
@@ -123,6 +124,16 @@ def test_a_rank_that_is_through_is_told_at_once_and_once() -> None:
     assert (len(ranks.server.writes), ranks.progress["step"], ranks.progress["percent"]) == (2, 8, 100)
     ranks.send(0, {"step": 8, "totalSteps": 9, "progressPercentage": 100, "metrics": [{"name": "a", "value": 1}]})
     assert len(ranks.server.writes) == 2
+
+
+def test_who_reports_before_its_job_was_told_has_it_told() -> None:
+    ranks = Ranks(patience=20.0)
+    assert ranks.cluster.status == {}
+    assert ranks.send(0, {"step": 5, "checkpointStep": 5}).status == 503
+    ranks.cluster.operator.settle()
+    assert ranks.cluster.phase == "Running"
+    assert ranks.send(0, {"step": 5, "checkpointStep": 5}).status == 200
+    assert ranks.progress["checkpointStep"] == 5
 
 
 def test_a_checkpoint_is_written_before_it_is_thanked_for() -> None:

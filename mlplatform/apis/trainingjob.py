@@ -412,6 +412,18 @@ class TrainingJobSpec:
     groups: tuple[ReplicaGroup, ...] = told(
         "The ranks.", min_items=1, max_items=8, keys=("name",), rules=_OF_ALL_GROUPS
     )
+    backend: str = told(
+        "Who makes the ranks: pods of the platform's own. A RayJob of KubeRay's (kuberay) is not done yet.",
+        "",
+        enum=("pods", "kuberay"),
+        rules=(
+            Rule(
+                "self != 'kuberay'",
+                "backend kuberay is not done yet: leave backend out, and a ray job's head and workers are pods of the "
+                "platform's own",
+            ),
+        ),
+    )
     suspend: bool = told("Whether it rests: ranks save and give up their places.", False, given=True)
     managed_by: str = told(
         "Who looks after it; with another one than the platform's controller it is left alone.",

@@ -130,15 +130,15 @@ def test_a_worker_and_the_head_are_lost_and_it_comes_to_the_loss_of_one(
         assert 8265 not in ports
         assert {http_status(address, port) for port in ports} <= {0, 401}
 
-        # a worker's node is killed: it alone is made anew, while the driver goes on
+        # a worker is killed: it alone is made anew, while the driver goes on
         uid = pod(here, head)["metadata"]["uid"]
-        os.kill(process(run.name, "worker", "raylet"), signal.SIGKILL)
+        os.kill(process(run.name, "worker", "sh"), signal.SIGKILL)
         until(lambda: run.status.get("attempt") == 2, run)
         until(at(here, run, 0, head, f"{run.name}-worker-a2-0"), run)
         assert pod(here, head)["metadata"]["uid"] == uid
         assert [one["step"] for one in rows(here, run)] == list(range(len(rows(here, run))))
         first = run.attempts[0]
-        assert (first["group"], first["exitCode"], first["action"]) == ("worker", 1, "Restart")
+        assert (first["group"], first["exitCode"], first["action"]) == ("worker", 137, "Restart")
 
         # the head is deleted: it saves, and both are there again behind what it saved
         here.cluster.api.delete(f"/api/v1/namespaces/{here.namespace}/pods/{head}")

@@ -23,7 +23,7 @@ _HEAD_ANSWERS: Final = (
     '"$RAY_ADDRESS" 2>/dev/null'
 )
 #: Only the driver goes on as this process: SIGTERM is its wish to save, and ray is there until it has. On a busy
-#: machine ray gives itself up after half a minute: it is started again.
+#: machine ray gives itself up after half a minute, here and in workers: it is started again.
 _RAY_HEAD: Final = """trap 'exit 143' TERM
 case "$RAY_ADDRESS" in 127.*) here=--node-ip-address=127.0.0.1;; *) here=;; esac
 for attempt in 1 2 3 -; do
@@ -39,13 +39,18 @@ trap told=1 TERM
 until {head_answers}; do sleep 0.5; [ -z "$told" ] || exit 143; done
 case "$RAY_ADDRESS" in 127.*) here=--node-ip-address=127.0.0.1;; *) here=;; esac
 export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
-{ray} start --address="$RAY_ADDRESS" $here --block --disable-usage-stats &
-node=$!
-while kill -0 $node 2>/dev/null; do
-  sleep 1 & wait $!
-  [ -z "$told" ] || break
+for attempt in 1 2 3; do
+  begun=$(date +%s)
+  {ray} start --address="$RAY_ADDRESS" $here --block --disable-usage-stats &
+  node=$!
+  while kill -0 $node 2>/dev/null; do
+    sleep 1 & wait $!
+    [ -z "$told" ] || break 2
+  done
+  wait $node; code=$?
+  [ $code != 0 ] && [ $(($(date +%s) - begun)) -lt 90 ] && {head_answers} || exit $code
 done
-if [ -z "$told" ]; then wait $node; exit; fi
+[ -n "$told" ] || exit $code
 while kill -0 $node 2>/dev/null && {head_answers}; do sleep 0.2; done
 kill $node 2>/dev/null
 wait $node

@@ -124,9 +124,16 @@ def test_a_worker_that_is_told_to_end_waits_for_the_head(
 
 
 def test_a_worker_ends_as_its_ray_does(ray: Path, tmp_path: Path) -> None:
+    """And one that did not come up in its time is started again, as long as there is a head."""
     (tmp_path / "head").touch()
     ray.write_text(RAY.replace("trap", "exit 3; trap"))
-    assert subprocess.run(words("ray", "worker", PROCESS, str(ray)), check=False).returncode == 3
+    worker = words("ray", "worker", PROCESS, str(ray))
+    assert subprocess.run(worker, check=False).returncode == 3
+    assert len((tmp_path / "said").read_text().splitlines()) == 3
+    (tmp_path / "said").unlink()
+    ray.write_text(RAY.replace("trap", 'rm "$HEAD"; exit 3; trap'))
+    assert subprocess.run(worker, check=False).returncode == 3
+    assert len((tmp_path / "said").read_text().splitlines()) == 1
 
 
 def test_what_no_python_runs_finds_ray_on_its_path() -> None:

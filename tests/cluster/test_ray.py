@@ -9,6 +9,7 @@ import base64
 import http.client
 import json
 import os
+import runpy
 import signal
 import subprocess
 from collections.abc import Callable
@@ -18,9 +19,12 @@ from typing import Any
 import pytest
 
 from mlplatform.sdk.training.run import TrainingRun
-from tests.cluster.test_frameworks import EVERY, Place, alone, packages, place
+from tests.cluster.cluster import Cluster
+from tests.cluster.test_frameworks import EVERY, SCRIPTS, Place, alone, place
+from tests.cluster.test_trained_tasks import standing
 from tests.cluster.test_training import until
 from tests.support.frameworks import needed, site_packages
+from tests.support.kube.environments import packages, with_packages
 
 __all__ = ["place"]
 pytestmark = [
@@ -146,3 +150,23 @@ def test_a_worker_and_the_head_are_lost_and_it_comes_to_the_loss_of_one(
         assert here.final(run) == (pytest.approx(expected, rel=1e-9), 2)
         assert [one["step"] for one in rows(here, run)] == list(range(28)), "nothing was done twice"
         assert (run.status["restartsCounted"], run.status["restartsUncounted"]) == (1, 1)
+
+
+def test_a_task_of_a_pipeline(ray: Path, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    text = runpy.run_path(str(SCRIPTS / "pipeline_ray.py"))["squares"].compile()
+    document = tmp_path / "squares.yaml"
+    with (
+        packages(cluster, namespace, site_packages("ray")) as claim,
+        standing(cluster, namespace, tmp_path, None, claim) as place,
+    ):
+        document.write_text(with_packages(text, claim, OMP_NUM_THREADS="1"), encoding="utf-8")
+        place.start(document)
+        status, job = place.ended(), place.job()
+    assert status["state"] == "SUCCEEDED", json.dumps(status, indent=1)
+    assert status["outputs"]["parameters"]["Output"] == {
+        "sum": sum(number * number for number in range(1000)),
+        "nodes": 2,
+    }
+    assert job is not None
+    assert [group["name"] for group in job["spec"]["groups"]] == ["head", "worker"]
+    assert (job["status"]["phase"], job["status"]["restartsCounted"]) == ("Complete", 0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import sys
 import time
@@ -106,42 +107,10 @@ def test_its_driver_is_killed_and_suspended_and_comes_to_the_loss_of_one(home: P
     assert job.run.status["restartsCounted"] == 1
 
 
-@ml.training(framework="ray", workers=2, max_restarts=1)
-def spread(rows: int) -> dict:
-    """The sum of squares, each node's share computed there."""
-    import os
-    import time
-
-    import ray
-
-    ray.init(log_to_driver=False)
-    wanted = int(os.environ["MLP_RAY_NODES"])
-    while len(nodes := [node["NodeID"] for node in ray.nodes() if node["Alive"]]) < wanted:
-        time.sleep(0.1)
-
-    @ray.remote(num_cpus=0.1)
-    def share(numbers: range) -> tuple[int, str]:
-        return sum(number * number for number in numbers), ray.get_runtime_context().get_node_id()
-
-    strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-    shares = [range(rows)[at::wanted] for at in range(wanted)]
-    asked = [
-        share.options(scheduling_strategy=strategy(node, soft=False)).remote(numbers)
-        for node, numbers in zip(nodes, shares, strict=True)
-    ]
-    found = ray.get(asked)
-    return {"sum": sum(part for part, _ in found), "nodes": len({node for _, node in found})}
-
-
-@ml.pipeline
-def squares(rows: int = 1000) -> dict:
-    return spread(rows)
-
-
 def test_a_task_of_ray_in_a_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if sys.version_info[:2] != PYTHON:
         pytest.skip("ray's packages are another Python's")
     monkeypatch.setenv("PYTHONPATH", str(site_packages("ray")))
     with platform_in(tmp_path) as platform:
-        run = platform.run(squares, rows=1000)
+        run = platform.run(runpy.run_path(str(SCRIPTS / "pipeline_ray.py"))["squares"], rows=1000)
         assert run.output == {"sum": sum(number * number for number in range(1000)), "nodes": 2}

@@ -90,6 +90,62 @@ def test_claims_on_devices_are_asked_for_where_the_job_makes_some(
     assert eventually(lambda: submit(eve, namespace, groups=[group(accelerator=device)]))
 
 
+#: Every way in which a pod names a secret.
+SECRETS: dict[str, Object] = {
+    "a volume": {"volumes": [{"name": "v", "secret": {"secretName": "login"}}]},
+    "a projected volume": {"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": "login"}}]}}]},
+    "a driver's volume": {
+        "volumes": [{"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "login"}}}]
+    },
+    "an old driver's": {"volumes": [{"name": "v", "flexVolume": {"driver": "x/y", "secretRef": {"name": "login"}}}]},
+    "a registry": {"imagePullSecrets": [{"name": "login"}]},
+    "a variable": {
+        "containers": [
+            {"name": "m", "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "login", "key": "k"}}}]}
+        ]
+    },
+    "variables": {"containers": [{"name": "m", "envFrom": [{"secretRef": {"name": "login"}}]}]},
+    "variables of what comes before": {
+        "initContainers": [
+            {"name": "i", "envFrom": [{"configMapRef": {"name": "c"}}, {"secretRef": {"name": "login"}}]}
+        ]
+    },
+}
+
+
+def with_pod(**spec: Any) -> Object:
+    made = group()
+    made["template"]["spec"] = {**made["template"]["spec"], **spec}
+    return made
+
+
+def test_secrets_and_accounts_that_templates_name_have_to_be_the_authors(
+    api_server: Cluster, rules: Client, namespace: str
+) -> None:
+    bob = become(api_server, rules, namespace, "bob", may("pods"))
+    eventually(lambda: submit(bob, namespace))
+    for name, spec in SECRETS.items():
+        with pytest.raises(Forbidden, match="right to get them"):
+            submit(bob, namespace, groups=[with_pod(**spec)])
+            pytest.fail(name)
+    for word in ("serviceAccountName", "serviceAccount"):
+        with pytest.raises(Forbidden, match="impersonate"):
+            submit(bob, namespace, groups=[with_pod(**{word: "admin"})])
+    assert submit(bob, namespace, groups=[with_pod(serviceAccountName="default")])
+    own = [
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["login"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": ["admin"], "verbs": ["impersonate"]},
+    ]
+    eve = become(api_server, rules, namespace, "eve", may("pods"), *own)
+    for spec in SECRETS.values():
+        assert eventually(lambda spec=spec: submit(eve, namespace, groups=[with_pod(**spec)]))
+    two = [with_pod(**SECRETS["a volume"]), {**with_pod(serviceAccountName="admin"), "name": "other"}]
+    assert submit(eve, namespace, groups=two)
+    two[1]["template"]["spec"]["imagePullSecrets"] = [{"name": "other"}]
+    with pytest.raises(Forbidden, match="right to get them"):
+        submit(eve, namespace, groups=two)
+
+
 def test_nobody_but_the_operator_says_how_a_job_stands(api_server: Cluster, rules: Client, namespace: str) -> None:
     ann = become(api_server, rules, namespace, "ann", may("pods"))
     body = job(suspend=True)

@@ -9,6 +9,7 @@ import pytest
 from mlplatform.controllers.trainingjob.pins import leave_in, node_of
 from mlplatform.controllers.trainingjob.resources import TRAINING_JOBS
 from mlplatform.kube.objects import CLAIMS, VOLUMES, Key, Object, uid_of
+from tests.support.kube.faults import Mortal
 from tests.support.kube.training import KEY, TrainingCluster, group, job
 
 SPEC = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
@@ -107,3 +108,35 @@ def test_a_rank_on_a_node_to_avoid_stays_with_its_claim_until_that_may_go() -> N
     told = cluster.status["attempts"]
     assert "resumedFromStep" not in told[2]
     assert told[1]["reason"] == "ExitCode9"
+
+
+def life(die_at: int = 0) -> tuple[TrainingCluster, int]:
+    """A job that may give up its claims; the operator dies before its n-th write."""
+    cluster = TrainingCluster()
+    mortal = Mortal(cluster.fake, die_at, "before")
+    cluster.operator = cluster.new_operator(mortal)
+    body = job(group(), checkpoint={"scope": "Rank", "claimSpec": SPEC}, failurePolicy=AVOID)
+    body["metadata"]["annotations"] = {"training.mlplatform.dev/give-up": "all"}
+    cluster.submit(body)
+    bind(cluster)
+    cluster.report(step=9, checkpointStep=9, checkpointTime="2023-11-14T22:13:20.000Z")
+    before = [claim(cluster, rank) for rank in range(2)]
+    cluster.end("worker", 1, 9)
+    cluster.run(1)
+    cluster.run(30)
+    assert (claim(cluster, 0) == before[0], claim(cluster, 1) == before[1]) == (True, False)
+    cluster.end_all()
+    cluster.run()
+    cluster.run(10)
+    return cluster, len(mortal.written)
+
+
+def test_an_operator_that_dies_at_any_write_gives_up_the_same_claim_once() -> None:
+    first, writes = life()
+    wanted = first.status
+    assert (wanted["phase"], wanted["attempt"]) == ("Complete", 2)
+    assert "resumedFromStep" not in wanted["attempts"][1]
+    assert writes > 15
+    for number in range(1, writes + 1):
+        cluster, _ = life(number)
+        assert (cluster.deaths, cluster.status) == (1, wanted), number

@@ -169,4 +169,4 @@ def test_a_task_of_a_pipeline(ray: Path, cluster: Cluster, namespace: str, tmp_p
     }
     assert job is not None
     assert [group["name"] for group in job["spec"]["groups"]] == ["head", "worker"]
-    assert (job["status"]["phase"], job["status"]["restartsCounted"]) == ("Complete", 0)
+    assert (job["status"]["phase"], job["status"]["attempt"]) == ("Complete", 1)

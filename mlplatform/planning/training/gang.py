@@ -255,10 +255,15 @@ def _begun(ledger: Ledger, look: Look) -> Ledger:
     kept = replace(
         ledger,
         attempts=(*ledger.attempts, attempt)[-KEPT_ATTEMPTS:],
-        goodput=goodput.lost(ledger.goodput),
+        goodput=ledger.goodput if _driver_goes_on(look.spec, ledger) else goodput.lost(ledger.goodput),
         hung=False,
     )
     return _moved(kept, Stage.PLACING, look.now, "Placing")
+
+
+def _driver_goes_on(spec: TrainingSpec, ledger: Ledger) -> bool:
+    """Whether only nodes of ray begin: what they were computing is done again elsewhere, and no step is lost."""
+    return any(spec.is_head(group) and ledger.wanted(group.name, 0) < ledger.attempt for group in spec.groups)
 
 
 def _more_begun(look: Look) -> Ledger:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mlplatform.apis.names import ANNOTATION_RESUME
 from mlplatform.controllers.trainingjob import plan
 from mlplatform.controllers.trainingjob.controller import TrainingJobs
 from mlplatform.controllers.trainingjob.resources import TRAINING_JOBS
@@ -104,3 +105,25 @@ def test_a_look_at_which_nothing_follows_makes_nothing(monkeypatch: pytest.Monke
         monkeypatch.setattr(plan, name, never)
     found = controller.plan(observed, cluster.now + 100)
     assert (found.status, found.create, found.release, found.delete) == (None, [], [], [])
+
+
+def test_numbers_as_large_as_the_api_takes_stop_nobody() -> None:
+    """Deadlines past the end of time, and a step to resume from that no number holds."""
+    far = 2**63 - 1
+    seconds = ("activeDeadlineSeconds", "pendingDeadlineSeconds", "ttlSecondsAfterFinished")
+    body = job(
+        group(replicas=1),
+        runPolicy=dict.fromkeys(seconds, far),
+        health={"startupTimeoutSeconds": far, "progressTimeoutSeconds": far},
+        gang={"scheduleTimeoutSeconds": far},
+        failurePolicy={"windowSeconds": far},
+        framework="python",
+    )
+    body["metadata"]["annotations"] = {ANNOTATION_RESUME: "9" * 6000}
+    cluster = TrainingCluster()
+    cluster.submit(body)
+    assert cluster.phase == "Running"
+    assert (cluster.operator.loops[0].queue.next_due() or 0) > 1e18
+    cluster.end_all()
+    cluster.run()
+    assert cluster.phase == "Complete"

@@ -377,13 +377,17 @@ RAY = (Group("head", role=Role.HEAD), Group("worker", replicas=2))
 def test_nodes_of_ray_begin_anew_with_their_head_and_not_with_each_other() -> None:
     policy = FailurePolicy(restart_scope=Scope.POD, max_restarts=2)
     world = running(job(framework=Framework.RAY, groups=RAY, failure=policy))
+    world.settle(7)
     world.end("worker", 1, 1)
     world.settle()
     world.settle(60)
     assert sorted(world.ranks) == [RankKey("head", 0, 1), RankKey("worker", 0, 1), RankKey("worker", 1, 2)]
+    assert world.ledger.goodput.lost == 0, "the driver went on"
     world.end("head", 0, 137)
     world.settle()
+    assert world.ledger.goodput.lost == 0
     world.settle(60)
+    assert world.ledger.goodput.lost == 7, "what was not saved is done again"
     assert sorted(world.ranks) == [RankKey("head", 0, 3), RankKey("worker", 0, 3), RankKey("worker", 1, 3)]
     assert (world.stage, world.ledger.counted) == (Stage.RUNNING, 2)
 

@@ -11,6 +11,7 @@ import pytest
 from mlplatform.core.errors import InvalidInput, NotFound
 from mlplatform.engine.files import write_json
 from mlplatform.engine.home import Home
+from mlplatform.engine.submission import read_private
 from mlplatform.engine.training import jobs
 from mlplatform.engine.training.places import JobPlace, read_rank_name
 from mlplatform.planning.training.facts import RankKey
@@ -38,6 +39,29 @@ def test_a_job_is_kept_and_found(home: Home) -> None:
     private = JobPlace(home, "digits-1").private
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
     assert "s3cret" not in JobPlace(home, "digits-1").object.read_text()
+
+
+def test_nodes_of_ray_know_each_other_by_what_nobody_else_reads(home: Home) -> None:
+    """The uid, which pages and the status tell, would be none."""
+    tokens: list[str] = []
+    for name in ("one", "two"):
+        create(home, name, group("head", 1, role="head"), group(), framework="ray")
+        place = JobPlace(home, name)
+        tokens.append(read_private(place.private)["RAY_AUTH_TOKEN"])
+        assert stat.S_IMODE(place.private.stat().st_mode) == 0o600
+        assert tokens[-1] not in place.object.read_text()
+    assert [len(token) for token in tokens] == [64, 64]
+    assert tokens[0] != tokens[1]
+    create(home, "three")
+    assert "RAY_AUTH_TOKEN" not in read_private(JobPlace(home, "three").private)
+
+
+def test_what_is_not_done_yet_is_refused_here_as_on_a_cluster(home: Home) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        create(home, "ray", group("head", 1, role="head"), framework="ray", backend="kuberay")
+    assert [(one.path, one.message) for one in raised.value.findings] == [
+        ("spec.backend", "kuberay is not done yet: leave it out")
+    ]
 
 
 def test_asked_for_again_it_is_one_job(home: Home) -> None:

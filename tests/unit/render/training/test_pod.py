@@ -86,6 +86,7 @@ def test_ray_workers_join_the_head_with_its_token() -> None:
     body = job(group("head", 1, role="head"), group(), framework="ray")
     pod = rendered(body, RankKey("worker", 0, 1))
     assert (env(pod)["RAY_ADDRESS"], env(pod)["RAY_AUTH_MODE"]) == ("job-head-a1-0.job-ranks:6379", "token")
+    assert (env(pod)["RAY_USAGE_STATS_ENABLED"], env(pod)["MLP_RAY_NODES"]) == ("0", "3")
     token = next(one for one in pod["spec"]["containers"][0]["env"] if one["name"] == "RAY_AUTH_TOKEN")
     assert token["valueFrom"] == {"secretKeyRef": {"name": "job-keys", "key": "ray-token"}}
     assert {"name": "mlplatform-shm", "emptyDir": {"medium": "Memory"}} in pod["spec"]["volumes"]

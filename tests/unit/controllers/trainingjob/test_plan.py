@@ -127,3 +127,15 @@ def test_numbers_as_large_as_the_api_takes_stop_nobody() -> None:
     cluster.end_all()
     cluster.run()
     assert cluster.phase == "Complete"
+
+
+def test_a_job_at_work_does_not_wait_for_many_that_have_just_come() -> None:
+    cluster = TrainingCluster()
+    cluster.submit(job(group(replicas=1), framework="python"))
+    for number in range(20):
+        cluster.client.create(TRAINING_JOBS, job(group(replicas=1), name=f"many-{number}", framework="python"))
+    cluster.end("worker", 0)
+    cluster.operator.refresh()
+    for _ in range(2):
+        cluster.operator.loops[0].process_one()
+    assert (cluster.phase, len(cluster.pods())) == ("Complete", 2)

@@ -234,6 +234,12 @@ class RealTrainingCluster(TrainingCluster):
                 self._take(lambda k=kind, b=body: self._remove(k, b))
         for name in self.made_nodes:
             self._take(lambda n=name: self.client.delete(NODES, Key("", n)))
+        # The server takes claims away when it has seen that no pod has them: the next test must not find them there.
+        end = time.monotonic() + _PATIENCE
+        while self.client.list(CLAIMS, "default").items:
+            assert time.monotonic() < end, "claims do not go"
+            time.sleep(0.02)
+            self.wire.stale()
 
     def _remove(self, kind: Any, body: Object) -> None:
         finalizers: list[str] = body["metadata"].get("finalizers") or []

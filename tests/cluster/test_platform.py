@@ -245,7 +245,8 @@ def test_a_training_job_is_one_run_with_its_checkpoint_and_its_model(
             "the job's run in MLflow",
         )
         made.delete()
-        cluster.api.wait(f"/api/v1/namespaces/{SERVES}/pods", lambda pods: not pods["items"])
+        ours = "labelSelector=training.mlplatform.dev%2Fjob%3Dfits"
+        cluster.api.wait(f"/api/v1/namespaces/{SERVES}/pods?{ours}", lambda pods: not pods["items"])
     assert (found["name"], found["params"], found["metrics"]["rank"]) == ("fits", {"steps": "20"}, 0)
 
     def history(key: str) -> list[int]:

@@ -43,6 +43,11 @@ def steps(folder: Path, rank: int = 0) -> list[int]:
     return [one.step for one in done(folder) if one.rank == rank]
 
 
+def when(folder: Path, step: int) -> float:
+    """The moment at which rank 0 did a step first."""
+    return next(one.at for one in done(folder) if (one.rank, one.step) == (0, step))
+
+
 def again(folder: Path) -> int:
     """How many steps of rank 0 were done more than once."""
     mine = steps(folder)

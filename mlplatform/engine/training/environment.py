@@ -31,7 +31,18 @@ _WAIT: Final = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys
 #: What every rank gets, for its logs.
 _PYTHON: Final = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
 #: Further ones that the platform or a framework's launcher sets for each rank.
-_EACH: Final = ("RAY_", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "NCCL_ASYNC", "TORCH_NCCL", "OMP_NUM_THREADS", "PMI_")
+_EACH: Final = (
+    "RAY_",
+    "MASTER_",
+    "LOCAL_",
+    "GROUP_",
+    "ROLE_",
+    "NCCL_ASYNC",
+    "TORCH_NCCL",
+    "TORCH_DISABLE_SHARE",
+    "OMP_NUM_THREADS",
+    "PMI_",
+)
 
 
 def set_here(name: str) -> bool:

@@ -19,10 +19,21 @@ options.add_argument("--out", required=True)
 options.add_argument("--epochs", type=int, default=4)
 options.add_argument("--batch", type=int, default=120)
 options.add_argument("--every", type=int, default=5)
-options.add_argument("--pause", type=float, default=0.0)
+options.add_argument("--hold", action="append", default=[], help="STEP/WORLD/ATTEMPT: stay there until asked to leave")
 args = options.parse_args()
 
 me = training.init()
+held = {tuple(map(int, told.split("/"))) for told in args.hold}
+
+
+def leaving() -> bool:
+    """All agree whether somebody is to leave: the others cannot go on without it, and it is saved before."""
+    said = torch.tensor(float(training.stopping()))
+    if me.world_size > 1:
+        dist.all_reduce(said, dist.ReduceOp.MAX)
+    return bool(said)
+
+
 torch.manual_seed(0)
 if me.world_size > 1:
     dist.init_process_group("gloo")
@@ -57,16 +68,15 @@ for step in range(begin, steps):
     optimizer.step()
     seen.write(json.dumps({"step": step, "at": time.time(), "world": me.world_size, "ids": mine.tolist()}) + "\n")
     training.report(step, {"loss": loss.item()}, total=steps)
-    # All agree whether somebody is to leave: the others cannot go on without it, and it is saved before.
-    leaving = torch.tensor(float(training.stopping()))
-    if me.world_size > 1:
-        dist.all_reduce(leaving, dist.ReduceOp.MAX)
-    if me.first and (leaving or training.due(step, every=args.every)):
+    leave = leaving()
+    while (step, me.world_size, me.attempt) in held and not leave:
+        time.sleep(0.05)
+        leave = leaving()
+    if me.first and (leave or training.due(step, every=args.every)):
         with training.checkpoint(step) as folder:
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, folder / "state.pt")
-    if leaving and training.stopping():
+    if leave and training.stopping():
         sys.exit(75)
-    time.sleep(args.pause)
 
 if me.first:
     with torch.no_grad():

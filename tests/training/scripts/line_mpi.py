@@ -15,10 +15,11 @@ options = argparse.ArgumentParser()
 options.add_argument("--out", required=True)
 options.add_argument("--steps", type=int, default=40)
 options.add_argument("--every", type=int, default=5)
-options.add_argument("--pause", type=float, default=0.0)
+options.add_argument("--hold", action="append", default=[], help="STEP/WORLD/ATTEMPT: stay there until asked to leave")
 args = options.parse_args()
 
 me = training.init()
+held = {tuple(map(int, told.split("/"))) for told in args.hold}
 world = None
 if me.world_size > 1:
     from mpi4py import MPI
@@ -33,6 +34,11 @@ def over_all(part: np.ndarray) -> np.ndarray:
     whole = np.empty_like(part)
     world.Allreduce(part, whole)
     return whole
+
+
+def leaving() -> bool:
+    """Whether anybody is asked to: then all do."""
+    return over_all(np.array([float(training.stopping())]))[0] > 0
 
 
 chance = np.random.default_rng(0)
@@ -52,19 +58,21 @@ with open(f"{args.out}/seen-{me.attempt}-{me.rank}-{os.getpid()}", "a", bufferin
         told = {"step": step, "at": time.time(), "world": me.world_size, "ids": []}
         seen.write(json.dumps(told) + "\n")
         training.report(step, {"slope": float(np.linalg.norm(slope))}, total=args.steps)
-        leaving = over_all(np.array([float(training.stopping())]))[0] > 0
-        if me.first and (leaving or training.due(step, every=args.every)):
+        leave = leaving()
+        while (step, me.world_size, me.attempt) in held and not leave:
+            time.sleep(0.05)
+            leave = leaving()
+        if me.first and (leave or training.due(step, every=args.every)):
             try:
                 with training.checkpoint(step) as folder:
                     np.save(folder / "weights.npy", weights)
             except SystemExit:
-                leaving = True
-        if leaving:
+                leave = True
+        if leave:
             # mpirun ends all when the first one leaves in this way: none does before it is saved.
             if world is not None:
                 world.Barrier()
             sys.exit(75)
-        time.sleep(args.pause)
 loss = over_all(np.array([((x[mine] @ weights - y[mine]) ** 2).sum()]))[0] / len(x)
 if me.first:
     with open(f"{args.out}/final.json", "w") as file:

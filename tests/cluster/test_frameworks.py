@@ -130,7 +130,7 @@ class TestTorch:
             assert again == 3, "what was done behind step 9, at most an interval of checkpoints"
             first, second = run.attempts
             assert (first["action"], first["counted"], second["resumedFromStep"]) == ("Restart", True, 9)
-            assert 0 < run.goodput["lostSeconds"] <= since + 5
+            assert 0 < run.status["ledger"]["spent"]["lost"] <= 1000 * (since + 5), "told, and no more than that"
 
             # suspended, it saves the step that it is at; resumed, it goes on behind it
             run.suspend()

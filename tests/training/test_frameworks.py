@@ -96,7 +96,7 @@ def test_torch_killed_and_suspended_comes_to_the_loss_of_one(home: Path, tmp_pat
     assert run.attempts[-1]["resumedFromStep"] == 9
     again = digits.again(tmp_path)
     assert again == 3, "what was done behind step 9"
-    assert 0 < run.goodput["lostSeconds"] <= since + 5
+    assert 0 < run.status["ledger"]["spent"]["lost"] <= 1000 * (since + 5), "told, and no more than that"
 
     # suspended, it saves the step that it is at; resumed, it goes on behind it
     run.suspend()

@@ -266,6 +266,7 @@ def test_torchrun_as_a_task_says_the_same_here_and_on_a_cluster(
             found = with_torch.cli("run", str(here))["outputs"]["Output"]
         finally:
             LocalClient(place.home).stop()
+            stop_gateway(place.home / "mlflow")
         status, job = place.ended(), place.job()
     assert status["state"] == "SUCCEEDED", json.dumps(status, indent=1)
     there = status["outputs"]["parameters"]["Output"]

@@ -119,7 +119,8 @@ def test_the_pods(asked: Asked) -> None:
         told = json.loads(env["MLPLATFORM_REQUEST"].replace("$$", "$"))["ranks"]
         assert told["first"] == "head"
         assert told["words"]["head"][-4:] == ["{{python}}", "{{launcher}}", "--task-rank", "{{file}}"]
-        assert "--block" in told["words"]["worker"][-1]
+        assert "--block" in told["words"]["worker"][2]
+        assert told["words"]["worker"][3:] == ["{{python}}"], "ray is that of the image's own Python"
         assert told["grace"] == 120
 
 

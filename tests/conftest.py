@@ -24,6 +24,8 @@ from tests.support.sides import VARIABLE, side_of
 
 __all__ = ["api_server", "cluster", "namespace"]
 
+#: Which half of the suite this process runs. A pytest that a test starts runs all that it is asked for.
+SIDE = os.environ.pop(VARIABLE, "")
 STRICT = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,10 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    side = os.environ.get(VARIABLE)
-    if side:
+    if SIDE:
         here = ROOT / "tests"
-        items[:] = [one for one in items if side_of(one.path.relative_to(here), on_a_cluster=place(one) > 0) == side]
+        items[:] = [one for one in items if side_of(one.path.relative_to(here), on_a_cluster=place(one) > 0) == SIDE]
     collection_order(items)
 
 

@@ -93,7 +93,7 @@ def test_two_ranks_to_the_end(home: Path) -> None:
     assert run.progress["step"] == 29
     assert run.metrics == {"state": float(expected(0))}
     assert run.status["checkpoint"]["step"] == 29
-    assert "rank 1 of 2, attempt 1, from step 0" in run.logs(1)
+    assert "rank 1 of 2, attempt 1, from step " in run.logs(1)
     assert set(run.goodput) <= {"percent", "wallSeconds", "productiveSeconds", "startupSeconds", "queuedSeconds"}
     assert ml.training_run(run.name[:5], home=home).name == run.name
 
@@ -216,8 +216,13 @@ def test_a_function_is_taken_with_all_it_reaches(home: Path, tmp_path: Path) -> 
 
 def test_more_gpus_than_there_are(home: Path) -> None:
     run = ml.TrainingJob(["true"], workers=2, gpus_per_worker=4).run(home=home)
-    said = until(lambda: [one for one in run.status.get("conditions", ()) if one["type"] == "Placed"])
+    told = "4 of this machine's 0 GPUs are asked for"
+
+    def why() -> list[Any]:
+        conditions = run.status.get("conditions", ())
+        return [one for one in conditions if one["type"] == "Placed" and told in one["message"]]
+
+    assert until(why)[0]["status"] == "False"
     assert run.phase == "Starting"
-    assert "4 of this machine's 0 GPUs are asked for" in said[0]["message"]
     run.cancel()
     until(lambda: not (home / "training" / run.name).exists())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,7 +160,9 @@ def test_nobody_but_the_operator_says_how_a_job_stands(api_server: Cluster, rule
     rules.delete(TRAINING_JOBS, key)
 
 
-def test_what_nobody_does_yet_is_taken_and_told(api_server: Cluster, rules: Client, namespace: str) -> None:
+def test_what_nobody_does_yet_is_taken_and_told(
+    api_server: Cluster, rules: Client, namespace: str, tmp_path: Path
+) -> None:
     """As warnings, which kubectl shows."""
     later: dict[str, Object] = {
         "restartMode InPlace": {"failurePolicy": {"restartMode": "InPlace"}},
@@ -174,11 +176,9 @@ def test_what_nobody_does_yet_is_taken_and_told(api_server: Cluster, rules: Clie
     def warned(spec: Object) -> str:
         body = job(suspend=True, **spec)
         body["metadata"] = {"name": "job", "namespace": namespace}
-        text = json.dumps(body)
-        command = ["kubectl", "--kubeconfig", str(api_server.kubeconfig), "create", "--dry-run=server", "-f", "-"]
-        command[0] = str(api_server.folder / "bin" / "kubectl") if api_server.folder else "kubectl"
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
-        return done.stderr
+        file = tmp_path / "job.json"
+        file.write_text(json.dumps(body))
+        return api_server.kubectl("create", "--dry-run=server", "-f", str(file)).stderr
 
     for words, spec in later.items():
         assert words in warned(spec)

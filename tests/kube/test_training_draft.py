@@ -21,7 +21,7 @@ from mlplatform.kube.client import Client
 from mlplatform.kube.objects import Resource
 from mlplatform.kube.transport import connect
 from tests.cluster.cluster import Cluster
-from tests.kube.test_training_admission import CRD, FOLDER, Object
+from tests.kube.test_training_admission import BESIDE, CRD, FOLDER, Object
 
 DRAFT = FOLDER / "crd-draft.yaml"
 GROUP = "training.mlplatform.dev"
@@ -31,7 +31,7 @@ THEIRS, OURS = "draft.trainings.test", "ours.trainings.test"
 STRICTER = {
     "checkpoint.mountPath": "a container has no folder that is relative, or named with a colon",
 }
-pytestmark = pytest.mark.skipif(not DRAFT.is_file(), reason=f"the draft of the API is not at {DRAFT}")
+pytestmark = [pytest.mark.skipif(not DRAFT.is_file(), reason=f"the draft of the API is not at {DRAFT}"), BESIDE]
 
 
 def full() -> Object:

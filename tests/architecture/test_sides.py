@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_which_half_a_test_is_in() -> None:
     assert side_of(PurePath("engine/test_kill.py"), on_a_cluster=False) == "1"
     assert side_of(PurePath("unit/core/test_values.py"), on_a_cluster=False) == "2"
+    assert side_of(PurePath("unit/cli/test_main.py"), on_a_cluster=False) == "1"
     assert side_of(PurePath("notebooks/test_to_the_cluster.py"), on_a_cluster=True) == "2"
 
 

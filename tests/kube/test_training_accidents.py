@@ -118,8 +118,8 @@ def test_ranks_that_share_a_claim_of_one_node_and_do_not_fit_there_are_told(site
     try:
         checkpoint = {"scope": "Job", "claimSpec": claim, "whenDeleted": "Delete"}
         key = site.submit(job(gpus(site, 2, count=2), checkpoint=checkpoint))
-        words = site.told(key, "all ranks have to be on one node: they share a claim without ReadWriteMany")
-        assert "didn't match pod affinity rules" in words
+        words = site.told(key, "didn't match pod affinity rules")
+        assert "all ranks have to be on one node: they share a claim without ReadWriteMany" in words
         [placed] = [one for one in site.status(key)["conditions"] if one["type"] == "Placed"]
         assert placed["reason"] == "StorageInvalid"
         assert len([place for place in site.places(key) if place]) == 1

@@ -18,6 +18,7 @@ SIDES: Final = ("1", "2")
 _FIRST: Final = frozenset(
     ("conformance", "engine", "examples", "jupyter", "notebooks", "packaging", "server", "training", "ui")
 )
+_FIRST_OF_UNITS: Final = frozenset(("cli", "images", "sdk", "tracking"))
 _SUMMARY: Final = re.compile(r"^=* ?(?P<counts>[0-9a-z, ]+) in (?P<seconds>[0-9.]+)s(?: \([0-9a-z:, ]+\))? ?=*$")
 _COUNT: Final = re.compile(r"^(\d+) ([a-z]+)$")
 _ONE: Final = {"warnings": "warning", "errors": "error"}
@@ -26,8 +27,9 @@ _WORDS: Final = ("failed", "passed", "skipped", "deselected", "xfailed", "xpasse
 
 def side_of(folder: PurePath, *, on_a_cluster: bool) -> str:
     """Which half the tests of a folder (from ``tests`` on) are in."""
-    first = not on_a_cluster and bool(folder.parts) and folder.parts[0] in _FIRST
-    return SIDES[0] if first else SIDES[1]
+    top, below = (*folder.parts, "", "")[:2]
+    first = top in _FIRST or (top == "unit" and below in _FIRST_OF_UNITS)
+    return SIDES[0] if first and not on_a_cluster else SIDES[1]
 
 
 def summary(lines: Iterable[str]) -> tuple[Counter[str], float] | None:

@@ -36,7 +36,9 @@ CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage":
 
 def _with_kinds(cluster: Cluster) -> None:
     cluster.api.apply(CRD, crds()["training.mlplatform.dev_trainingjobs.yaml"])
-    cluster.api.wait(CRD, lambda crd: any(c["type"] == "Established" for c in crd["status"].get("conditions", ())))
+    cluster.api.wait(
+        CRD, lambda crd: any(c["type"] == "Established" for c in (crd.get("status") or {}).get("conditions") or ())
+    )
 
 
 def _as_operator(cluster: Cluster, name: str) -> Client:

@@ -8,19 +8,18 @@ that is being built; elsewhere it is built on request: ``MLPLATFORM_TEST_KUEUE=1
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from tests.cluster.binaries import CannotBuild
 from tests.cluster.network import CannotRun
 from tests.support.golang import cache_folder, find_go
+from tests.support.locks import taken
 
 VERSION = "v0.19.2"
 MODULE = "sigs.k8s.io/kueue"
@@ -41,7 +40,8 @@ def build(*, asked: bool = True) -> Path:
         return found
     found.parent.mkdir(parents=True, exist_ok=True)
     with open(found.parent / "lock", "a") as lock:
-        _wait(lock.fileno())
+        if not taken(lock, PATIENCE):
+            raise CannotRun(f"Kueue {VERSION} is still being built after {PATIENCE:g} s")
         if not found.exists():
             if not asked:
                 words = "python -m tests.cluster.kueue_program does, in five minutes"
@@ -56,18 +56,6 @@ def go() -> str:
     if found is None:
         raise CannotBuild("needs Go 1.26 to build Kueue (https://go.dev/dl; an older Go fetches it by itself)")
     return found
-
-
-def _wait(lock: int) -> None:
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise CannotRun(f"Kueue {VERSION} is still being built after {PATIENCE:g} s") from None
-            time.sleep(0.5)
 
 
 def _build(place: Path) -> None:

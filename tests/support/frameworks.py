@@ -12,7 +12,6 @@ only: .ci/run uses it before all else.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -21,12 +20,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from functools import lru_cache
 from pathlib import Path
 
 from mlplatform.bootstrap import uv_environment
 from tests.support.golang import cache_folder
+from tests.support.locks import taken
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What the image has that pods mount the packages into.
@@ -127,7 +126,8 @@ def make(name: str, *, asked: bool = True) -> Path:
         return python
     place.parent.mkdir(parents=True, exist_ok=True)
     with open(place.parent / f"{name}.lock", "a") as lock:
-        _wait(name, lock.fileno())
+        if not taken(lock, PATIENCE):
+            raise CannotMake(f"a Python with {name} is still being made after {PATIENCE:g} s")
         if not python.exists():
             if not asked:
                 raise CannotMake(f"no Python with {name} on this machine: python -m tests.support.frameworks {name}")
@@ -138,18 +138,6 @@ def make(name: str, *, asked: bool = True) -> Path:
 def _place(name: str) -> Path:
     words = [str(_VERSION), platform.machine(), *sorted(PACKAGES[name])]
     return cache_folder() / "frameworks" / f"{name}-{hashlib.sha256(' '.join(words).encode()).hexdigest()[:16]}"
-
-
-def _wait(name: str, lock: int) -> None:
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise CannotMake(f"a Python with {name} is still being made after {PATIENCE:g} s") from None
-            time.sleep(0.5)
 
 
 def _make(name: str, place: Path) -> None:

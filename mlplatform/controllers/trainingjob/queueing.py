@@ -78,12 +78,9 @@ def verdict_of(job: TrainingJob, queueing: Queueing, settings: TrainingSettings)
         return Verdict(False, _UNNAMED if queueing.present else _ABSENT)
     assert job.spec.queue is not None
     queue, found = job.spec.queue.name, queueing.workload
-    if not _may_be_preempted(job) and found is None:
-        return Verdict(False, _NOT_PREEMPTIBLE)
-    if _unknown_priority(job, queueing) and found is None:
-        return Verdict(False, f"there is no WorkloadPriorityClass {job.spec.queue.priority_class_name}")
     if found is None:
-        return Verdict(False, f"queue {queue} has not been asked yet", _DELETED)
+        why = _why_not_asked(job, queueing)
+        return Verdict(False, why) if why else Verdict(False, f"queue {queue} has not been asked yet", _DELETED)
     if being_deleted(found):
         return Verdict(False, _DELETED[1], _DELETED)
     if _outgrown(job, found, queueing, settings):
@@ -134,7 +131,7 @@ def asked(
     found = queueing.workload
     wants = asks(job, queueing) and ledger.stage in _WANTS
     if found is None:
-        makes = wants and not alive and not _unknown_priority(job, queueing) and _may_be_preempted(job)
+        makes = wants and not alive and not _why_not_asked(job, queueing)
         return Asked(create=(workload(job, settings, queueing.priority, queueing.levels),) if makes else ())
     ref = Ref(WORKLOADS, key_of(found), uid_of(found))
     if alive:
@@ -170,13 +167,16 @@ def _holds(found: Object) -> bool:
     return admission.is_so(found, admission.QUOTA_RESERVED)
 
 
-def _may_be_preempted(job: TrainingJob) -> bool:
-    return job.spec.queue is None or job.spec.queue.preemptible
-
-
-def _unknown_priority(job: TrainingJob, queueing: Queueing) -> bool:
-    named = job.spec.queue is not None and bool(job.spec.queue.priority_class_name)
-    return named and queueing.priority is None
+def _why_not_asked(job: TrainingJob, queueing: Queueing) -> str:
+    """Why no Workload may be made for it; "": nothing speaks against it."""
+    queue = job.spec.queue
+    if queue is None:
+        return ""
+    if not queue.preemptible:
+        return _NOT_PREEMPTIBLE
+    if queue.priority_class_name and queueing.priority is None:
+        return f"there is no WorkloadPriorityClass {queue.priority_class_name}"
+    return ""
 
 
 def _outgrown(job: TrainingJob, found: Object, queueing: Queueing, settings: TrainingSettings) -> bool:

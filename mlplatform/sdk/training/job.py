@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mlplatform.core.errors import InvalidInput
 from mlplatform.planning.training.shape import FRAMEWORKS, groups, merged, shape_of, spec_of, words, working_role
-from mlplatform.sdk.training.scripts import check_framework, load_of, load_of_text, read_script
+from mlplatform.sdk.training.scripts import Load, check_framework, load_of, load_of_text, read_script
 
 if TYPE_CHECKING:
     from mlplatform.sdk.training.run import TrainingRun
@@ -156,6 +156,7 @@ class TrainingJob:
 
     def _groups(self, cluster: bool) -> list[dict[str, Any]]:
         process = self._words(cluster)
+        load = self._load() if _SCRIPT in process else None
         own = not callable(self.what) and not isinstance(self.what, (str, Path))
         found: list[dict[str, Any]] = []
         for group in groups(shape_of(self)):
@@ -163,9 +164,9 @@ class TrainingJob:
             if own and role == working_role(self.framework) and self.framework != "ray":
                 made = process  # a command is run as it is
             elif self.framework == "mpi":  # mpirun starts it in other pods, each of which has to get the script
-                made = words(self.framework, role, self._carried(process), process[0])
+                made = words(self.framework, role, _carried(process, load), process[0])
             else:
-                made = self._carried(words(self.framework, role, process, process[0]))
+                made = _carried(words(self.framework, role, process, process[0]), load)
             found.append(self._group(group, made, cluster))
         return found
 
@@ -198,24 +199,24 @@ class TrainingJob:
         assert isinstance(self.what, (str, Path))
         return read_script(self.what)
 
-    def _carried(self, words: list[str]) -> list[str]:
-        """The words, with the script that travels with them put to a file first."""
-        if _SCRIPT not in words:
-            return words
+    def _load(self) -> Load:
         if callable(self.what):
-            load = load_of_text(f"{self._name()}.py", _source(self.what, self.args))
-        else:
-            load = load_of(self._script())
-        put = _CARRIED.replace("{put}", load.put)
-        quoted = " ".join(
-            f'"$d/{load.name}"' if word is _SCRIPT else f'"${{{index}}}"' for index, word in _numbered(words)
-        )
-        rest = [word for word in words if word is not _SCRIPT]
-        return ["/bin/sh", "-c", f"{put} {quoted}", load.text, *rest]
+            return load_of_text(f"{self._name()}.py", _source(self.what, self.args))
+        return load_of(self._script())
 
 
 #: Stands for the script among words; told from a word that a user wrote by being this very object.
 _SCRIPT: Final = "".join(("mlplatform", "-", "script"))
+
+
+def _carried(words: list[str], load: Load | None) -> list[str]:
+    """The words, with the script that travels with them put to a file first. ``load``: None where none travels."""
+    if load is None or _SCRIPT not in words:
+        return words
+    put = _CARRIED.replace("{put}", load.put)
+    quoted = " ".join(f'"$d/{load.name}"' if word is _SCRIPT else f'"${{{index}}}"' for index, word in _numbered(words))
+    rest = [word for word in words if word is not _SCRIPT]
+    return ["/bin/sh", "-c", f"{put} {quoted}", load.text, *rest]
 
 
 def _numbered(words: Sequence[str]) -> list[tuple[int, str]]:
